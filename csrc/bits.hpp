@@ -1,0 +1,114 @@
+// Bit cursors shared by the scalar coders: most significant bit first, every access bounds-checked.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <stdexcept>
+
+namespace featcodec {
+
+class BitWriter {
+public:
+    explicit BitWriter(std::span<std::uint8_t> out) noexcept : out_(out) {}
+
+    // Appends the low `count` (0..32) bits of `value`; bits above them must be zero.
+    void put(std::uint32_t value, unsigned count) {
+        accumulator_ = (accumulator_ << count) | value;
+        filled_ += count;
+        while (filled_ >= 8) {
+            filled_ -= 8;
+            push(static_cast<std::uint8_t>(accumulator_ >> filled_));
+        }
+    }
+
+    // Elias-gamma: floor(log2 v) zeros, then v itself; v >= 1.
+    void put_gamma(std::uint32_t value) {
+        const auto width = static_cast<unsigned>(std::bit_width(value));
+        put(0, width - 1);
+        put(value, width);
+    }
+
+    // Pads with zeros to a whole byte; returns the bytes written.
+    std::size_t finish() {
+        if (filled_ > 0) {
+            push(static_cast<std::uint8_t>(accumulator_ << (8 - filled_)));
+            filled_ = 0;
+        }
+        return size_;
+    }
+
+private:
+    void push(std::uint8_t byte) {
+        if (size_ == out_.size()) throw std::invalid_argument("the output span is too small");
+        out_[size_++] = byte;
+    }
+
+    std::span<std::uint8_t> out_;
+    std::size_t size_ = 0;
+    std::uint64_t accumulator_ = 0;  // the low `filled_` bits are still to be written
+    unsigned filled_ = 0;
+};
+
+// Reads past the end give zeros and are remembered: check overrun() once, after the last read.
+class BitReader {
+public:
+    explicit BitReader(std::span<const std::uint8_t> in) noexcept : in_(in) {}
+
+    // The next `count` (1..32) bits, not consumed.
+    std::uint32_t peek(unsigned count) noexcept {
+        if (filled_ < count) refill();
+        return static_cast<std::uint32_t>((accumulator_ >> (filled_ - count)) & ((std::uint64_t{1} << count) - 1));
+    }
+
+    // At most what the last peek asked for.
+    void skip(unsigned count) noexcept {
+        filled_ -= count;
+        consumed_ += count;
+    }
+
+    std::uint32_t get(unsigned count) noexcept {
+        if (count == 0) return 0;
+        const std::uint32_t value = peek(count);
+        skip(count);
+        return value;
+    }
+
+    // False where the code is longer than a 32-bit value allows or the input ends inside it.
+    bool get_gamma(std::uint32_t& value) noexcept {
+        unsigned zeros = 0;
+        while (get(1) == 0) {
+            if (++zeros > 31 || overrun()) return false;
+        }
+        value = (std::uint32_t{1} << zeros) | get(zeros);
+        return !overrun();
+    }
+
+    bool overrun() const noexcept { return consumed_ > std::uint64_t{in_.size()} * 8; }
+    std::size_t bytes_used() const noexcept { return static_cast<std::size_t>((consumed_ + 7) / 8); }
+    // True where every byte is used and the padding of the last one is zero.
+    bool at_clean_end() noexcept {
+        const auto padding = static_cast<unsigned>((8 - consumed_ % 8) % 8);
+        return bytes_used() == in_.size() && (padding == 0 || peek(padding) == 0);
+    }
+
+private:
+    void refill() noexcept {
+        while (filled_ <= 56) {
+            const std::uint8_t byte = next_ < in_.size() ? in_[next_] : std::uint8_t{0};
+            ++next_;
+            accumulator_ = (accumulator_ << 8) | byte;
+            filled_ += 8;
+        }
+    }
+
+    std::span<const std::uint8_t> in_;
+    std::size_t next_ = 0;
+    std::uint64_t accumulator_ = 0;
+    std::uint64_t consumed_ = 0;
+    unsigned filled_ = 0;
+};
+
+}  // namespace featcodec

@@ -1,0 +1,38 @@
+"""What can go wrong, each cause a class that is also the built-in exception a caller would expect."""
+
+from __future__ import annotations
+
+
+class FeatcodecError(Exception):
+    """Base of every error that featcodec raises about data, configs, layers and packets."""
+
+
+class BitstreamError(FeatcodecError, ValueError):
+    """Received bytes are not a packet that this codec wrote: truncated, damaged, of another config or version."""
+
+
+class ConfigError(FeatcodecError, ValueError):
+    """A codec or channel cannot be built: unknown or out-of-range parameters, a malformed spec."""
+
+
+class UnknownCodecError(FeatcodecError, KeyError):
+    """No codec (or channel) goes by this id."""
+
+    def __str__(self) -> str:  # KeyError would print the message in quotes
+        return str(self.args[0]) if self.args else ""
+
+
+class FeatureError(FeatcodecError, ValueError):
+    """A tensor is no feature that can be sent: empty, too large, not finite, of a wrong shape."""
+
+
+class FeatureTypeError(FeatcodecError, TypeError):
+    """A value is no tensor, or a tensor of a dtype that no packet carries."""
+
+
+class LayerError(FeatcodecError, ValueError):
+    """A layer matches no module, or several, or already carries a codec, or cannot be cut."""
+
+
+class MissingDependencyError(FeatcodecError, ImportError):
+    """An optional package that the asked-for codec needs is not installed."""
