@@ -1,0 +1,52 @@
+"""featcodec: feature compression for split computing.
+
+The public face; every codec and optional package is imported when it is first asked for.
+"""
+
+from featcodec import channel
+from featcodec._version import __version__
+from featcodec.bitstream import Packet, PayloadKind
+from featcodec.channel import Channel, get_channel
+from featcodec.codec import Codec, Transmission
+from featcodec.errors import (
+    BitstreamError,
+    ConfigError,
+    FeatcodecError,
+    FeatureError,
+    FeatureTypeError,
+    LayerError,
+    MissingDependencyError,
+    UnknownCodecError,
+)
+from featcodec.evaluate import Report, evaluate
+from featcodec.insertion import Insertion, insert
+from featcodec.registry import codec_class, get_codec, list_codecs, register_codec
+from featcodec.split import split
+
+__all__ = [
+    "BitstreamError",
+    "Channel",
+    "Codec",
+    "ConfigError",
+    "FeatcodecError",
+    "FeatureError",
+    "FeatureTypeError",
+    "Insertion",
+    "LayerError",
+    "MissingDependencyError",
+    "Packet",
+    "PayloadKind",
+    "Report",
+    "Transmission",
+    "UnknownCodecError",
+    "__version__",
+    "channel",
+    "codec_class",
+    "evaluate",
+    "get_channel",
+    "get_codec",
+    "insert",
+    "list_codecs",
+    "register_codec",
+    "split",
+]

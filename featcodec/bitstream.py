@@ -1,0 +1,262 @@
+"""Packet: what is sent for one sample. The header's bytes, and the parser that believes none of them unchecked.
+
+The format is normative in docs/bitstream.md.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import struct
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from featcodec._core import crc32c
+from featcodec.errors import BitstreamError, FeatureError, FeatureTypeError
+
+VERSION = 1
+MAX_DIMS = 8
+MAX_ELEMENTS = 1 << 26
+MAX_PAYLOAD_BYTES = (1 << 28) + (1 << 20)
+
+_MAGIC = b"FC"
+_COMPACT_TAG = 0xC0
+_CHECKSUM_FLAG = 0x10
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_DTYPE_CODES = {dtype: code for code, dtype in enumerate(_DTYPES)}
+
+
+class PayloadKind(enum.IntEnum):
+    """What a payload's items are."""
+
+    BYTES = 0  # uint8: entropy-coded or raw bytes
+    SYMBOLS = 1  # float32: channel symbols of an analog codec
+    LLR = 2  # int8: soft bits as a channel delivers them; positive means 0, 0 means erased
+
+
+_PAYLOAD_DTYPES = {PayloadKind.BYTES: "u1", PayloadKind.SYMBOLS: "<f4", PayloadKind.LLR: "i1"}
+
+
+@dataclass(frozen=True, eq=False)
+class Packet:
+    """One sample's bytes on the wire: a checked header and a 1-D payload.
+
+    Attributes
+    ----------
+    shape
+        Shape of the sample, without the batch axis; at most 8 dimensions, at most 2^26 elements.
+    dtype
+        The feature's: torch.float32, torch.float16 or torch.bfloat16. Decoding gives it back.
+    kind
+        What the payload's items are.
+    config_crc
+        CRC-32C of the codec's config and integer state; a codec of another config refuses the packet.
+    payload
+        1-D: BYTES uint8, SYMBOLS float32, LLR int8.
+    checksum
+        CRC-32C of the payload where the sender asked for one (`with_checksum`); checked on parsing and decoding.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    kind: PayloadKind
+    config_crc: int
+    payload: np.ndarray[Any, np.dtype[Any]]
+    checksum: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no header can say."""
+        check_shape(self.shape)
+        if self.dtype not in _DTYPE_CODES:
+            raise FeatureTypeError(f"a packet carries float32, float16 or bfloat16, got {self.dtype}")
+        if not 0 <= self.config_crc < 1 << 32:
+            raise FeatureError(f"config_crc must be an unsigned 32-bit integer, got {self.config_crc}")
+        wanted = np.dtype(_PAYLOAD_DTYPES[self.kind])
+        if not isinstance(self.payload, np.ndarray) or self.payload.ndim != 1 or self.payload.dtype != wanted:
+            got = f"{self.payload.dtype} {self.payload.shape}" if isinstance(self.payload, np.ndarray) else type(self.payload)
+            raise FeatureTypeError(f"a {self.kind.name} payload is a 1-D {wanted} array, got {got}")
+        if self.kind is not PayloadKind.LLR and self.payload.nbytes > MAX_PAYLOAD_BYTES:
+            raise FeatureError(f"a payload holds at most {MAX_PAYLOAD_BYTES} bytes, got {self.payload.nbytes}")
+
+    def with_checksum(self) -> Packet:
+        """Return this packet with the checksum of its payload: four more bytes that tell damage from data."""
+        return replace(self, checksum=crc32c(self.payload.tobytes()))
+
+    def verify(self) -> None:
+        """Raise BitstreamError where the packet carries a checksum and its payload does not match it."""
+        if self.checksum is None or self.kind is PayloadKind.LLR:
+            return
+        found = crc32c(self.payload.tobytes())
+        if found != self.checksum:
+            raise BitstreamError(f"the payload's checksum is {found:#010x}, the packet says {self.checksum:#010x}: damaged")
+
+    def to_bytes(self, compact: bool = False) -> bytes:
+        """Return the packet as it is sent: the only definition of its size.
+
+        Parameters
+        ----------
+        compact
+            Leave out what a session has agreed on (shape, dtype, kind, config): at most 8 bytes of header. The receiver
+            passes a packet of the session as `like`.
+        """
+        body = self.payload.astype(_PAYLOAD_DTYPES[self.kind], copy=False).tobytes()
+        trailer = b"" if self.checksum is None else struct.pack("<I", self.checksum)
+        return self._header(compact, len(body)) + body + trailer
+
+    @classmethod
+    def from_bytes(cls, data: bytes | bytearray | memoryview, like: Packet | None = None) -> Packet:
+        """Parse what `to_bytes` wrote.
+
+        Parameters
+        ----------
+        data
+            Exactly one packet.
+        like
+            A packet of the same session: whence a compact packet takes its shape, dtype, kind and config_crc.
+
+        Raises
+        ------
+        BitstreamError
+            The bytes are no whole, undamaged packet; the message says what came and what was wanted.
+        """
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise FeatureTypeError(f"a packet is parsed from bytes, got {type(data).__name__}")
+        cursor = _Cursor(bytes(data))
+        if cursor.data[:2] == _MAGIC:
+            return _parse_full(cursor)
+        if cursor.data[:1] and cursor.data[0] & ~0x01 == _COMPACT_TAG:
+            if like is None:
+                raise BitstreamError("a compact packet needs a packet of its session: pass like=")
+            return _parse_compact(cursor, like)
+        raise BitstreamError(f"a packet begins with 'FC' or a compact tag, got {cursor.data[:2]!r}")
+
+    @property
+    def num_bits(self) -> int:
+        """Size in bits, header and all: 8 * len(to_bytes())."""
+        trailer = 0 if self.checksum is None else 4
+        return 8 * (len(self._header(False, self.payload.nbytes)) + self.payload.nbytes + trailer)
+
+    @property
+    def payload_bits(self) -> int:
+        """Size in bits without the header and the checksum."""
+        return 8 * self.payload.nbytes
+
+    @property
+    def num_elements(self) -> int:
+        """Elements of the sample."""
+        return math.prod(self.shape)
+
+    def _session(self) -> bytes:
+        """The header's fields that do not change from packet to packet."""
+        head = bytes([VERSION << 4 | len(self.shape), _DTYPE_CODES[self.dtype] | self.kind << 2])
+        return head + b"".join(_varint(dim) for dim in self.shape) + struct.pack("<I", self.config_crc)
+
+    def _header(self, compact: bool, payload_bytes: int) -> bytes:
+        flag = 0 if self.checksum is None else 1
+        size = _varint(payload_bytes)
+        if compact:
+            head = bytes([_COMPACT_TAG | flag]) + size
+            return head + struct.pack("<H", crc32c(head + self._session()) & 0xFFFF)
+        session = bytearray(self._session())
+        session[1] |= _CHECKSUM_FLAG * flag
+        head = _MAGIC + bytes(session) + size
+        return head + struct.pack("<I", crc32c(head))
+
+
+def check_shape(shape: tuple[int, ...]) -> None:
+    """Raise FeatureError where no packet can carry a sample of this shape."""
+    if len(shape) > MAX_DIMS:
+        raise FeatureError(f"a sample has at most {MAX_DIMS} dimensions, got {len(shape)}: {shape}")
+    if any(dim < 1 for dim in shape):
+        raise FeatureError(f"every dimension must be at least 1, got {shape}")
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise FeatureError(f"a sample has at most {MAX_ELEMENTS} elements, got {math.prod(shape)}: {shape}")
+
+
+class _Cursor:
+    """A position in untrusted bytes; every read is checked."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.position = 0
+
+    def take(self, size: int, what: str) -> bytes:
+        left = len(self.data) - self.position
+        if size > left:
+            raise BitstreamError(f"truncated packet: {what} takes {size} bytes, {left} are left")
+        self.position += size
+        return self.data[self.position - size : self.position]
+
+    def varint(self, what: str) -> int:
+        value = 0
+        for shift in range(0, 35, 7):
+            byte = self.take(1, what)[0]
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                if byte == 0 and shift > 0:
+                    raise BitstreamError(f"{what} is not written in its shortest form")
+                return value
+        raise BitstreamError(f"{what} is a varint of more than 5 bytes")
+
+    def payload(self, kind: PayloadKind, size: int, flagged: bool) -> tuple[np.ndarray[Any, np.dtype[Any]], int | None]:
+        """The rest of the packet: payload and, where flagged, its checksum; nothing may follow."""
+        dtype = np.dtype(_PAYLOAD_DTYPES[kind])
+        if size > MAX_PAYLOAD_BYTES or size % dtype.itemsize:
+            raise BitstreamError(f"a {kind.name} payload cannot have {size} bytes")
+        left, wanted = len(self.data) - self.position, size + 4 * flagged
+        if left != wanted:
+            raise BitstreamError(f"payload and checksum take {wanted} bytes, {left} are left")
+        payload = np.frombuffer(self.take(size, "the payload"), dtype)
+        return payload, struct.unpack("<I", self.take(4, "the checksum"))[0] if flagged else None
+
+
+def _parse_full(cursor: _Cursor) -> Packet:
+    _, version_dims, codes = cursor.take(4, "the packet's first bytes")[1:]
+    version, num_dims = version_dims >> 4, version_dims & 0x0F
+    if version != VERSION:
+        raise BitstreamError(f"the packet is of format version {version}, this featcodec reads version {VERSION}")
+    dtype_code, kind_code, reserved = codes & 0x03, codes >> 2 & 0x03, codes >> 5
+    if num_dims > MAX_DIMS or dtype_code >= len(_DTYPES) or kind_code >= len(PayloadKind) or reserved:
+        raise BitstreamError(f"the header's type bytes {version_dims:#04x} {codes:#04x} name no dtype, kind or rank")
+    shape = tuple(cursor.varint("a dimension") for _ in range(num_dims))
+    (config_crc,) = struct.unpack("<I", cursor.take(4, "the config's checksum"))
+    size = cursor.varint("the payload's length")
+    (wanted,) = struct.unpack("<I", cursor.take(4, "the header's checksum"))
+    found = crc32c(cursor.data[: cursor.position - 4])
+    if found != wanted:
+        raise BitstreamError(f"the header's checksum is {found:#010x}, the packet says {wanted:#010x}: damaged")
+    try:
+        check_shape(shape)
+    except FeatureError as e:
+        raise BitstreamError(str(e)) from e
+    kind = PayloadKind(kind_code)
+    payload, checksum = cursor.payload(kind, size, bool(codes & _CHECKSUM_FLAG))
+    packet = Packet(shape, _DTYPES[dtype_code], kind, config_crc, payload, checksum)
+    packet.verify()
+    return packet
+
+
+def _parse_compact(cursor: _Cursor, like: Packet) -> Packet:
+    flagged = bool(cursor.take(1, "the compact tag")[0] & 0x01)
+    size = cursor.varint("the payload's length")
+    head = cursor.data[: cursor.position]
+    (wanted,) = struct.unpack("<H", cursor.take(2, "the header's checksum"))
+    found = crc32c(head + like._session()) & 0xFFFF
+    if found != wanted:
+        raise BitstreamError(f"the compact header's checksum is {found:#06x}, the packet says {wanted:#06x}: another session")
+    payload, checksum = cursor.payload(like.kind, size, flagged)
+    packet = replace(like, payload=payload, checksum=checksum)
+    packet.verify()
+    return packet
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

@@ -1,0 +1,305 @@
+"""Codec: what every codec is. The base checks, writes headers and carries gradients; authors write two methods."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from featcodec._core import crc32c
+from featcodec.bitstream import MAX_DIMS, Packet, PayloadKind, check_shape
+from featcodec.channel import Channel
+from featcodec.errors import BitstreamError, ConfigError, FeatureError, FeatureTypeError
+from featcodec.ops.cast import saturating_cast
+from featcodec.ops.eager import eager
+from featcodec.ops.straight_through import straight_through
+
+FloatArray = NDArray[np.float32]
+Payload = np.ndarray[Any, np.dtype[Any]]
+
+_FEATURE_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Transmission:
+    """One batch's way through a codec, with what it cost.
+
+    Attributes
+    ----------
+    output
+        (B, ...): what the receiver has, on the input's device, in its dtype, with the straight-through gradient.
+    packets
+        What was sent, one per sample.
+    encode_s, decode_s
+        Wall-clock seconds for the whole batch.
+    """
+
+    output: Tensor
+    packets: list[Packet]
+    encode_s: float
+    decode_s: float
+
+
+class Codec(nn.Module):
+    """A feature codec: tensors to packets and back, with a config.
+
+    Subclasses set `codec_id` and write `encode_payload` and `decode_payload`; one with parameters adds a keyword-only
+    `__init__`, `params` and `examples`.
+
+    Attributes
+    ----------
+    codec_id
+        The registry id.
+    examples
+        Configs (without id) that tests, goldens and benchmarks sweep.
+    example_shape
+        Shape of one sample that every example accepts.
+    payload_kind
+        What `encode_payload` returns and `decode_payload` takes.
+    stable_bytes
+        True where the bytes come from this package alone; False where another library's encoder may change them.
+    """
+
+    codec_id: ClassVar[str]
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
+    example_shape: ClassVar[tuple[int, ...]] = (8, 7, 5)
+    payload_kind: ClassVar[PayloadKind] = PayloadKind.BYTES
+    stable_bytes: ClassVar[bool] = True
+
+    # ---- what an author writes ------------------------------------------------------------------------------------------
+
+    def encode_payload(self, x: FloatArray) -> Payload:
+        """Encode one sample: finite, C-contiguous float32 of any shape -> 1-D uint8 (or float32 for SYMBOLS)."""
+        raise NotImplementedError
+
+    def decode_payload(self, payload: Payload, shape: tuple[int, ...]) -> FloatArray:
+        """Decode one sample to float32 of this shape; trust no byte: raise BitstreamError with the numbers."""
+        raise NotImplementedError
+
+    def params(self) -> dict[str, Any]:
+        """Return the constructor's arguments, JSON only."""
+        return {}
+
+    def reconstruct(self, x: Tensor) -> Tensor | None:
+        """Return what decoding the encoded batch would give, computed on the device of `x`; None where there is no such way.
+
+        The values must be those of the real path bit for bit. Training takes this way: a lossless coder adds nothing to it.
+        """
+        return None
+
+    # ---- what a user calls ----------------------------------------------------------------------------------------------
+
+    def config(self) -> dict[str, Any]:
+        """Return ``{"id": ..., **params()}``: JSON that `featcodec.get_codec` rebuilds the codec from."""
+        return {"id": self.codec_id, **self.params()}
+
+    def config_crc(self) -> int:
+        """Return the CRC-32C of the canonical JSON of `config()` and of every integer buffer: a packet's name for it."""
+        # Cached: the parameters are fixed from here on (see __setattr__).
+        if "_config_crc" not in self.__dict__:
+            text = json.dumps(self.config(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+            self.__dict__["_config_crc"] = crc32c(text.encode())
+        crc: int = self.__dict__["_config_crc"]
+        for name, buffer in self.named_buffers():
+            if not buffer.is_floating_point():
+                crc = crc32c(name.encode() + np.ascontiguousarray(buffer.cpu().numpy()).tobytes(), crc)
+        return crc
+
+    def encode(self, x: Tensor) -> list[Packet]:
+        """Encode a batch.
+
+        Parameters
+        ----------
+        x
+            (B, ...), at most 8 dimensions, float32, float16 or bfloat16, on any device, finite.
+
+        Returns
+        -------
+        list of Packet
+            One per sample; each depends on its sample alone.
+
+        Raises
+        ------
+        FeatureTypeError
+            `x` is no tensor or of another dtype.
+        FeatureError
+            `x` is empty, too large or not finite; the index of the first bad value is named.
+        """
+        array = self._check_input(x)
+        crc = self.config_crc()
+        shape = tuple(array.shape[1:])
+        payloads = self.encode_payloads(array)
+        return [Packet(shape, x.dtype, self.payload_kind, crc, payload) for payload in payloads]
+
+    def decode(
+        self,
+        packets: Sequence[Packet | bytes],
+        *,
+        device: torch.device | str | None = None,
+        like: Packet | None = None,
+    ) -> Tensor:
+        """Decode packets of one shape and dtype.
+
+        Parameters
+        ----------
+        packets
+            Packets, or the bytes of packets.
+        device
+            Where the tensor is put; the CPU unless given.
+        like
+            A packet of the session, for bytes in compact mode.
+
+        Returns
+        -------
+        Tensor
+            (B, ...) of the header's dtype, finite: a lossy value beyond the dtype's range becomes its largest.
+
+        Raises
+        ------
+        BitstreamError
+            A packet is damaged, of another config, or not of the first one's shape and dtype.
+        """
+        parsed = self._check_packets(packets, like)
+        first = parsed[0]
+        values = self.decode_payloads([self._receive(packet) for packet in parsed], first.shape)
+        wanted = (len(parsed), *first.shape)
+        if values.shape != wanted or values.dtype != np.float32:
+            raise AssertionError(f"{self.codec_id} decoded to {values.dtype} {values.shape}, not float32 {wanted}")
+        x = saturating_cast(torch.from_numpy(np.ascontiguousarray(values)), first.dtype)
+        if not bool(torch.isfinite(x).all()):
+            raise BitstreamError("the packets decode to values that are not finite")
+        return x if device is None else x.to(device)
+
+    def forward(self, x: Tensor, channel: Channel | None = None) -> Tensor:
+        """Return decode(channel(encode(x))): its value always, the gradient of the identity where gradients are wanted.
+
+        In training mode a codec with an exact way on the device takes that way; the value is the same.
+        """
+        if not self.sends(x, channel):
+            return self._pass_on_device(x)
+        way: Transmission = self.transmit(x, channel)
+        return way.output
+
+    @eager
+    def transmit(self, x: Tensor, channel: Channel | None = None) -> Transmission:
+        """Take the real way (encode, channel, decode) and say what it cost; errors are those of `encode` and `decode`."""
+        with torch.no_grad():
+            start = time.perf_counter()
+            packets = self.encode(x)
+            encoded = time.perf_counter()
+            received = packets if channel is None else [channel(packet) for packet in packets]
+            arrived = time.perf_counter()
+            value = _in_layout_of(x, self.decode(received, device=x.device))
+            end = time.perf_counter()
+        return Transmission(straight_through(x, value), packets, encoded - start, end - arrived)
+
+    # ---- what a codec that can go faster overrides ----------------------------------------------------------------------
+
+    def encode_payloads(self, x: FloatArray) -> list[Payload]:
+        """Encode a batch (B, ...) of float32; sample by sample unless overridden."""
+        return [self.encode_payload(np.asarray(sample)) for sample in x]
+
+    def decode_payloads(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
+        """Decode payloads of samples of one shape to (B, ...) float32; sample by sample unless overridden."""
+        return np.stack([self.decode_payload(payload, shape) for payload in payloads])
+
+    # ---- the checks -----------------------------------------------------------------------------------------------------
+
+    def sends(self, x: Tensor, channel: Channel | None) -> bool:
+        """True where forward takes the real way and not the one on the device."""
+        wants_gradient = torch.is_grad_enabled() and isinstance(x, Tensor) and x.requires_grad
+        return not (wants_gradient and self.training and channel is None and type(self).reconstruct is not Codec.reconstruct)
+
+    def _pass_on_device(self, x: Tensor) -> Tensor:
+        check_feature(x)
+        with torch.no_grad():
+            value = self.reconstruct(x)
+        if value is None:
+            raise AssertionError(f"{self.codec_id} overrides reconstruct and returns nothing")
+        return straight_through(x, value)
+
+    def _check_input(self, x: Tensor) -> FloatArray:
+        check_feature(x)
+        array: FloatArray = x.detach().to(device="cpu", dtype=torch.float32).contiguous().numpy()
+        return array
+
+    def _check_packets(self, packets: Sequence[Packet | bytes], like: Packet | None) -> list[Packet]:
+        if isinstance(packets, (Packet, bytes, bytearray, memoryview)):
+            raise FeatureTypeError("decode takes a list of packets; put the one packet into a list")
+        parsed = [p if isinstance(p, Packet) else Packet.from_bytes(p, like) for p in packets]
+        if not parsed:
+            raise FeatureError("there must be at least one packet to decode")
+        crc = self.config_crc()
+        for i, packet in enumerate(parsed):
+            if packet.config_crc != crc:
+                raise BitstreamError(
+                    f"packet {i} is of config {packet.config_crc:#010x}, this codec is {crc:#010x}: {json.dumps(self.config())}"
+                )
+            if (packet.shape, packet.dtype) != (parsed[0].shape, parsed[0].dtype):
+                raise BitstreamError(
+                    f"one batch holds one shape and dtype: packet 0 is {parsed[0].shape} {parsed[0].dtype}, "
+                    f"packet {i} is {packet.shape} {packet.dtype}"
+                )
+            packet.verify()
+        return parsed
+
+    def _receive(self, packet: Packet) -> Payload:
+        """Return the payload in the kind this codec decodes; soft bits become bytes where none was erased."""
+        if packet.kind is self.payload_kind:
+            return packet.payload
+        if packet.kind is PayloadKind.LLR and self.payload_kind is PayloadKind.BYTES:
+            erased = int(np.count_nonzero(packet.payload == 0))
+            if erased == 0 and packet.payload.size % 8 == 0:
+                return np.packbits(packet.payload < 0)
+            raise BitstreamError(
+                f"{erased} of {packet.payload.size} payload bits were erased on the channel; {self.codec_id!r} needs every bit"
+            )
+        raise BitstreamError(f"{self.codec_id!r} decodes {self.payload_kind.name} payloads, got {packet.kind.name}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse to change a parameter once packets have been named by it."""
+        if "_config_crc" in self.__dict__ and name in self.params():
+            raise ConfigError(f"{name} of a codec in use is fixed: build another codec with get_codec")
+        super().__setattr__(name, value)
+
+    def extra_repr(self) -> str:
+        """Show the parameters when printed."""
+        return ", ".join(f"{key}={value!r}" for key, value in self.params().items())
+
+
+def _in_layout_of(x: Tensor, value: Tensor) -> Tensor:
+    """`value` with the strides of `x` (channels_last, say), which the tail's kernels are chosen by."""
+    return value if x.is_contiguous() else torch.empty_like(x).copy_(value)
+
+
+def check_feature(x: Tensor) -> None:
+    """Raise FeatureTypeError or FeatureError where `x` is no batch of features: see `Codec.encode`."""
+    if not isinstance(x, Tensor):
+        raise FeatureTypeError(f"a feature is a torch.Tensor, got {type(x).__name__}")
+    if x.dtype not in _FEATURE_DTYPES:
+        raise FeatureTypeError(f"a feature is float32, float16 or bfloat16, got {x.dtype}")
+    if not 1 <= x.ndim <= MAX_DIMS:
+        raise FeatureError(f"a feature has 1..{MAX_DIMS} dimensions, batch first, got {x.ndim}: {tuple(x.shape)}")
+    if x.shape[0] == 0 or math.prod(x.shape) == 0:
+        raise FeatureError(f"a feature must not be empty, got shape {tuple(x.shape)}")
+    check_shape(tuple(x.shape[1:]))
+    finite = torch.isfinite(x)
+    if not bool(finite.all()):
+        index = tuple(int(i) for i in (~finite).nonzero()[0])
+        raise FeatureError(f"a feature must be finite, got {x[index].item()} at index {index} of shape {tuple(x.shape)}")
+
+
+def check_params(codec_id: str, config: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a config is not plain JSON."""
+    try:
+        json.dumps(dict(config), allow_nan=False)
+    except (TypeError, ValueError) as e:
+        raise ConfigError(f"the config of {codec_id!r} is not JSON: {e}") from e

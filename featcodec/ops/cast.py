@@ -1,0 +1,14 @@
+"""Casting to a narrower float type without making infinities."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def saturating_cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return `x` in `dtype`, rounded to nearest even; finite values beyond its range become its largest, never infinity."""
+    if dtype == x.dtype:
+        return x
+    largest = torch.finfo(dtype).max
+    return x.clamp(-largest, largest).to(dtype) if largest < torch.finfo(x.dtype).max else x.to(dtype)

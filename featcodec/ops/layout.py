@@ -1,0 +1,49 @@
+"""Which numbers of a sample are one map: (C, h, w) has C maps, tokens (T, D) have D, a vector is one map."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Item = TypeVar("Item", bound=np.generic)
+
+
+def num_maps(shape: tuple[int, ...]) -> int:
+    """Return how many maps a sample of this shape has."""
+    if len(shape) < 2:
+        return 1
+    return shape[1] if len(shape) == 2 else shape[0]
+
+
+def to_maps(x: NDArray[Item]) -> NDArray[Item]:
+    """Return a sample as (maps, elements of one map); a view where the layout allows it.
+
+    Parameters
+    ----------
+    x
+        One sample: (C, ...) with C maps, tokens (T, D) with one map of T per embedding dimension, or a vector (one map).
+    """
+    if x.ndim == 2:
+        columns: NDArray[Item] = x.T
+        return columns
+    maps: NDArray[Item] = x.reshape(num_maps(x.shape), -1)
+    return maps
+
+
+def from_maps(maps: NDArray[Item], shape: tuple[int, ...]) -> NDArray[Item]:
+    """Undo `to_maps`."""
+    if len(shape) == 2:
+        tokens: NDArray[Item] = maps.T
+        return tokens
+    x: NDArray[Item] = maps.reshape(shape)
+    return x
+
+
+def map_axes(x: Tensor) -> tuple[int, ...]:
+    """Return the axes of a batch (B, ...) that run within one map."""
+    if x.ndim < 3:
+        return tuple(range(1, x.ndim))
+    return (1,) if x.ndim == 3 else tuple(range(2, x.ndim))

@@ -1,0 +1,33 @@
+"""Features that every codec meets: typical ones, and those that break codecs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def features(shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """Return one sample (1, *shape) float32 of each sort, the same on every run."""
+    g = torch.Generator().manual_seed(7)
+    normal = torch.randn(1, *shape, generator=g)
+    spike = torch.zeros(1, *shape)
+    spike.view(-1)[1] = 5.0
+    two = (normal > 0).float() * 2 - 1
+    return {
+        "signed": normal,
+        "relu": torch.relu(normal),
+        "sparse": torch.relu(normal - 1.8),
+        "spike": spike,
+        "two-valued": two,
+        "constant": torch.full((1, *shape), -3.25),
+        "zero": torch.zeros(1, *shape),
+        "huge": normal / normal.abs().max() * 3.3e38,
+        "tiny": normal * 1e-41,
+        "offset": normal * 1e-3 + 1e4,
+        "integers": (normal * 4).round(),
+    }
+
+
+def batch(shape: tuple[int, ...]) -> Tensor:
+    """Return all of them as one batch: nothing may leak from one into another."""
+    return torch.cat(list(features(shape).values()))
