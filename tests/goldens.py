@@ -1,0 +1,59 @@
+"""Goldens: packets that must decode for ever. ``python -m tests.goldens`` writes the missing ones; none is ever rewritten.
+
+One folder a codec under tests/golden, one .npz a config: `config` (JSON), `packets` and `values` (float32) of a few features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import featcodec as fc
+from featcodec.registry import builtin_codecs
+from tests.features import features
+
+FOLDER = Path(__file__).parent / "golden"
+SORTS = ("signed", "relu", "sparse", "two-valued", "constant", "huge")
+
+
+def path_of(config: dict[str, Any]) -> Path:
+    """The file of a config; its name holds a digest, so that a changed example is another golden."""
+    text = json.dumps(config, sort_keys=True)
+    return FOLDER / config["id"] / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.npz"
+
+
+def configs() -> list[dict[str, Any]]:
+    """Every built-in codec's examples."""
+    return [
+        fc.get_codec(codec_id, **example).config()
+        for codec_id in builtin_codecs()
+        for example in fc.codec_class(codec_id).examples
+    ]
+
+
+def inputs(codec: fc.Codec) -> torch.Tensor:
+    """What goldens are made of."""
+    sorts = features(codec.example_shape)
+    return torch.cat([sorts[name] for name in SORTS])
+
+
+def write(config: dict[str, Any]) -> Path:
+    """Write the golden of a config."""
+    codec = fc.get_codec(config).eval()
+    packets = codec.encode(inputs(codec))
+    blobs = {f"packet{i}": np.frombuffer(p.to_bytes(), np.uint8) for i, p in enumerate(packets)}
+    path = path_of(config)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, config=json.dumps(config), values=codec.decode(packets).numpy(), **blobs)
+    return path
+
+
+if __name__ == "__main__":
+    for wanted in configs():
+        if not path_of(wanted).exists():
+            print(write(wanted))

@@ -1,0 +1,311 @@
+"""The seven laws of design, swept over every registered codec and each of its examples. Nobody edits this to add a codec."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import featcodec as fc
+from featcodec.bitstream import Packet
+from tests.features import batch, features
+
+CASES = [(codec_id, example) for codec_id in fc.list_codecs() for example in fc.codec_class(codec_id).examples]
+IDS = [f"{codec_id}-{'-'.join(map(str, example.values()))}".rstrip("-") for codec_id, example in CASES]
+swept = pytest.mark.parametrize(("codec_id", "example"), CASES, ids=IDS)
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def build(codec_id: str, example: dict[str, Any]) -> fc.Codec:
+    return fc.get_codec(codec_id, **example).eval()
+
+
+def finite_in(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    largest = torch.finfo(dtype).max
+    return x.clamp(-largest, largest).to(dtype)
+
+
+@swept
+def test_decodes_to_shape_dtype_and_finite_values(codec_id, example):
+    codec = build(codec_id, example)
+    for dtype in DTYPES:
+        x = finite_in(batch(codec.example_shape), dtype)
+        y = codec.decode([p.to_bytes() for p in codec.encode(x)])
+        assert (y.shape, y.dtype) == (x.shape, dtype)
+        assert torch.isfinite(y).all()
+
+
+@swept
+def test_law_1_batch_invariance(codec_id, example):
+    codec = build(codec_id, example)
+    x = batch(codec.example_shape)
+    together = codec.encode(x)
+    values = codec(x)
+    for i in range(len(x)):
+        alone = x[i : i + 1]
+        assert codec.encode(alone)[0].to_bytes() == together[i].to_bytes()
+        assert torch.equal(codec(alone)[0], values[i])
+
+
+@swept
+def test_law_1_channel_noise_does_not_depend_on_the_batch(codec_id, example):
+    codec = build(codec_id, example)
+    packets = codec.encode(batch(codec.example_shape))
+    for channel in (fc.get_channel("bsc:p=0.3"), fc.get_channel("bec:p=0.3")):
+        if packets[0].kind is not fc.PayloadKind.BYTES:
+            continue
+        for packet, again in zip(packets, reversed([channel(p) for p in reversed(packets)]), strict=True):
+            assert np.array_equal(channel(packet).payload, again.payload)
+
+
+@swept
+def test_law_2_one_value_with_and_without_gradient(codec_id, example):
+    codec = build(codec_id, example)
+    for dtype in DTYPES:
+        x = finite_in(batch(codec.example_shape), dtype)
+        real = codec.decode(codec.encode(x))
+        assert torch.equal(codec(x), real)
+        for training in (False, True):
+            leaf = x.clone().requires_grad_(True)
+            y = codec.train(training)(leaf)
+            assert torch.equal(y.detach(), real)
+            weight = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+            y.backward(weight)
+            assert torch.equal(leaf.grad, weight)
+        codec.eval()
+
+
+def _decode_or_refuse(codec: fc.Codec, data: bytes, shape: tuple[int, ...]) -> bool:
+    """True where the bytes decode; then to a finite tensor of the header's shape."""
+    try:
+        y = codec.decode([data])
+    except fc.BitstreamError:
+        return False
+    assert torch.isfinite(y).all()
+    assert tuple(y.shape[1:]) == shape
+    return True
+
+
+@swept
+def test_law_3_damaged_packets_raise(codec_id, example):
+    codec = build(codec_id, example)
+    rng = np.random.default_rng(3)
+    packet = codec.encode(features(codec.example_shape)["relu"])[0]
+    data = packet.to_bytes()
+    for size in {*range(0, len(data), max(1, len(data) // 60)), *range(min(40, len(data))), len(data) - 1}:
+        with pytest.raises(fc.BitstreamError):
+            codec.decode([data[:size]])
+    with pytest.raises(fc.BitstreamError):
+        codec.decode([data + b"\0"])
+    header = len(data) - packet.payload.nbytes
+    for bit in range(8 * header):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(fc.BitstreamError):
+            codec.decode([bytes(flipped)])
+    summed = packet.with_checksum().to_bytes()
+    for bit in rng.integers(8 * header, 8 * len(summed), 60):
+        flipped = bytearray(summed)
+        flipped[bit // 8] ^= 1 << int(bit) % 8
+        with pytest.raises(fc.BitstreamError):
+            codec.decode([bytes(flipped)])
+
+
+@swept
+def test_law_3_any_payload_decodes_or_raises(codec_id, example):
+    codec = build(codec_id, example)
+    rng = np.random.default_rng(4)
+    for name, x in features(codec.example_shape).items():
+        packet = codec.encode(x)[0]
+        if packet.kind is not fc.PayloadKind.BYTES:
+            continue
+        payload = packet.payload
+        hostile = [payload[: rng.integers(0, payload.size)] for _ in range(6)]
+        hostile += [np.concatenate([payload, rng.integers(0, 256, 3, np.uint8)])]
+        for _ in range(30):
+            flipped = payload.copy()
+            flipped[rng.integers(0, payload.size, rng.integers(1, 4))] ^= np.uint8(1) << rng.integers(0, 8, dtype=np.uint8)
+            hostile.append(flipped)
+        hostile += [rng.integers(0, 256, rng.integers(0, 200), np.uint8) for _ in range(8)]
+        # a sound range before rubbish, so that the inner decoder is reached
+        hostile += [np.concatenate([payload[:8], rng.integers(0, 256, rng.integers(0, 90), np.uint8)]) for _ in range(20)]
+        for damaged in hostile:
+            packet = Packet(packet.shape, packet.dtype, packet.kind, packet.config_crc, np.ascontiguousarray(damaged))
+            _decode_or_refuse(codec, packet.to_bytes(), packet.shape)
+        assert _decode_or_refuse(codec, codec.encode(x)[0].to_bytes(), packet.shape), name
+
+
+@swept
+def test_law_3_a_huge_claim_with_few_bytes_is_refused_or_cheap(codec_id, example):
+    codec = build(codec_id, example)
+    x = features(codec.example_shape)["relu"]
+    packet = codec.encode(x)[0]
+    if packet.kind is not fc.PayloadKind.BYTES:
+        return
+    claim = Packet((1024, 1024, 4), packet.dtype, packet.kind, packet.config_crc, packet.payload)
+    _decode_or_refuse(codec, claim.to_bytes(), claim.shape)
+
+
+_OTHER_PROCESS = """
+import json, sys, numpy as np, torch
+import featcodec as fc
+torch.set_num_threads(1)
+for line in open(sys.argv[1]):
+    case = json.loads(line)
+    codec = fc.get_codec(case["config"]).eval()
+    if case["state"]:
+        codec.load_state_dict(torch.load(case["state"], weights_only=True))
+    packets = [bytes.fromhex(p) for p in case["packets"]]
+    y = codec.decode(packets)
+    x = torch.tensor(case["x"], dtype=torch.float64).float()
+    same = [p.to_bytes().hex() for p in codec.encode(x)] == case["packets"]
+    print(json.dumps({"bytes": same, "values": y.double().tolist()}))
+"""
+
+
+def test_laws_4_and_5_config_round_trip_and_same_bytes_in_another_process(tmp_path: Path):
+    """One process for all codecs: start-up would cost more than the test."""
+    lines, wanted = [], []
+    for i, (codec_id, example) in enumerate(CASES):
+        codec = build(codec_id, example)
+        x = torch.cat([features(codec.example_shape)[name] for name in ("signed", "relu", "constant")])
+        packets = codec.encode(x)
+        state = ""
+        if codec.state_dict():
+            state = str(tmp_path / f"{i}.pt")
+            torch.save(codec.state_dict(), state)
+        hexes = [p.to_bytes().hex() for p in packets]
+        lines.append(json.dumps({"config": codec.config(), "state": state, "packets": hexes, "x": x.double().tolist()}))
+        wanted.append(codec.decode(packets).double().tolist())
+    cases = tmp_path / "cases.jsonl"
+    cases.write_text("\n".join(lines))
+    command = [sys.executable, "-c", _OTHER_PROCESS, str(cases)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == len(CASES)
+    for (codec_id, example), answer, values in zip(CASES, answers, wanted, strict=True):
+        assert answer["bytes"], (codec_id, example)
+        assert answer["values"] == values, (codec_id, example)
+
+
+@swept
+def test_law_4_config_is_json_that_rebuilds_the_codec(codec_id, example):
+    codec = build(codec_id, example)
+    config = json.loads(json.dumps(codec.config(), allow_nan=False))
+    again = fc.get_codec(config)
+    assert again.config() == codec.config()
+    assert config.items() >= {"id": codec_id, **example}.items()
+    if not codec.state_dict():
+        assert again.config_crc() == codec.config_crc()
+
+
+@swept
+def test_law_5_same_bytes_with_other_threads_and_layouts(codec_id, example):
+    codec = build(codec_id, example)
+    x = batch(codec.example_shape)
+    wanted = [p.to_bytes() for p in codec.encode(x)]
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert [p.to_bytes() for p in codec.encode(x)] == wanted
+    finally:
+        torch.set_num_threads(threads)
+    strided = torch.stack([x, x], dim=-1)[..., 0]
+    assert not strided.is_contiguous()
+    assert [p.to_bytes() for p in codec.encode(strided)] == wanted
+    if x.ndim == 4:
+        assert [p.to_bytes() for p in codec.encode(x.to(memory_format=torch.channels_last))] == wanted
+    assert [p.to_bytes() for p in copy.deepcopy(codec).encode(x)] == wanted
+
+
+@swept
+def test_law_6_honest_size(codec_id, example):
+    codec = build(codec_id, example)
+    packets = codec.encode(batch(codec.example_shape))
+    for packet in packets:
+        data = packet.to_bytes()
+        assert packet.num_bits == 8 * len(data)
+        assert packet.payload_bits == 8 * packet.payload.nbytes
+        assert len(data) - packet.payload.nbytes <= 24
+        compact = packet.to_bytes(compact=True)
+        assert len(compact) - packet.payload.nbytes <= 8
+        again = Packet.from_bytes(compact, like=packets[0])
+        assert torch.equal(codec.decode([again]), codec.decode([packet]))
+
+
+@swept
+def test_law_7_clean_exit(codec_id, example):
+    torch.manual_seed(0)
+    maps, *size = fc.codec_class(codec_id).example_shape
+    model = nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, maps, 1), nn.ReLU()), nn.Flatten(), nn.Linear(maps * size[0] * size[1], 2)
+    ).eval()
+    x = torch.randn(2, 3, *size)
+    before = model(x)
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    modules = [name for name, _ in model.named_modules()]
+    cut = fc.insert(model, "0", build(codec_id, example))
+    model(x)
+    assert set(state) <= set(model.state_dict())
+    cut.remove()
+    cut.remove()
+    assert torch.equal(model(x), before)
+    assert list(model.state_dict()) == list(state)
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+    assert [name for name, _ in model.named_modules()] == modules
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+@swept
+def test_bad_features_are_refused_with_what_came_and_what_was_wanted(codec_id, example):
+    codec = build(codec_id, example)
+    good = features(codec.example_shape)["relu"]
+    for bad in (float("nan"), float("inf"), -float("inf")):
+        x = good.clone()
+        x.view(-1)[3] = bad
+        with pytest.raises(fc.FeatureError, match=r"finite.*index \(0, "):
+            codec.encode(x)
+    with pytest.raises(fc.FeatureError, match="empty"):
+        codec.encode(good[:0])
+    with pytest.raises(fc.FeatureError, match="empty"):
+        codec.encode(good[..., :0])
+    with pytest.raises(fc.FeatureError, match="dimensions"):
+        codec.encode(torch.ones((1,) * 9))
+    with pytest.raises(fc.FeatureError, match="dimensions"):
+        codec.encode(torch.tensor(1.0))
+    for dtype in (torch.int32, torch.uint8, torch.float64, torch.complex64, torch.bool):
+        with pytest.raises(TypeError, match=str(dtype)):
+            codec.encode(torch.ones(good.shape).to(dtype))
+    with pytest.raises(TypeError, match="ndarray"):
+        codec.encode(good.numpy())
+
+
+@swept
+def test_packets_of_another_config_and_mixed_batches_are_refused(codec_id, example):
+    codec = build(codec_id, example)
+    x = features(codec.example_shape)["relu"]
+    packet = codec.encode(x)[0]
+    other = fc.get_codec("raw" if codec_id != "raw" else "half")
+    with pytest.raises(fc.BitstreamError, match="config"):
+        other.decode([packet])
+    half = codec.encode(x.half())[0]
+    with pytest.raises(fc.BitstreamError, match=r"one batch holds one shape and dtype"):
+        codec.decode([packet, half])
+    with pytest.raises(fc.FeatureError, match="at least one packet"):
+        codec.decode([])
+    with pytest.raises(TypeError, match="list"):
+        codec.decode(packet)
+
+
+@swept
+def test_unknown_parameters_are_refused_by_name(codec_id, example):
+    with pytest.raises(fc.ConfigError, match="no parameter wrong"):
+        fc.get_codec(codec_id, **example, wrong=1)
