@@ -1,0 +1,307 @@
+"""insert: any codec at any layer of any model, by a forward hook, and out again without a trace."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from featcodec.channel import Channel, get_channel
+from featcodec.codec import Codec
+from featcodec.errors import BitstreamError, ConfigError, FeatureError, FeatureTypeError, LayerError
+from featcodec.ops.eager import eager
+from featcodec.ops.modules import find_layer
+from featcodec.registry import get_codec
+from featcodec.spec import Spec
+
+
+@dataclasses.dataclass(frozen=True)
+class Crossing:
+    """What one batch cost: `samples` of `elements` each; bits and seconds for the whole batch; pixels of one input image."""
+
+    samples: int
+    elements: int
+    payload_bits: int
+    wire_bits: int
+    encode_s: float
+    decode_s: float
+    pixels: int | None
+
+
+class Stats:
+    """What has crossed the cut since the insertion or the last `reset`; figures are nan before anything has.
+
+    Bits are of packets as sent, header and all, but for `payload_bits_per_sample`. Times are a batch's divided by its
+    samples; every sample of a batch counts with that time in median and p95.
+    """
+
+    def __init__(self) -> None:
+        self.crossings: list[Crossing] = []
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.crossings.clear()
+
+    @property
+    def samples(self) -> int:
+        """Samples sent."""
+        return sum(c.samples for c in self.crossings)
+
+    @property
+    def bits_per_sample(self) -> float:
+        """Mean bits on the wire per sample."""
+        return _ratio(sum(c.wire_bits for c in self.crossings), self.samples)
+
+    @property
+    def payload_bits_per_sample(self) -> float:
+        """Mean payload bits per sample."""
+        return _ratio(sum(c.payload_bits for c in self.crossings), self.samples)
+
+    @property
+    def elements_per_sample(self) -> float:
+        """Mean elements per sample."""
+        return _ratio(sum(c.elements * c.samples for c in self.crossings), self.samples)
+
+    @property
+    def compression_ratio(self) -> float:
+        """Bits of the float32 feature over bits on the wire."""
+        return _ratio(32 * self.elements_per_sample, self.bits_per_sample)
+
+    @property
+    def bpe(self) -> float:
+        """Bits on the wire per feature element."""
+        return _ratio(self.bits_per_sample, self.elements_per_sample)
+
+    @property
+    def bpp(self) -> float | None:
+        """Bits on the wire per pixel of the model's input; None where that is no image."""
+        if not self.crossings or any(c.pixels is None for c in self.crossings):
+            return None
+        return _ratio(sum(c.wire_bits for c in self.crossings), sum((c.pixels or 0) * c.samples for c in self.crossings))
+
+    @property
+    def encode_ms(self) -> float:
+        """Median milliseconds to encode a sample."""
+        return self._percentile("encode_s", 50)
+
+    @property
+    def encode_ms_p95(self) -> float:
+        """95th percentile of the milliseconds to encode a sample."""
+        return self._percentile("encode_s", 95)
+
+    @property
+    def decode_ms(self) -> float:
+        """Median milliseconds to decode a sample."""
+        return self._percentile("decode_s", 50)
+
+    @property
+    def decode_ms_p95(self) -> float:
+        """95th percentile of the milliseconds to decode a sample."""
+        return self._percentile("decode_s", 95)
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """Return every figure by name."""
+        names = [name for name, value in vars(type(self)).items() if isinstance(value, property)]
+        return {name: getattr(self, name) for name in names}
+
+    def _percentile(self, field: str, percent: float) -> float:
+        if not self.crossings:
+            return float("nan")
+        times = [getattr(c, field) / c.samples * 1e3 for c in self.crossings]
+        return float(np.percentile(np.repeat(times, [c.samples for c in self.crossings]), percent))
+
+
+class Insertion:
+    """A codec at a layer: a handle that measures, and that `remove` (or leaving the `with`) takes out again.
+
+    Attributes
+    ----------
+    layer
+        Dotted name of the layer.
+    codec, channel
+        What the layer's output goes through.
+    stats
+        What has crossed.
+    """
+
+    def __init__(self, model: nn.Module, layer: str | nn.Module, codec: Codec, channel: Channel | None) -> None:
+        self.layer, module = find_layer(model, layer)
+        taken = insertion_at(module)
+        if taken is not None:
+            raise LayerError(f"layer {self.layer!r} already carries {taken.codec.codec_id!r}: remove it first")
+        if any(m is codec for m in model.modules()):
+            raise ConfigError("this codec is inserted in the model already: build another with get_codec(codec.config())")
+        self.channel = channel
+        self.stats = Stats()
+        self._pixels: int | None = None
+        # The codec is a submodule of the layer's own tree, so that every copy of the layer (deepcopy, replicas) has its own.
+        self._path, host = _host(module)
+        self._child = _free_name(host)
+        self._host = host
+        host.add_module(self._child, codec.train(module.training))
+        self._handles = [
+            module.register_forward_hook(self._cross),
+            model.register_forward_pre_hook(self._see_input, with_kwargs=True),
+        ]
+        self._codec = codec
+
+    @property
+    def codec(self) -> Codec:
+        """The codec that was inserted."""
+        return self._codec
+
+    def remove(self) -> None:
+        """Restore the model exactly; more than one call does no harm."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        if getattr(self._host, self._child, None) is self._codec:
+            delattr(self._host, self._child)
+
+    def __enter__(self) -> Insertion:
+        """Return self."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Remove."""
+        self.remove()
+
+    def __repr__(self) -> str:
+        """Show layer, codec, channel."""
+        return f"Insertion(layer={self.layer!r}, codec={self._codec!r}, channel={self.channel!r})"
+
+    @eager
+    def _see_input(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        images = (v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.ndim == 4 and v.shape[1] in (1, 3, 4))
+        image = next(images, None)
+        self._pixels = None if image is None else int(image.shape[2] * image.shape[3])
+
+    @eager
+    def _cross(self, module: nn.Module, _: Any, output: Any) -> Any:
+        codec = module.get_submodule(f"{self._path}.{self._child}" if self._path else self._child)
+        assert isinstance(codec, Codec)
+        found = 0
+
+        def send(x: Tensor) -> Tensor:
+            nonlocal found
+            found += 1
+            try:
+                return self._send(codec, x)
+            except (FeatureError, FeatureTypeError, BitstreamError) as e:
+                raise type(e)(f"layer {self.layer!r}: {e}") from e
+
+        result = map_tensors(output, send)
+        if found == 0:
+            raise FeatureTypeError(f"layer {self.layer!r}: its output ({type(output).__name__}) holds no floating-point tensor")
+        return result
+
+    def _send(self, codec: Codec, x: Tensor) -> Tensor:
+        if not codec.sends(x, self.channel):
+            y: Tensor = codec(x, self.channel)
+            return y
+        way = codec.transmit(x, self.channel)
+        self.stats.crossings.append(
+            Crossing(
+                samples=len(way.packets),
+                elements=way.packets[0].num_elements,
+                payload_bits=sum(packet.payload_bits for packet in way.packets),
+                wire_bits=sum(packet.num_bits for packet in way.packets),
+                encode_s=way.encode_s,
+                decode_s=way.decode_s,
+                pixels=self._pixels,
+            )
+        )
+        return way.output
+
+
+def insert(
+    model: nn.Module,
+    layer: str | nn.Module,
+    codec: Codec | Spec,
+    channel: Channel | Spec | None = None,
+) -> Insertion:
+    """Send a layer's output through a codec from now on.
+
+    Real bytes wherever no gradient is wanted or the model is in eval mode; in training the same values with the
+    straight-through gradient. Every floating-point tensor in the output crosses: one tensor, or those in a tuple, list, dict
+    or dataclass.
+
+    Parameters
+    ----------
+    model
+        The model; wrap it (DDP, torch.compile) after inserting.
+    layer
+        Dotted name of the layer, or the module itself.
+    codec
+        A codec or its spec. Its parameters appear among the model's while inserted.
+    channel
+        A channel or its spec: what the packets meet on their way.
+
+    Returns
+    -------
+    Insertion
+        A handle with `stats` and `remove`; leaving its `with` block removes it.
+
+    Raises
+    ------
+    LayerError
+        No such layer, several, or one that carries a codec already.
+    ConfigError
+        This very codec is in the model already, or a spec is wrong.
+    """
+    built = codec if isinstance(codec, Codec) else get_codec(codec)
+    if channel is not None and not isinstance(channel, Channel):
+        channel = get_channel(channel)
+    return Insertion(model, layer, built, channel)
+
+
+def insertion_at(module: nn.Module) -> Insertion | None:
+    """Return the insertion whose codec a module's output goes through, if there is one."""
+    for hook in module._forward_hooks.values():
+        owner = getattr(hook, "__self__", None)
+        if isinstance(owner, Insertion):
+            return owner
+    return None
+
+
+def map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Return `value` with `function` applied to each floating-point tensor in it: through tuples, lists, dicts, dataclasses."""
+    if isinstance(value, Tensor):
+        return function(value) if value.is_floating_point() else value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        changed = {f.name: map_tensors(getattr(value, f.name), function) for f in dataclasses.fields(value) if f.init}
+        return dataclasses.replace(value, **changed)
+    if isinstance(value, Mapping):
+        return type(value)({key: map_tensors(item, function) for key, item in value.items()})  # type: ignore[call-arg]
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(map_tensors(item, function) for item in value))
+    if isinstance(value, (tuple, list)):
+        return type(value)(map_tensors(item, function) for item in value)
+    return value
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if b else float("nan")
+
+
+def _host(module: nn.Module) -> tuple[str, nn.Module]:
+    """The module that carries the codec: the first below the layer without children, so that no container iterates over it."""
+    path = ""
+    while True:
+        child = next(((name, m) for name, m in module.named_children() if not isinstance(m, Codec)), None)
+        if child is None:
+            return path, module
+        path = f"{path}.{child[0]}" if path else child[0]
+        module = child[1]
+
+
+def _free_name(host: nn.Module) -> str:
+    name, number = "featcodec", 1
+    while hasattr(host, name):
+        number += 1
+        name = f"featcodec{number}"
+    return name

@@ -1,0 +1,1 @@
+"""Around the codec: what a model costs and where to cut it."""

@@ -1,0 +1,25 @@
+"""Fixtures: the embedded network and images."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(scope="session")
+def resnet20() -> torch.nn.Module:
+    from benchmarks.models import resnet20
+
+    return resnet20()
+
+
+@pytest.fixture(scope="session")
+def images() -> tuple[torch.Tensor, torch.Tensor]:
+    """The first 40 test images, normalised, and their labels."""
+    from benchmarks.data import embedded
+
+    return next(embedded().head(40).batches(40, "cifar10"))

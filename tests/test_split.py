@@ -1,0 +1,97 @@
+"""split: head and tail as modules, and cuts that are none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import featcodec as fc
+
+
+@pytest.mark.parametrize("layer", ["conv1", "layer1", "layer2.0", "layer3", "avgpool", "fc"])
+def test_tail_of_head_is_the_model_bit_for_bit(layer, resnet20, images):
+    x, _ = images
+    head, tail = fc.split(resnet20, layer, x[:2])
+    with torch.no_grad():
+        assert torch.equal(tail(head(x)), resnet20(x))
+    assert {id(p) for p in [*head.parameters(), *tail.parameters()]} <= {id(p) for p in resnet20.parameters()}
+
+
+def test_the_parts_hold_only_what_they_run(resnet20, images):
+    head, tail = fc.split(resnet20, resnet20.layer2, images[0][:1])
+    assert "fc.weight" not in head.state_dict()
+    assert "conv1.weight" not in tail.state_dict()
+    assert not head.training
+
+
+def test_a_codec_between_head_and_tail_is_what_insert_does(resnet20, images):
+    x, _ = images
+    head, tail = fc.split(resnet20, "layer3", x[:1])
+    codec = fc.get_codec("huffman:bits=3")
+    with torch.no_grad():
+        by_hand = tail(codec(head(x)))
+        with fc.insert(resnet20, "layer3", codec):
+            assert torch.equal(resnet20(x), by_hand)
+
+
+@pytest.mark.parametrize("layer", ["layer2.1.conv1", "layer2.0.downsample.0"])
+def test_a_layer_inside_a_residual_branch_is_no_cut(layer, resnet20, images):
+    with pytest.raises(fc.LayerError, match=f"'{layer}' is no cut: the tail also needs"):
+        fc.split(resnet20, layer, images[0][:1])
+
+
+def test_a_layer_called_twice_is_no_split_point(resnet20, images):
+    with pytest.raises(fc.LayerError, match="called 2 times"):
+        fc.split(resnet20, "layer2.1.relu", images[0][:1])
+
+
+class _Branching(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.a(x) if x.sum() > 0 else x
+
+
+class _Random(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(3, 3)
+        self.b = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.b(self.a(x)) + torch.rand(3)
+
+
+class _Two(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(3, 3)
+        self.b = nn.Linear(3, 3)
+        self.bias = nn.Parameter(torch.ones(3))
+
+    def forward(self, x, y):
+        z = self.a(x + y) + self.bias
+        return {"out": self.b(z) + self.bias}
+
+
+def test_what_cannot_be_split_says_why():
+    with pytest.raises(fc.LayerError, match=r"cannot be traced.*insert works"):
+        fc.split(_Branching(), "a", torch.rand(1, 3))
+    with pytest.raises(fc.LayerError, match="not deterministic"):
+        fc.split(_Random(), "a", torch.rand(1, 3))
+    with pytest.raises(fc.LayerError, match="no layer of _Random"):
+        fc.split(_Random(), "c", torch.rand(1, 3))
+    model = _Random()
+    with pytest.raises(fc.LayerError, match="whole model"):
+        fc.split(model, model, torch.rand(1, 3))
+
+
+def test_several_inputs_shared_parameters_and_modes():
+    model = _Two().train()
+    x, y = torch.rand(2, 3), torch.rand(2, 3)
+    head, tail = fc.split(model, "a", (x, y))
+    assert model.training
+    assert torch.equal(tail(head(x, y))["out"], model(x, y)["out"])
