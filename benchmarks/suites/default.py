@@ -1,0 +1,144 @@
+"""The main job: codecs x layers of a network on labelled images; accuracy, bits, ratio and times of each."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+
+import featcodec as fc
+from featcodec.ops.modules import find_layer
+from featcodec.spec import format_spec, parse_spec
+
+from ..data import NORMALIZATIONS, Images, load
+from ..models import resnet20
+from ..report import machine, plot, print_table
+
+DEFAULT_LAYERS = ("layer1", "layer2", "layer3")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    args = parser().parse_args(argv)
+    try:
+        result = run(args)
+    except (fc.FeatcodecError, FileNotFoundError, ValueError, ImportError, AttributeError) as e:
+        print(f"featcodec bench: {e}", file=sys.stderr)
+        return 2
+    print_table(result, Console(width=None if sys.stdout.isatty() else 120))
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+    plot(result, args.out / "rate_accuracy.png")
+    print(f"written: {args.out / 'results.json'}, {args.out / 'rate_accuracy.png'}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the options' parser."""
+    p = argparse.ArgumentParser(prog="featcodec bench", description=__doc__)
+    p.add_argument("--model", help="package.module:function that returns an nn.Module (default: the embedded ResNet-20)")
+    p.add_argument("--layer", nargs="+", default=None, help=f"split points (default: {' '.join(DEFAULT_LAYERS)})")
+    p.add_argument("--codec", nargs="+", default=None, help="specs, such as huffman:bits=4 (default: every codec's examples)")
+    p.add_argument("--data", default="embedded", help="embedded, cifar10, a .npz file, or a folder of class folders")
+    p.add_argument(
+        "--normalize", choices=sorted(NORMALIZATIONS), default=None, help="default: cifar10 for CIFAR-10, else imagenet"
+    )
+    p.add_argument("--image-size", type=int, default=224, help="side that pictures of class folders are brought to")
+    p.add_argument("--samples", type=int, default=500, help="images, from the first")
+    p.add_argument("--batch-size", type=int, default=100)
+    p.add_argument("--device", default="cpu")
+    p.add_argument("--out", type=Path, default=Path("out"), help="folder for results.json and rate_accuracy.png")
+    return p
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure every row and return the result: machine, setting, baseline, rows."""
+    if args.samples < 1 or args.batch_size < 1 or args.image_size < 1:
+        raise ValueError("--samples, --batch-size and --image-size must be at least 1")
+    model = load_model(args.model).eval().to(args.device)
+    layers = [find_layer(model, layer)[0] for layer in args.layer or DEFAULT_LAYERS]
+    codecs, left_out = choose_codecs(args.codec)
+    images = load(args.data, args.image_size).head(args.samples)
+    normalization = args.normalize or ("cifar10" if images.name.startswith("CIFAR-10") else "imagenet")
+    rows = []
+    with _progress(len(images.images) * (1 + len(layers) * len(codecs))) as (progress, task):
+
+        def measure(label: str, **cut: Any) -> dict[str, Any]:
+            progress.update(task, description=label)
+            batches = images.batches(args.batch_size, normalization)
+            step = lambda n: progress.advance(task, n)  # noqa: E731
+            return fc.evaluate(model, batches, device=args.device, progress=step, **cut).to_dict()
+
+        baseline = measure("baseline")
+        for layer in layers:
+            for codec in codecs:
+                rows.append(measure(f"{layer} {format_spec(codec)}", layer=layer, codec=codec))
+    return {
+        "machine": machine(args.device),
+        "setting": _setting(args, images, normalization),
+        "left_out": left_out,
+        "baseline": baseline,
+        "rows": rows,
+    }
+
+
+def load_model(name: str | None) -> nn.Module:
+    """Return the embedded network, or call the function that ``package.module:function`` names."""
+    if name is None:
+        return resnet20()
+    module, _, function = name.partition(":")
+    if not function:
+        raise ValueError(f"--model is written package.module:function, got {name!r}")
+    sys.path.insert(0, "")  # as python -m does: a module in the present folder counts
+    try:
+        model = getattr(importlib.import_module(module), function)()
+    finally:
+        sys.path.remove("")
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"{name} returned {type(model).__name__}, not an nn.Module")
+    return model
+
+
+def choose_codecs(specs: Sequence[str] | None) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Return the configs to run: the given specs, else every example of every codec, and what was left out and why.
+
+    A codec asked for by name raises where its package is missing; of the default ones it is left out, with the reason.
+    """
+    if specs is not None:
+        return [fc.get_codec(spec).config() for spec in specs], {}
+    configs, left_out = [], {}
+    for codec_id in fc.list_codecs():
+        try:
+            cls = fc.codec_class(codec_id)
+        except fc.MissingDependencyError as e:
+            left_out[codec_id] = str(e)
+            continue
+        configs += [fc.get_codec(codec_id, **example).config() for example in cls.examples]
+    return configs, left_out
+
+
+def _setting(args: argparse.Namespace, images: Images, normalization: str) -> dict[str, Any]:
+    return {
+        "model": args.model or "ResNet-20 (embedded)",
+        "data": images.name,
+        "samples": len(images.images),
+        "batch_size": args.batch_size,
+        "normalization": normalization,
+        "codecs": [parse_spec(spec)[0] for spec in args.codec] if args.codec else "every codec's examples",
+    }
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[tuple[Progress, Any]]:
+    columns = (TextColumn("{task.description:<40}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield progress, progress.add_task("", total=total)

@@ -1,0 +1,57 @@
+"""The command line: ``featcodec list`` and ``featcodec bench``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from featcodec import __version__
+from featcodec.errors import MissingDependencyError
+from featcodec.registry import codec_class, list_codecs
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="featcodec", description="Feature compression for split computing.")
+    parser.add_argument("--version", action="version", version=f"featcodec {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="list the codecs and their parameters")
+    commands.add_parser("bench", help="measure codecs at layers of a network; see featcodec bench --help", add_help=False)
+    args, rest = parser.parse_known_args(given)
+    if args.command == "bench":
+        return _bench(rest)
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return _list()
+
+
+def _list() -> int:
+    for codec_id in list_codecs():
+        try:
+            cls = codec_class(codec_id)
+        except MissingDependencyError as e:
+            print(f"{codec_id:<12} not available: {e}")
+            continue
+        params = ", ".join(f"{k}={v}" for k, v in cls().params().items())
+        summary = (cls.__doc__ or "").strip().partition("\n")[0]
+        print(f"{codec_id:<12} {summary}" + (f"  [{params}]" if params else ""))
+    return 0
+
+
+def _bench(argv: list[str]) -> int:
+    try:
+        suite = importlib.import_module("featcodec.benchmarks.suites.default")
+    except ModuleNotFoundError as e:
+        if e.name is not None and e.name.startswith("featcodec"):
+            raise
+        print(f"featcodec bench needs {e.name}: pip install 'featcodec[bench]'", file=sys.stderr)
+        return 2
+    status: int = suite.main(argv)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
