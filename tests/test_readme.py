@@ -1,0 +1,50 @@
+"""The README tells the truth: its example runs, its codec table and its results are today's."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import featcodec as fc
+from benchmarks import readme
+from featcodec.registry import builtin_codecs
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = (ROOT / "README.md").read_text()
+
+
+def test_the_example_runs():
+    code = re.search(r"<!-- example: begin -->\n```python\n(.*?)```", TEXT, re.S).group(1)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "huffman" in done.stdout
+
+
+def test_the_codec_table_names_every_codec_and_parameter():
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", TEXT, re.M))
+    assert set(rows) == set(builtin_codecs())
+    for codec_id, cell in rows.items():
+        assert set(re.findall(r"`(\w+)", cell)) == set(fc.get_codec(codec_id).params())
+
+
+def test_the_results_shown_are_the_committed_ones():
+    result = json.loads((ROOT / "benchmarks/results/default/results.json").read_text())
+    assert readme.insert(TEXT, readme.section(result)) == TEXT
+    assert {row["codec"]["id"] for row in result["rows"]} == set(builtin_codecs())
+    assert {row["layer"] for row in result["rows"]} == {"layer1", "layer2", "layer3"}
+    assert (ROOT / "benchmarks/results/default/rate_accuracy.png").is_file()
+
+
+def test_the_curves_bend_where_they_should():
+    """On the committed results: 8 bits lose nothing, few bits and low qualities lose visibly."""
+    result = json.loads((ROOT / "benchmarks/results/default/results.json").read_text())
+    base = result["baseline"]["metric"]
+    top1 = {(r["layer"], r["codec"]["id"], r["codec"].get("bits"), r["codec"].get("quality")): r["metric"] for r in result["rows"]}
+    for layer in ("layer1", "layer2", "layer3"):
+        for codec_id in ("huffman", "bitpack", "ans"):
+            assert abs(top1[layer, codec_id, 8, None] - base) <= 0.004
+    assert top1["layer1", "huffman", 2, None] < base - 0.05
+    assert top1["layer1", "jpeg", None, 5] < base - 0.02
