@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # The package is installed in place: only what the build reads asks for another install.
 BUILD_INPUTS = setup.py pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.cpp csrc/*.hpp)
 
-.PHONY: bench test lint goldens results clean
+.PHONY: bench test test-wheel lint goldens results clean
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks --out $(OUT)
@@ -18,6 +18,18 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The wheel, in an environment and a folder of its own: no source tree to fall back on.
+WHEEL = build/wheel
+test-wheel:
+	rm -rf $(WHEEL)
+	mkdir -p $(WHEEL)/elsewhere/benchmarks
+	$(PYTHON) -m venv $(WHEEL)/venv
+	$(WHEEL)/venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir $(WHEEL) .
+	$(WHEEL)/venv/bin/python -m pip install --quiet --constraint constraints.txt "$$(ls $(WHEEL)/featcodec-*.whl)[test]"
+	cp -r tests README.md pyproject.toml $(WHEEL)/elsewhere
+	cp -r benchmarks/results $(WHEEL)/elsewhere/benchmarks
+	cd $(WHEEL)/elsewhere && ../venv/bin/python -m pytest
 
 # Writes the goldens that are missing; those that exist are never rewritten.
 goldens: $(VENV)/.installed

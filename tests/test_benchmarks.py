@@ -13,10 +13,10 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from featcodec.benchmarks import data, fetch_cifar10
+from featcodec.benchmarks.suites import default
 from PIL import Image
 
-from benchmarks import data, fetch_cifar10
-from benchmarks.suites import default
 from featcodec import cli
 
 

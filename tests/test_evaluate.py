@@ -45,7 +45,7 @@ def test_a_report_without_a_codec(resnet20, images):
 
 
 def test_a_metric_of_one_s_own_and_the_model_s_mode(images):
-    from benchmarks.models import CifarResNet
+    from featcodec.benchmarks.models import CifarResNet
 
     model = CifarResNet().train()
     report = fc.evaluate(model, loader(images), layer="layer1", codec="half", metric=lambda out, y: torch.ones(len(y)) * 0.25)
