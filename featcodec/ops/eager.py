@@ -23,7 +23,8 @@ def eager(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         if "torch._dynamo" not in sys.modules:
             return function(*args, **kwargs)
-        return _disabled(function)(*args, **kwargs)
+        result: Result = _disabled(function)(*args, **kwargs)
+        return result
 
     return call
 
