@@ -4,9 +4,9 @@ VENV ?= .venv
 OUT ?= out
 BIN = $(VENV)/bin
 # The package is installed in place: only what the build reads asks for another install.
-BUILD_INPUTS = setup.py pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.cpp csrc/*.hpp)
+BUILD_INPUTS = setup.py pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/*/*.inc)
 
-.PHONY: bench test test-wheel lint goldens results clean
+.PHONY: bench test test-wheel sanitize fuzz lint goldens results clean
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks --out $(OUT)
@@ -31,6 +31,23 @@ test-wheel:
 	cp -r benchmarks/results $(WHEEL)/elsewhere/benchmarks
 	cd $(WHEEL)/elsewhere && ../venv/bin/python -m pytest
 
+# The core by itself under the address and undefined-behaviour sanitizers.
+sanitize: $(VENV)/.installed
+	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DFEATCODEC_PYTHON=OFF -DFEATCODEC_SANITIZE=ON -DFEATCODEC_WERROR=ON \
+		-DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja >/dev/null
+	$(BIN)/cmake --build build/sanitize --target test_core
+	build/sanitize/test_core
+
+# libFuzzer over all decoders, for FUZZ_SECONDS; needs clang.
+FUZZ_SECONDS ?= 60
+fuzz: $(VENV)/.installed
+	$(BIN)/cmake -S . -B build/fuzz -G Ninja -DFEATCODEC_PYTHON=OFF -DFEATCODEC_FUZZ=ON -DCMAKE_CXX_COMPILER=clang++ \
+		-DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja >/dev/null
+	$(BIN)/cmake --build build/fuzz --target fuzz_decoders
+	mkdir -p build/fuzz/corpus
+	build/fuzz/fuzz_decoders -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=4096 -artifact_prefix=build/fuzz/ \
+		-print_final_stats=1 build/fuzz/corpus
+
 # Writes the goldens that are missing; those that exist are never rewritten.
 goldens: $(VENV)/.installed
 	$(BIN)/python -m tests.goldens
@@ -42,7 +59,7 @@ results: $(VENV)/.installed
 
 $(VENV)/.installed: $(BUILD_INPUTS)
 	$(PYTHON) -m venv $(VENV)
-	FEATCODEC_WERROR=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,lint]'
+	FEATCODEC_WERROR=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,lint,native]'
 	touch $@
 
 clean:

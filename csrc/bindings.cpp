@@ -1,10 +1,18 @@
 // The only file that knows Python: NumPy arrays in, NumPy arrays out, the GIL released around every call of the core.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
+#include <algorithm>
+#include <array>
+#include <memory>
 #include <string>
+#include <vector>
 
+#include "cpu.hpp"
+#include "feature.hpp"
 #include "featcodec.hpp"
+#include "threads.hpp"
 
 namespace py = pybind11;
 namespace fc = featcodec;
@@ -36,12 +44,15 @@ Array<T> head(const Array<T>& array, std::size_t size) {
     return Array<T>(static_cast<py::ssize_t>(size), array.data());
 }
 
-void check(fc::Status status, std::size_t size_bytes) {
-    if (status == fc::Status::ok) return;
-    const std::string message = std::string(fc::describe(status)) + " (" + std::to_string(size_bytes) + " bytes given)";
-    const py::object error = py::module_::import("featcodec.errors").attr("BitstreamError");
+[[noreturn]] void raise(const char* error_class, const std::string& message) {
+    const py::object error = py::module_::import("featcodec.errors").attr(error_class);
     PyErr_SetString(error.ptr(), message.c_str());
     throw py::error_already_set();
+}
+
+void check(fc::Status status, std::size_t size_bytes) {
+    if (status == fc::Status::ok) return;
+    raise("BitstreamError", std::string(fc::describe(status)) + " (" + std::to_string(size_bytes) + " bytes given)");
 }
 
 std::uint32_t crc32c(const py::buffer& data, std::uint32_t crc) {
@@ -140,10 +151,177 @@ Array<std::uint16_t> huffman_decode(const Array<std::uint8_t>& data, std::size_t
     return out;
 }
 
+// ---- features ------------------------------------------------------------------------------------------------------------
+
+fc::Family family_of(const std::string& name) {
+    const char* const names[] = {"packed", "huffman", "rans", "context", "auto"};
+    const auto* const found = std::find(std::begin(names), std::end(names), name);
+    if (found == std::end(names)) throw py::value_error("no family " + name);
+    return static_cast<fc::Family>(found - std::begin(names));
+}
+
+template <typename T, std::size_t N>
+void copy_in(const Array<T>& from, T (&to)[N], const char* what) {
+    if (from.ndim() != 1 || from.size() != static_cast<py::ssize_t>(N)) throw py::value_error(std::string(what) + " has a wrong size");
+    std::copy_n(from.data(), N, to);
+}
+
+template <typename T, std::size_t N>
+Array<T> copy_out(const T* from) {
+    return Array<T>(static_cast<py::ssize_t>(N), from);
+}
+
+// What a codec holds: its parameters and, where its tables are static, the model made of them.
+class FeatureCoder {
+public:
+    FeatureCoder(const std::string& family, unsigned bits, bool per_map, double step) {
+        coder_.family = family_of(family);
+        coder_.bits = bits;
+        coder_.per_map = per_map;
+        coder_.step = step;
+        if (bits < 1 || bits > fc::kMaxSymbolBits) throw py::value_error("bits must be 1..16");
+        if (!(step >= 0.0) || step > 3.0e38) throw py::value_error("step must be finite and not negative");
+    }
+
+    unsigned static_bits() const { return fc::static_bits(coder_); }
+
+    // The order-0 table of this family from counts of calibration, as the stream would send it.
+    Array<std::uint8_t> train_order0(const Array<std::uint32_t>& coded, const Array<std::uint32_t>& symbols) const {
+        fc::ByteCounts counts;
+        copy_in(coder_.family == fc::Family::rans ? symbols : coded, counts, "counts");
+        const fc::Order0Kernels& kernels = fc::order0_kernels(fc::current_isa());
+        std::array<std::uint8_t, std::max(fc::kHuffman8TableBound, fc::kRans8TableBound)> table;
+        std::size_t size = 0;
+        if (coder_.family == fc::Family::rans) {
+            const auto fixed = std::make_unique<fc::RansStatic>();
+            fc::rans8_build_static(kernels, counts, static_bits(), *fixed);
+            size = fc::rans8_write_table(fixed->code, static_bits(), table);
+        } else {
+            const auto fixed = std::make_unique<fc::HuffmanStatic>();
+            fc::huffman8_build_static(kernels, counts, static_bits(), *fixed);
+            size = fc::huffman8_write_table(fixed->code, static_bits(), table);
+        }
+        return Array<std::uint8_t>(static_cast<py::ssize_t>(size), table.data());
+    }
+
+    void set_order0_table(const Array<std::uint8_t>& table) {
+        fc::StaticModel& model = own_model();
+        const fc::Order0Kernels& kernels = fc::order0_kernels(fc::current_isa());
+        fc::Status status{};
+        if (coder_.family == fc::Family::rans) {
+            model.rans = std::make_unique<fc::RansStatic>();
+            status = fc::rans8_load_static(kernels, view(table), model.bits, *model.rans);
+        } else {
+            model.huffman = std::make_unique<fc::HuffmanStatic>();
+            status = fc::huffman8_load_static(kernels, view(table), model.bits, *model.huffman);
+        }
+        if (status != fc::Status::ok) {
+            model.rans.reset();
+            model.huffman.reset();
+            throw py::value_error("the order-0 table is not one that training makes");
+        }
+    }
+
+    void set_context_tables(const Array<std::uint8_t>& table_of, const Array<std::uint16_t>& frequencies, unsigned tables, unsigned tokens) {
+        fc::ContextTables given;
+        if (table_of.size() != static_cast<py::ssize_t>(given.table_of.size()) ||
+            frequencies.size() != static_cast<py::ssize_t>(given.frequencies.size()) || tables > fc::kContextTables || tokens > fc::kTokens) {
+            throw py::value_error("context tables have a wrong size");
+        }
+        std::copy_n(table_of.data(), given.table_of.size(), given.table_of.begin());
+        std::copy_n(frequencies.data(), given.frequencies.size(), given.frequencies.begin());
+        given.tables = static_cast<std::uint8_t>(tables);
+        given.tokens = static_cast<std::uint8_t>(tokens);
+        fc::StaticModel& model = own_model();
+        model.context = std::make_unique<fc::ContextModel>();
+        if (fc::context_model(given, model.bits, true, *model.context) != fc::Status::ok) {
+            model.context.reset();
+            throw py::value_error("the context tables are not ones that training makes");
+        }
+    }
+
+    py::list encode(const Array<float>& x) const {
+        const fc::ContextShape shape = shape_of(x);
+        const std::span<const float> values(x.data(), static_cast<std::size_t>(x.size()));
+        fc::Encoded encoded;
+        {
+            const py::gil_scoped_release release;
+            encoded = fc::feature_encode(coder_, values, static_cast<std::size_t>(x.shape(0)), shape);
+        }
+        if (encoded.not_finite != fc::kNoSample) {
+            raise("FeatureError", "sample " + std::to_string(encoded.not_finite) + " holds a value that is not finite");
+        }
+        py::list payloads;
+        for (const auto& payload : encoded.payloads) {
+            payloads.append(Array<std::uint8_t>(static_cast<py::ssize_t>(payload.size()), payload.data()));
+        }
+        return payloads;
+    }
+
+    Array<float> decode(const std::vector<Array<std::uint8_t>>& payloads, std::size_t maps, std::size_t height, std::size_t width) const {
+        std::vector<std::span<const std::uint8_t>> views;
+        views.reserve(payloads.size());
+        for (const auto& payload : payloads) views.push_back(view(payload));
+        Array<float> x({payloads.size(), maps, height, width});
+        const std::span<float> to(x.mutable_data(), static_cast<std::size_t>(x.size()));
+        fc::Status status{};
+        {
+            const py::gil_scoped_release release;
+            status = fc::feature_decode(coder_, views, {maps, height, width}, to);
+        }
+        check(status, views.empty() ? 0 : views.front().size());
+        return x;
+    }
+
+    // (coded bytes, symbols, contexts): the statistics of a batch.
+    py::tuple count(const Array<float>& x) const {
+        const fc::ContextShape shape = shape_of(x);
+        const auto counts = std::make_unique<fc::FeatureCounts>();
+        if (!fc::feature_count(coder_, {x.data(), static_cast<std::size_t>(x.size())}, static_cast<std::size_t>(x.shape(0)), shape, *counts)) {
+            raise("FeatureError", "a value is not finite");
+        }
+        return py::make_tuple(copy_out<std::uint32_t, 256>(counts->coded), copy_out<std::uint32_t, 256>(counts->symbols),
+                              copy_out<std::uint32_t, fc::kRawContexts * fc::kTokens>(counts->context.data()));
+    }
+
+    // (table_of, frequencies, tables, tokens) for set_context_tables, from context counts.
+    py::tuple train_context(const Array<std::uint32_t>& counts) const {
+        fc::ContextCounts given;
+        if (counts.size() != static_cast<py::ssize_t>(given.size())) throw py::value_error("context counts have a wrong size");
+        std::copy_n(counts.data(), given.size(), given.begin());
+        const fc::ContextTables tables = fc::context_train(given, static_bits());
+        return py::make_tuple(copy_out<std::uint8_t, fc::kRawContexts>(tables.table_of.data()),
+                              copy_out<std::uint16_t, fc::kContextTables * fc::kTokens>(tables.frequencies.data()), unsigned{tables.tables},
+                              unsigned{tables.tokens});
+    }
+
+private:
+    static fc::ContextShape shape_of(const Array<float>& x) {
+        if (x.ndim() != 4 || x.size() == 0) throw py::value_error("expected a 4-D array (samples, maps, height, width) that is not empty");
+        return {static_cast<std::size_t>(x.shape(1)), static_cast<std::size_t>(x.shape(2)), static_cast<std::size_t>(x.shape(3))};
+    }
+
+    fc::StaticModel& own_model() {
+        if (!model_) model_ = std::make_unique<fc::StaticModel>();
+        model_->bits = static_bits();
+        coder_.model = model_.get();
+        return *model_;
+    }
+
+    fc::FeatureCoder coder_;
+    std::unique_ptr<fc::StaticModel> model_;
+};
+
+void set_isa(const std::string& name) {
+    fc::Isa isa{};
+    if (!fc::isa_from_name(name.c_str(), isa)) throw py::value_error("no instruction set " + name + "; known: scalar, avx2, avx512, avx512vbmi");
+    if (!fc::set_isa(isa)) throw py::value_error("this machine cannot run " + name + "; its best is " + fc::isa_name(fc::best_isa()));
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_core, m) {
-    m.doc() = "featcodec's C++ core: checksums, bit packing, Huffman coding";
+    m.doc() = "featcodec's C++ core: checksums, quantisers, entropy coders";
     m.attr("MAX_SYMBOL_BITS") = fc::kMaxSymbolBits;
     m.attr("MAX_CODE_LENGTH") = fc::kMaxCodeLength;
     m.def("crc32c", &crc32c, py::arg("data"), py::arg("crc") = 0);
@@ -154,4 +332,20 @@ PYBIND11_MODULE(_core, m) {
     m.def("huffman_code_lengths", &huffman_code_lengths, py::arg("counts").noconvert());
     m.def("huffman_encode", &huffman_encode, py::arg("symbols").noconvert(), py::arg("bits"));
     m.def("huffman_decode", &huffman_decode, py::arg("data").noconvert(), py::arg("count"), py::arg("bits"));
+    m.def("set_isa", &set_isa, py::arg("name"));
+    m.def("isa", [] { return std::string(fc::isa_name(fc::current_isa())); });
+    m.def("best_isa", [] { return std::string(fc::isa_name(fc::best_isa())); });
+    m.def("set_num_threads", &fc::set_num_threads, py::arg("count"));
+    m.def("num_threads", &fc::num_threads);
+    py::class_<FeatureCoder>(m, "FeatureCoder")
+        .def(py::init<const std::string&, unsigned, bool, double>(), py::arg("family"), py::arg("bits"), py::arg("per_map"), py::arg("step"))
+        .def_property_readonly("static_bits", &FeatureCoder::static_bits)
+        .def("train_order0", &FeatureCoder::train_order0, py::arg("coded").noconvert(), py::arg("symbols").noconvert())
+        .def("set_order0_table", &FeatureCoder::set_order0_table, py::arg("table").noconvert())
+        .def("set_context_tables", &FeatureCoder::set_context_tables, py::arg("table_of").noconvert(), py::arg("frequencies").noconvert(),
+             py::arg("tables"), py::arg("tokens"))
+        .def("encode", &FeatureCoder::encode, py::arg("x").noconvert())
+        .def("decode", &FeatureCoder::decode, py::arg("payloads"), py::arg("maps"), py::arg("height"), py::arg("width"))
+        .def("count", &FeatureCoder::count, py::arg("x").noconvert())
+        .def("train_context", &FeatureCoder::train_context, py::arg("counts").noconvert());
 }

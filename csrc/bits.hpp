@@ -86,6 +86,7 @@ public:
         return !overrun();
     }
 
+    std::uint64_t bits_used() const noexcept { return consumed_; }
     bool overrun() const noexcept { return consumed_ > std::uint64_t{in_.size()} * 8; }
     std::size_t bytes_used() const noexcept { return static_cast<std::size_t>((consumed_ + 7) / 8); }
     // True where every byte is used and the padding of the last one is zero.

@@ -19,6 +19,7 @@ enum class Status {
     bad_mode,       // the mode byte names no mode
     bad_table,      // a code table that no encoder writes: lengths out of range, Kraft sum not one, symbols out of range
     bad_code,       // an integer code longer than 32 bits
+    bad_range,      // a quantiser's range or width that no encoder writes
 };
 
 // One clause that says what is wrong, for an error message.

@@ -3,11 +3,14 @@
 The public face; every codec and optional package is imported when it is first asked for.
 """
 
+import torch as _torch
+
 from featcodec import channel
 from featcodec._version import __version__
 from featcodec.bitstream import Packet, PayloadKind
 from featcodec.channel import Channel, get_channel
 from featcodec.codec import Codec, Transmission
+from featcodec.core import core_info, set_num_threads
 from featcodec.errors import (
     BitstreamError,
     ConfigError,
@@ -42,11 +45,15 @@ __all__ = [
     "__version__",
     "channel",
     "codec_class",
+    "core_info",
     "evaluate",
     "get_channel",
     "get_codec",
     "insert",
     "list_codecs",
     "register_codec",
+    "set_num_threads",
     "split",
 ]
+
+set_num_threads(_torch.get_num_threads())

@@ -26,6 +26,7 @@ _MAGIC = b"FC"
 _COMPACT_TAG = 0xC0
 _CHECKSUM_FLAG = 0x10
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_new, _set = object.__new__, object.__setattr__
 _DTYPE_CODES = {dtype: code for code, dtype in enumerate(_DTYPES)}
 
 
@@ -80,6 +81,21 @@ class Packet:
             raise FeatureTypeError(f"a {self.kind.name} payload is a 1-D {wanted} array, got {got}")
         if self.kind is not PayloadKind.LLR and self.payload.nbytes > MAX_PAYLOAD_BYTES:
             raise FeatureError(f"a payload holds at most {MAX_PAYLOAD_BYTES} bytes, got {self.payload.nbytes}")
+
+    @classmethod
+    def trusted(
+        cls,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        kind: PayloadKind,
+        config_crc: int,
+        payload: np.ndarray[Any, np.dtype[Any]],
+    ) -> Packet:
+        """Build a packet from fields that are known to be right, without checking them again: for encoders."""
+        packet = _new(cls)
+        fields = {"shape": shape, "dtype": dtype, "kind": kind, "config_crc": config_crc, "payload": payload, "checksum": None}
+        _set(packet, "__dict__", fields)
+        return packet
 
     def with_checksum(self) -> Packet:
         """Return this packet with the checksum of its payload: four more bytes that tell damage from data."""

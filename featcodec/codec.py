@@ -103,15 +103,23 @@ class Codec(nn.Module):
 
     def config_crc(self) -> int:
         """Return the CRC-32C of the canonical JSON of `config()` and of every integer buffer: a packet's name for it."""
-        # Cached: the parameters are fixed from here on (see __setattr__).
-        if "_config_crc" not in self.__dict__:
-            text = json.dumps(self.config(), sort_keys=True, separators=(",", ":"), allow_nan=False)
-            self.__dict__["_config_crc"] = crc32c(text.encode())
-        crc: int = self.__dict__["_config_crc"]
+        # Cached: the parameters are fixed from here on (see __setattr__), and buffers count their changes.
+        version = self._state_version()
+        cached = self.__dict__.get("_config_crc")
+        if cached is not None and cached[0] == version:
+            known: int = cached[1]
+            return known
+        text = json.dumps(self.config(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        crc = crc32c(text.encode())
         for name, buffer in self.named_buffers():
             if not buffer.is_floating_point():
                 crc = crc32c(name.encode() + np.ascontiguousarray(buffer.cpu().numpy()).tobytes(), crc)
+        self.__dict__["_config_crc"] = (version, crc)
         return crc
+
+    def _state_version(self) -> tuple[tuple[int, int], ...]:
+        """What changes whenever an integer buffer of this codec itself does."""
+        return tuple((id(buffer), buffer._version) for buffer in self._buffers.values() if buffer is not None)
 
     def encode(self, x: Tensor) -> list[Packet]:
         """Encode a batch.
@@ -282,19 +290,29 @@ def _in_layout_of(x: Tensor, value: Tensor) -> Tensor:
 
 def check_feature(x: Tensor) -> None:
     """Raise FeatureTypeError or FeatureError where `x` is no batch of features: see `Codec.encode`."""
-    if not isinstance(x, Tensor):
-        raise FeatureTypeError(f"a feature is a torch.Tensor, got {type(x).__name__}")
-    if x.dtype not in _FEATURE_DTYPES:
-        raise FeatureTypeError(f"a feature is float32, float16 or bfloat16, got {x.dtype}")
-    if not 1 <= x.ndim <= MAX_DIMS:
-        raise FeatureError(f"a feature has 1..{MAX_DIMS} dimensions, batch first, got {x.ndim}: {tuple(x.shape)}")
-    if x.shape[0] == 0 or math.prod(x.shape) == 0:
-        raise FeatureError(f"a feature must not be empty, got shape {tuple(x.shape)}")
-    check_shape(tuple(x.shape[1:]))
+    check_layout(x)
     finite = torch.isfinite(x)
     if not bool(finite.all()):
         index = tuple(int(i) for i in (~finite).nonzero()[0])
         raise FeatureError(f"a feature must be finite, got {x[index].item()} at index {index} of shape {tuple(x.shape)}")
+
+
+def check_layout(x: Tensor) -> None:
+    """Check all that `check_feature` does but the values."""
+    if not isinstance(x, Tensor):
+        raise FeatureTypeError(f"a feature is a torch.Tensor, got {type(x).__name__}")
+    if x.dtype not in _FEATURE_DTYPES:
+        raise FeatureTypeError(f"a feature is float32, float16 or bfloat16, got {x.dtype}")
+    check_batch_shape(tuple(x.shape))
+
+
+def check_batch_shape(shape: tuple[int, ...]) -> None:
+    """Raise FeatureError where no batch of features has this shape."""
+    if not 1 <= len(shape) <= MAX_DIMS:
+        raise FeatureError(f"a feature has 1..{MAX_DIMS} dimensions, batch first, got {len(shape)}: {shape}")
+    if math.prod(shape) == 0:
+        raise FeatureError(f"a feature must not be empty, got shape {shape}")
+    check_shape(shape[1:])
 
 
 def check_params(codec_id: str, config: Mapping[str, Any]) -> None:

@@ -24,12 +24,15 @@ class Row(NamedTuple):
 
 _BUILTIN: dict[str, Row] = {
     "ans": Row("featcodec.codecs.ans:AnsCodec", "ans"),
+    "auto": Row("featcodec.codecs.auto:AutoCodec"),
     "bitpack": Row("featcodec.codecs.bitpack:BitpackCodec"),
+    "context": Row("featcodec.codecs.context:ContextCodec"),
     "half": Row("featcodec.codecs.half:HalfCodec"),
     "heif": Row("featcodec.codecs.heif:HeifCodec", "heif"),
     "huffman": Row("featcodec.codecs.huffman:HuffmanCodec"),
     "jpeg": Row("featcodec.codecs.jpeg:JpegCodec", "image"),
     "png": Row("featcodec.codecs.png:PngCodec", "image"),
+    "rans": Row("featcodec.codecs.rans:RansCodec"),
     "raw": Row("featcodec.codecs.raw:RawCodec"),
     "webp": Row("featcodec.codecs.webp:WebpCodec", "image"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import subprocess
@@ -30,7 +31,9 @@ def test_the_codec_table_names_every_codec_and_parameter():
     rows = {row[1].strip(" `"): row[3] for row in cells}
     assert set(rows) == set(builtin_codecs())
     for codec_id, cell in rows.items():
-        assert set(re.findall(r"`(\w+)", cell)) == set(fc.get_codec(codec_id).params())
+        wanted = set(inspect.signature(fc.codec_class(codec_id)).parameters)
+        found = set(re.findall(r"`(\w+)", rows["huffman"] if "the same" in cell else cell))
+        assert found == (wanted if wanted != {"args", "kwargs"} else set()), codec_id
 
 
 def test_the_results_shown_are_the_committed_ones():

@@ -86,6 +86,12 @@ def minmax_reconstruct(x: Tensor, bits: int, per_map: bool) -> Tensor:
     return saturating_cast((low + symbols * (span / (2**bits - 1))).float(), x.dtype)
 
 
+def step_reconstruct(x: Tensor, step: float) -> Tensor:
+    """Return Q rint(x / Q) of a batch, the integers clipped to 16 bits; in double, rounded once to float32."""
+    symbols = torch.round(x.double() / step).clamp(-(1 << 15), (1 << 15) - 1)
+    return saturating_cast((symbols * step).float(), x.dtype)
+
+
 def _low_and_span(ranges: FloatArray) -> tuple[NDArray[Any], NDArray[Any]]:
     wide = ranges.astype(np.float64)
     return wide[:, :1], wide[:, 1:] - wide[:, :1]

@@ -1,4 +1,4 @@
-"""bitpack, huffman, ans: what their shared quantiser sends, and what each adds."""
+"""The codecs of min-max quantised symbols: what their shared quantiser sends, and what each adds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from featcodec.bitstream import Packet
 from tests import reference
 from tests.features import features
 
-IDS = ("ans", "bitpack", "huffman")
+IDS = ("ans", "bitpack", "huffman", "rans", "context", "auto")
 
 
 def payload(codec: fc.Codec, x: torch.Tensor) -> bytes:
@@ -95,16 +95,17 @@ def test_real_features_cost_little_more_than_their_entropy(codec_id, bits, slack
         p = np.bincount(q.reshape(-1)) / q.size
         entropy = -(p[p > 0] * np.log2(p[p > 0])).sum()
         spent = codec.encode(x[None])[0].payload_bits / x.numel()
-        assert entropy < spent < entropy + slack
+        # huffman codes pairs of 4-bit symbols, and so sees a little of the context
+        assert 0.8 * entropy < spent < entropy + slack
 
 
 BAD_RANGES = {
-    "take 4 or more than 8 bytes, got 3": b"\0\0\0",
-    "got 8": struct.pack("<ff", 0, 1),
+    "more than 8 bytes, got 3|ends before its last symbol .3 bytes": b"\0\0\0",
+    "got 8|ends before its last symbol .8 bytes": struct.pack("<ff", 0, 1),
     "minimum above its maximum": struct.pack("<ff", 1, 0) + b"\0\0\0",
     "not finite": struct.pack("<ff", 0, float("inf")) + b"\0\0\0",
     "is not finite": struct.pack("<f", float("nan")),
-    "no group varies": struct.pack("<ff", 1, 1) + b"\0\0\0",
+    "no group varies|not one that an encoder writes": struct.pack("<ff", 1, 1) + b"\0\0\0",
 }
 
 

@@ -1,0 +1,183 @@
+// Chooses a mode for one sample's symbols and writes its stream; reads any mode back.
+#include "coder.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+namespace featcodec {
+namespace {
+
+template <typename Symbol>
+using Symbols = std::span<const Symbol>;
+
+const Order0Kernels& order0() noexcept { return order0_kernels(current_isa()); }
+const ContextKernels& context() noexcept { return *context_kernels(current_isa()); }
+
+std::size_t count_of(const ContextShape& shape) { return shape.maps * shape.height * shape.width; }
+
+ContextCounts& counts_scratch() {
+    thread_local ContextCounts counts;
+    counts.fill(0);
+    return counts;
+}
+
+template <typename Symbol>
+std::size_t encode_packed(Symbols<Symbol> symbols, unsigned bits, std::span<std::uint8_t> out) {
+    out[0] = static_cast<std::uint8_t>(Mode::packed);
+    if constexpr (sizeof(Symbol) == 1) {
+        return 1 + pack8_encode(order0(), symbols, bits, out.subspan(1));
+    } else {
+        const std::size_t size = packed_size(symbols.size(), bits);
+        pack_bits(symbols, bits, out.subspan(1, size));
+        return 1 + size;
+    }
+}
+
+// Packed bits where context coding would not be below `limit` bytes.
+template <typename Symbol>
+std::size_t encode_context(Symbols<Symbol> symbols, const ContextShape& shape, unsigned bits, std::uint64_t limit, std::span<std::uint8_t> out) {
+    out[0] = static_cast<std::uint8_t>(Mode::context);
+    const std::size_t size = context_encode_below(context(), symbols, shape, bits, limit, out.subspan(1));
+    return size > 0 ? 1 + size : 0;
+}
+
+template <typename Symbol>
+std::size_t encode_context_static(const ContextModel& model, Symbols<Symbol> symbols, const ContextShape& shape, unsigned bits,
+                                  std::span<std::uint8_t> out) {
+    out[0] = static_cast<std::uint8_t>(Mode::context_static);
+    return 1 + context_encode_static(context(), symbols, shape, bits, model, out.subspan(1));
+}
+
+template <typename Symbol>
+bool is_constant(Symbols<Symbol> symbols) {
+    return std::all_of(symbols.begin(), symbols.end(), [&](Symbol symbol) { return symbol == symbols[0]; });
+}
+
+// The symbol itself, little-endian: one byte of uint8, two of uint16.
+template <typename Symbol>
+std::size_t encode_constant(Symbol symbol, std::span<std::uint8_t> out) {
+    out[0] = static_cast<std::uint8_t>(Mode::constant);
+    std::memcpy(out.data() + 1, &symbol, sizeof(Symbol));
+    return 1 + sizeof(Symbol);
+}
+
+// Raw bits where a stream came out larger: its cost was only estimated.
+template <typename Symbol>
+std::size_t never_above_packed(std::size_t size, Symbols<Symbol> symbols, unsigned bits, std::span<std::uint8_t> out) {
+    return size > 1 + packed_size(symbols.size(), bits) ? encode_packed(symbols, bits, out) : size;
+}
+
+std::size_t encode_static(const Coder& coder, Symbols<std::uint8_t> symbols, const ContextShape& shape, std::span<std::uint8_t> out) {
+    const StaticModel& model = *coder.model;
+    const Order0Tables tables{model.huffman.get(), model.rans.get()};
+    if (!model.context) return order0_encode_static(order0(), symbols, coder.bits, tables, out);
+    if (model.huffman) {  // automatic: the smaller of the two by their counts
+        ContextCounts& counts = counts_scratch();
+        context_count(context(), symbols, shape, coder.bits, counts);
+        ByteCounts coded;
+        histogram_coded(order0(), symbols, coder.bits, coded);
+        const std::size_t flat = huffman8_cost(model.huffman->code, coded, symbols.size(), coder.bits);
+        if (flat < context_static_cost(counts, *model.context, shape, coder.bits)) {
+            return order0_encode_static(order0(), symbols, coder.bits, tables, out);
+        }
+    }
+    return never_above_packed(encode_context_static(*model.context, symbols, shape, coder.bits, out), symbols, coder.bits, out);
+}
+
+std::size_t encode_static(const Coder& coder, Symbols<std::uint16_t> symbols, const ContextShape& shape, std::span<std::uint8_t> out) {
+    const std::size_t size = encode_context_static(*coder.model->context, symbols, shape, coder.bits, out);
+    return never_above_packed(size, symbols, coder.bits, out);
+}
+
+bool has_static(const Coder& coder, bool wide) {
+    return coder.model != nullptr && coder.model->bits == coder.bits && (coder.model->context || (!wide && (coder.model->huffman || coder.model->rans)));
+}
+
+}  // namespace
+
+std::size_t coder_bound(const ContextShape& shape, unsigned bits) {
+    const std::size_t count = count_of(shape);
+    const std::size_t flat = bits <= 8 ? order0_bound(count, bits) : huffman_bound(count, bits);
+    return 1 + std::max(flat, context_bound(shape, bits));
+}
+
+std::size_t coder_encode(const Coder& coder, Symbols<std::uint8_t> symbols, const ContextShape& shape, std::span<std::uint8_t> out) {
+    if (coder.family == Family::packed) return encode_packed(symbols, coder.bits, out);
+    if (is_constant(symbols)) return encode_constant(symbols[0], out);
+    if (has_static(coder, false)) return encode_static(coder, symbols, shape, out);
+    const auto flat = [&](Order0Choice choice) { return order0_encode(order0(), symbols, coder.bits, choice, out); };
+    if (coder.family == Family::huffman) return flat(Order0Choice::huffman);
+    if (coder.family == Family::rans) return flat(Order0Choice::rans);
+    std::uint64_t limit = packed_size(symbols.size(), coder.bits);
+    if (coder.family == Family::automatic) {
+        ByteCounts coded;
+        histogram_coded(order0(), symbols, coder.bits, coded);
+        const Order0Costs costs = order0_costs(coded, symbols.size(), coder.bits);
+        limit = std::min({costs.raw, costs.huffman, costs.rans});
+    }
+    const std::size_t size = encode_context(symbols, shape, coder.bits, limit, out);
+    if (size > 0) return never_above_packed(size, symbols, coder.bits, out);
+    return coder.family == Family::automatic ? flat(Order0Choice::smallest) : encode_packed(symbols, coder.bits, out);
+}
+
+std::size_t coder_encode(const Coder& coder, Symbols<std::uint16_t> symbols, const ContextShape& shape, std::span<std::uint8_t> out) {
+    if (coder.family == Family::packed) return encode_packed(symbols, coder.bits, out);
+    if (is_constant(symbols)) return encode_constant(symbols[0], out);
+    if (has_static(coder, true)) return encode_static(coder, symbols, shape, out);
+    if (coder.family == Family::huffman) return huffman_encode(symbols, coder.bits, out);
+    const std::size_t size = encode_context(symbols, shape, coder.bits, packed_size(symbols.size(), coder.bits), out);
+    return size > 0 ? never_above_packed(size, symbols, coder.bits, out) : encode_packed(symbols, coder.bits, out);
+}
+
+namespace {
+
+template <typename Symbol>
+Status decode_context_static(const Coder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, std::span<Symbol> symbols) {
+    if (coder.model == nullptr || !coder.model->context || coder.model->bits != coder.bits) return Status::bad_mode;
+    return context_decode_static(context(), in, shape, coder.bits, *coder.model->context, symbols);
+}
+
+}  // namespace
+
+Status coder_decode(const Coder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, std::span<std::uint8_t> symbols) {
+    if (in.empty()) return Status::truncated;
+    const auto rest = in.subspan(1);
+    switch (static_cast<Mode>(in[0])) {
+        case Mode::context: return context_decode_adaptive(context(), rest, shape, coder.bits, symbols);
+        case Mode::context_static: return decode_context_static(coder, rest, shape, symbols);
+        case Mode::huffman: {
+            thread_local std::vector<std::uint16_t> wide;
+            wide.resize(symbols.size());
+            const Status status = huffman_decode(in, coder.bits, wide);
+            if (status == Status::ok) std::copy(wide.begin(), wide.end(), symbols.begin());
+            return status;
+        }
+        default: break;
+    }
+    const bool own = coder.model != nullptr && coder.model->bits == coder.bits;
+    const Order0Tables tables = own ? Order0Tables{coder.model->huffman.get(), coder.model->rans.get()} : Order0Tables{};
+    return order0_decode(order0(), in, coder.bits, tables, symbols);
+}
+
+Status coder_decode(const Coder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, std::span<std::uint16_t> symbols) {
+    if (in.empty()) return Status::truncated;
+    const auto rest = in.subspan(1);
+    switch (static_cast<Mode>(in[0])) {
+        case Mode::packed: return unpack_bits(rest, coder.bits, symbols);
+        case Mode::constant: {
+            std::uint16_t symbol = 0;
+            if (rest.size() != sizeof symbol) return rest.size() < sizeof symbol ? Status::truncated : Status::trailing;
+            std::memcpy(&symbol, rest.data(), sizeof symbol);
+            if (coder.bits < kMaxSymbolBits && symbol >> coder.bits != 0) return Status::bad_table;
+            std::fill(symbols.begin(), symbols.end(), symbol);
+            return Status::ok;
+        }
+        case Mode::huffman: return huffman_decode(in, coder.bits, symbols);
+        case Mode::context: return context_decode_adaptive(context(), rest, shape, coder.bits, symbols);
+        case Mode::context_static: return decode_context_static(coder, rest, shape, symbols);
+        default: return Status::bad_mode;
+    }
+}
+
+}  // namespace featcodec

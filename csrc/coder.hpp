@@ -1,0 +1,52 @@
+// Symbol streams: one mode byte, then what that mode writes. Chooses among the primitives by exact or estimated cost.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "context/context.hpp"
+#include "cpu.hpp"
+#include "featcodec.hpp"
+#include "order0/order0.hpp"
+
+namespace featcodec {
+
+enum class Family : std::uint8_t { packed, huffman, rans, context, automatic };
+
+// The mode byte. Normative: docs/bitstream.md, "Symbol streams".
+enum class Mode : std::uint8_t {
+    packed = 0,
+    huffman = 1,  // one stream, any alphabet: huffman.cpp
+    huffman8 = 2,
+    rans8 = 3,
+    huffman8_static = 4,
+    rans8_static = 5,
+    constant = 6,
+    context = 7,
+    context_static = 8,
+};
+
+// What a static codec holds on both sides, made once from counts; 60 KB, so never on the stack.
+struct StaticModel {
+    unsigned bits = 0;  // of the symbols it codes
+    std::unique_ptr<HuffmanStatic> huffman;
+    std::unique_ptr<RansStatic> rans;
+    std::unique_ptr<ContextModel> context;
+};
+
+struct Coder {
+    Family family = Family::automatic;
+    unsigned bits = 8;                    // symbols are below 2^bits
+    const StaticModel* model = nullptr;   // null: adaptive
+};
+
+std::size_t coder_bound(const ContextShape& shape, unsigned bits);
+// Bytes written. Symbols as uint8 where bits <= 8, else as uint16.
+std::size_t coder_encode(const Coder& coder, std::span<const std::uint8_t> symbols, const ContextShape& shape, std::span<std::uint8_t> out);
+std::size_t coder_encode(const Coder& coder, std::span<const std::uint16_t> symbols, const ContextShape& shape, std::span<std::uint8_t> out);
+Status coder_decode(const Coder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, std::span<std::uint8_t> symbols);
+Status coder_decode(const Coder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, std::span<std::uint16_t> symbols);
+
+}  // namespace featcodec

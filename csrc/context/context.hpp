@@ -1,0 +1,111 @@
+// Context coding of quantised feature maps: tokens by rANS given the left and the upper neighbour, the rest as raw bits.
+//
+// Who allocates: the caller, by context_bound(); scratch is thread_local inside. What may be wrong with received bytes or tables
+// is a Status; spans that do not fit the shape are std::invalid_argument. HEADER.md holds the normative stream.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "cpu.hpp"
+#include "featcodec.hpp"
+
+namespace featcodec {
+
+inline constexpr unsigned kTokens = 16;           // classes of symbols
+inline constexpr unsigned kRawContexts = 64;      // values that the neighbours may give
+inline constexpr unsigned kContextTables = 32;    // distinct distributions they are mapped to
+inline constexpr unsigned kFrequencyBits = 12;    // each distribution sums to 2^12
+inline constexpr std::uint32_t kFrequencySum = 1u << kFrequencyBits;
+inline constexpr unsigned kMaxLanes = 64;
+
+// maps x height x width symbols in raster order; left and up are neighbours within one map.
+struct ContextShape {
+    std::size_t maps = 0;
+    std::size_t height = 0;
+    std::size_t width = 0;
+};
+
+// How often each token came in each raw context: counts[context * kTokens + token].
+using ContextCounts = std::array<std::uint32_t, kRawContexts * kTokens>;
+
+// Distributions as integers: what a codec keeps in its state. frequencies[table * kTokens + token].
+struct ContextTables {
+    std::array<std::uint8_t, kRawContexts> table_of{};
+    std::array<std::uint16_t, kContextTables * kTokens> frequencies{};
+    std::uint8_t tables = 0;  // used; 1..kContextTables
+    std::uint8_t tokens = 0;  // used; 2..kTokens
+};
+
+// Tables in the form the kernels read; made by context_model().
+struct ContextModel {
+    alignas(64) std::array<std::uint16_t, kTokens * kContextTables> keys{};    // [token][table]: start * 16 + token
+    alignas(64) std::array<std::uint32_t, kRawContexts * kTokens> code{};      // [raw context][token]: start << 16 | frequency
+    alignas(64) std::array<std::uint16_t, kRawContexts> table_of{};
+    alignas(64) std::array<std::uint16_t, kContextTables * (kTokens + 1)> starts{};  // [table][token], then 2^12
+    alignas(64) std::array<std::uint16_t, kContextTables * kTokens> rows{};    // starts without their last, as [table][token]
+    unsigned tokens = 0;
+    bool narrow = false;  // which neighbourhood: kNarrowBits
+};
+
+// Adaptive tables chosen from counts, with what they will cost.
+struct ContextPlan {
+    ContextTables tables;
+    std::array<std::uint8_t, kContextTables> dominant{};  // token whose frequency is not sent, for it takes the rest
+    unsigned mantissa_bits = 0;
+    unsigned golomb_order = 0;
+    std::uint64_t table_bits = 0;
+    std::uint64_t size_bytes = 0;  // estimate of the whole encoding, within about 0.6 % above 1 KB
+};
+
+struct ContextKernels;  // one set per instruction set
+// nullptr where this build or this processor lacks it.
+const ContextKernels* context_kernels(Isa isa) noexcept;
+
+// Bytes that any encoding of this shape fits in (adaptive or static).
+std::size_t context_bound(const ContextShape& shape, unsigned bits);
+
+// Adds the counts of one tensor. Symbols must be below 2^bits; bits 1..8 for bytes, 1..16 for the wide type.
+void context_count(const ContextKernels& kernels, std::span<const std::uint8_t> symbols, const ContextShape& shape, unsigned bits,
+                   ContextCounts& counts);
+void context_count(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape, unsigned bits,
+                   ContextCounts& counts);
+
+// Static tables from counts over some features: every token codable in every context.
+ContextTables context_train(const ContextCounts& counts, unsigned bits);
+// Checks tables (sums, ranges) and lays them out; `is_static`: every token of `bits` must have a frequency.
+Status context_model(const ContextTables& tables, unsigned bits, bool is_static, ContextModel& model);
+ContextPlan context_plan(const ContextCounts& counts, const ContextShape& shape, unsigned bits);
+// Estimated bytes with given static tables.
+std::uint64_t context_static_cost(const ContextCounts& counts, const ContextModel& model, const ContextShape& shape, unsigned bits);
+
+// Bytes written. The plan must come from the counts of these very symbols.
+std::size_t context_encode_adaptive(const ContextKernels& kernels, std::span<const std::uint8_t> symbols, const ContextShape& shape,
+                                    unsigned bits, const ContextPlan& plan, std::span<std::uint8_t> out);
+std::size_t context_encode_adaptive(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape,
+                                    unsigned bits, const ContextPlan& plan, std::span<std::uint8_t> out);
+std::size_t context_encode_static(const ContextKernels& kernels, std::span<const std::uint8_t> symbols, const ContextShape& shape,
+                                  unsigned bits, const ContextModel& model, std::span<std::uint8_t> out);
+std::size_t context_encode_static(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape,
+                                  unsigned bits, const ContextModel& model, std::span<std::uint8_t> out);
+
+// Counting, planning and adaptive encoding in one, the cheapest way there; 0, with nothing written, where the plan does not promise
+// fewer than limit_bytes (what another mode would take).
+std::size_t context_encode_below(const ContextKernels& kernels, std::span<const std::uint8_t> symbols, const ContextShape& shape,
+                                 unsigned bits, std::uint64_t limit_bytes, std::span<std::uint8_t> out);
+std::size_t context_encode_below(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape,
+                                 unsigned bits, std::uint64_t limit_bytes, std::span<std::uint8_t> out);
+
+// `in` must be exactly one encoding; symbols.size() must be maps * height * width.
+Status context_decode_adaptive(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape,
+                               unsigned bits, std::span<std::uint8_t> symbols);
+Status context_decode_adaptive(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape,
+                               unsigned bits, std::span<std::uint16_t> symbols);
+Status context_decode_static(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape,
+                             unsigned bits, const ContextModel& model, std::span<std::uint8_t> symbols);
+Status context_decode_static(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape,
+                             unsigned bits, const ContextModel& model, std::span<std::uint16_t> symbols);
+
+}  // namespace featcodec

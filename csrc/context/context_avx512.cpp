@@ -1,0 +1,147 @@
+// Context coder, AVX-512 BW: contexts of 64 symbols at a time, encoding of 16 lanes a vector, decoding of 32.
+// gcc 12 takes the "undefined" operands inside its own intrinsics for ours.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "context_internal.hpp"
+
+namespace featcodec {
+namespace {
+
+#include "context_decode_avx512.inc"
+
+struct Bytes {
+    __m512i left, up, before, after;  // before, after: the upper corners
+};
+
+inline __m512i contexts_of(const Bytes& b, bool narrow) {
+    if (narrow) {
+        const __m512i corners = _mm512_min_epu8(_mm512_add_epi8(b.before, b.after), _mm512_set1_epi8(3));
+        // Tokens are below 4 here: shifting words moves nothing across bytes.
+        return _mm512_add_epi8(_mm512_add_epi8(_mm512_slli_epi16(b.up, 4), _mm512_slli_epi16(b.left, 2)), corners);
+    }
+    const __m512i apart = _mm512_sub_epi8(_mm512_max_epu8(b.left, b.up), _mm512_min_epu8(b.left, b.up));
+    const __m512i sum = _mm512_add_epi8(b.left, b.up);
+    return _mm512_mask_add_epi8(sum, _mm512_cmpgt_epu8_mask(apart, _mm512_set1_epi8(1)), sum, _mm512_set1_epi8(32));
+}
+
+inline void store_indices(__m512i contexts, __m512i tokens, __mmask64 valid, std::uint16_t* to) {
+    const auto half = [](__m256i c, __m256i t) { return _mm512_or_si512(_mm512_slli_epi16(_mm512_cvtepu8_epi16(c), 4), _mm512_cvtepu8_epi16(t)); };
+    const __m512i a = half(_mm512_castsi512_si256(contexts), _mm512_castsi512_si256(tokens));
+    const __m512i b = half(_mm512_extracti64x4_epi64(contexts, 1), _mm512_extracti64x4_epi64(tokens, 1));
+    _mm512_mask_storeu_epi16(to, static_cast<__mmask32>(valid), a);
+    _mm512_mask_storeu_epi16(to + 32, static_cast<__mmask32>(valid >> 32), b);
+}
+
+// `number` tokens from `at`, all of columns alike in which neighbours they have; `top` repeats with the lanes.
+inline void index_run(const RowPart& part, std::size_t at, std::size_t number, bool has_left, bool has_right, std::uint64_t top, bool narrow,
+                      std::uint16_t* indices) {
+    const std::size_t lanes = part.lanes;
+    for (std::size_t i = at; i < at + number; i += 64) {
+        const std::size_t left_over = at + number - i;
+        const __mmask64 valid = left_over >= 64 ? ~__mmask64{0} : (__mmask64{1} << left_over) - 1;
+        const auto load = [&](const std::uint8_t* p) { return _mm512_maskz_loadu_epi8(valid, p); };
+        const __m512i tokens = load(part.tokens + i);
+        Bytes b;
+        b.up = _mm512_maskz_mov_epi8(~top, load(part.above + i));
+        b.left = has_left ? load(part.tokens + i - lanes) : b.up;
+        b.up = _mm512_mask_mov_epi8(b.up, top, b.left);
+        b.before = narrow && has_left ? _mm512_mask_mov_epi8(load(part.above + i - lanes), top, b.up) : b.up;
+        b.after = narrow && has_right ? _mm512_mask_mov_epi8(load(part.above + i + lanes), top, b.up) : b.up;
+        store_indices(contexts_of(b, narrow), tokens, valid, indices + i);
+    }
+}
+
+void index(const RowPart& part, bool narrow, std::uint16_t* indices) {
+    if (part.lanes < 16) return context_index_scalar(part, narrow, indices);
+    const std::size_t lanes = part.lanes;
+    std::uint64_t top = part.top;
+    for (std::size_t have = lanes; have < 64; have *= 2) top |= top << have;
+    const std::size_t first = part.has_left ? 0 : 1;                              // columns with a left neighbour
+    const std::size_t last = narrow && !part.has_right ? part.columns - 1 : part.columns;  // and a right one, where that matters
+    if (first == 1) index_run(part, 0, lanes, false, part.columns > 1 || part.has_right, top, narrow, indices);
+    if (last > first) index_run(part, first * lanes, (last - first) * lanes, true, true, top, narrow, indices);
+    if (last < part.columns && last >= first) index_run(part, last * lanes, lanes, true, false, top, narrow, indices);
+}
+
+// x / f by float division: the quotient is below 2^20, so that the rounded one is off by at most 1 and the remainder tells.
+inline __m512i encode_states(__m512i x, __m512i frequency, __m512i start) {
+    // The reciprocal does not wait for x.
+    const __m512 reciprocal = _mm512_div_ps(_mm512_set1_ps(1.0f), _mm512_cvtepi32_ps(frequency));
+    const __m512i quotient = _mm512_cvttps_epi32(_mm512_mul_ps(_mm512_cvtepu32_ps(x), reciprocal));
+    const __m512i rest = _mm512_sub_epi32(x, _mm512_mullo_epi32(quotient, frequency));
+    // x' = quotient * 2^12 + rest + start; a quotient off by one moves f between the two.
+    const __m512i step = _mm512_sub_epi32(_mm512_set1_epi32(1 << kFrequencyBits), frequency);
+    __m512i next = _mm512_add_epi32(_mm512_add_epi32(_mm512_slli_epi32(quotient, kFrequencyBits), rest), start);
+    next = _mm512_mask_sub_epi32(next, _mm512_movepi32_mask(rest), next, step);
+    return _mm512_mask_add_epi32(next, _mm512_cmpge_epi32_mask(rest, frequency), next, step);
+}
+
+// Frequencies and starts are gathered some columns ahead: among the arithmetic a gather costs four times what it does alone.
+constexpr std::size_t kGathered = 1024;  // symbols
+
+inline void gather_entries(const ContextModel& model, const std::uint16_t* indices, std::size_t number, std::uint32_t* entries) {
+    for (std::size_t i = 0; i < number; i += 16) {
+        const __m512i places = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(indices + i)));
+        _mm512_store_si512(entries + i, _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), 0xFFFF, places, model.code.data(), 4));
+    }
+}
+
+template <unsigned Lanes>
+void encode_lanes(const ContextModel& model, const std::uint16_t* indices, std::size_t columns, std::uint64_t active, LaneStates& states) {
+    constexpr unsigned kVectors = Lanes / 16;
+    constexpr std::size_t kBlock = kGathered / Lanes;
+    alignas(64) std::uint32_t entries[kGathered];
+    __m512i x[kVectors];
+    for (unsigned v = 0; v < kVectors; ++v) x[v] = _mm512_load_si512(&states.state[16 * v]);
+    std::uint8_t* front = states.front;
+    while (columns > 0) {
+        const std::size_t block = columns < kBlock ? columns : kBlock;
+        columns -= block;
+        gather_entries(model, indices + columns * Lanes, block * Lanes, entries);
+        for (std::size_t column = block; column-- > 0;) {
+#pragma GCC unroll 4
+            for (unsigned i = 0; i < kVectors; ++i) {
+                const unsigned v = kVectors - 1 - i;
+                const auto mine = static_cast<__mmask16>(active >> (16 * v));
+                const __m512i entry = _mm512_load_si512(entries + column * Lanes + 16 * v);
+                const __m512i frequency = _mm512_and_si512(entry, _mm512_set1_epi32(0xFFFF));
+                const __mmask16 full = _mm512_mask_cmpge_epu32_mask(mine, _mm512_srli_epi32(x[v], 32 - kFrequencyBits), frequency);
+                const auto number = static_cast<unsigned>(__builtin_popcount(full));
+                front -= 2 * number;
+                const __m256i out = _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(full, x[v]));
+                _mm256_mask_storeu_epi16(front, static_cast<__mmask16>((1u << number) - 1), out);
+                const __m512i reduced = _mm512_mask_srli_epi32(x[v], full, x[v], 16);
+                x[v] = _mm512_mask_mov_epi32(x[v], mine, encode_states(reduced, frequency, _mm512_srli_epi32(entry, 16)));
+            }
+        }
+    }
+    for (unsigned v = 0; v < kVectors; ++v) _mm512_store_si512(&states.state[16 * v], x[v]);
+    states.front = front;
+}
+
+void encode(const ContextModel& model, const std::uint16_t* indices, std::size_t columns, unsigned lanes, std::uint64_t active,
+            LaneStates& states) {
+    if (lanes == 64) return encode_lanes<64>(model, indices, columns, active, states);
+    if (lanes == 32) return encode_lanes<32>(model, indices, columns, active, states);
+    if (lanes == 16) return encode_lanes<16>(model, indices, columns, active, states);
+    context_encode_scalar(model, indices, columns, lanes, active, states);
+}
+
+}  // namespace
+
+void context_index_avx512(const RowPart& part, bool narrow, std::uint16_t* indices) { index(part, narrow, indices); }
+void context_encode_avx512(const ContextModel& model, const std::uint16_t* indices, std::size_t columns, unsigned lanes,
+                           std::uint64_t active, LaneStates& states) {
+    encode(model, indices, columns, lanes, active, states);
+}
+
+const ContextKernels kContextAvx512 = {context_split_avx2, context_join_avx2, context_deal_avx2, context_collect_avx2,
+                                       index,              context_count_scalar, encode, decode};
+
+}  // namespace featcodec

@@ -1,0 +1,291 @@
+// The way of one sample: ranges, symbols, stream; and back, believing no byte.
+#include "feature.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <exception>
+#include <mutex>
+
+#include "quantize.hpp"
+#include "threads.hpp"
+
+namespace featcodec {
+namespace {
+
+constexpr std::size_t kInlineSymbols = 1 << 15;  // a batch below this is not worth waking threads for
+constexpr unsigned kByteBits = 8;
+
+template <typename Symbol>
+std::vector<Symbol>& scratch() {
+    thread_local std::vector<Symbol> symbols;
+    return symbols;
+}
+
+std::size_t elements_of(const ContextShape& shape) { return shape.maps * shape.height * shape.width; }
+
+// Floats are sent little-endian; every host of ours is.
+static_assert(std::endian::native == std::endian::little);
+
+void put_floats(const float* values, std::size_t count, std::uint8_t* out) { std::memcpy(out, values, count * sizeof(float)); }
+
+template <typename Symbol>
+void append_stream(const Coder& coder, std::span<const Symbol> symbols, const ContextShape& shape, std::size_t prefix,
+                   std::vector<std::uint8_t>& payload) {
+    payload.resize(prefix + coder_bound(shape, coder.bits));
+    payload.resize(prefix + coder_encode(coder, symbols, shape, std::span(payload).subspan(prefix)));
+}
+
+template <typename Symbol>
+void encode_groups(const FeatureCoder& coder, const float* x, std::span<const Range> ranges, const ContextShape& shape,
+                   std::size_t prefix, std::vector<std::uint8_t>& payload) {
+    const std::size_t size = elements_of(shape) / ranges.size();
+    auto& symbols = scratch<Symbol>();
+    symbols.resize(elements_of(shape));
+    std::size_t varying = 0;
+    for (std::size_t g = 0; g < ranges.size(); ++g) {
+        if (!(ranges[g].low < ranges[g].high)) continue;
+        const std::span<Symbol> to(symbols.data() + varying * size, size);
+        quantize(std::span(x + g * size, size), ranges[g].low, ranges[g].high, coder.bits, to);
+        ++varying;
+    }
+    const ContextShape kept{ranges.size() == 1 ? shape.maps : varying, shape.height, shape.width};
+    append_stream<Symbol>({coder.family, coder.bits, coder.model}, std::span<const Symbol>(symbols.data(), varying * size), kept, prefix, payload);
+}
+
+// False where a value is not finite.
+bool encode_minmax(const FeatureCoder& coder, const float* x, const ContextShape& shape, std::vector<std::uint8_t>& payload) {
+    const std::size_t groups = coder.per_map ? shape.maps : 1;
+    const std::size_t size = elements_of(shape) / groups;
+    thread_local std::vector<Range> ranges;
+    ranges.resize(groups);
+    bool varies = false;
+    for (std::size_t g = 0; g < groups; ++g) {
+        ranges[g] = minmax(std::span(x + g * size, size));
+        if (!ranges[g].finite) return false;
+        varies = varies || ranges[g].low < ranges[g].high;
+    }
+    payload.resize(groups * (varies ? 8 : 4));
+    for (std::size_t g = 0; g < groups; ++g) {
+        const float both[2] = {ranges[g].low, ranges[g].high};
+        put_floats(both, varies ? 2 : 1, payload.data() + g * (varies ? 8 : 4));
+    }
+    if (!varies) return true;
+    const std::size_t prefix = payload.size();
+    if (coder.bits <= kByteBits) {
+        encode_groups<std::uint8_t>(coder, x, ranges, shape, prefix, payload);
+    } else {
+        encode_groups<std::uint16_t>(coder, x, ranges, shape, prefix, payload);
+    }
+    return true;
+}
+
+// The bits that code symbols up to `largest`; those of the static model where there is one and they suffice.
+unsigned step_bits(const FeatureCoder& coder, std::uint16_t largest) {
+    const auto needed = static_cast<unsigned>(std::max(1, static_cast<int>(std::bit_width(largest))));
+    return coder.model != nullptr && needed <= coder.model->bits ? coder.model->bits : needed;
+}
+
+bool encode_step(const FeatureCoder& coder, const float* x, const ContextShape& shape, std::vector<std::uint8_t>& payload) {
+    const std::size_t size = elements_of(shape);
+    auto& wide = scratch<std::uint16_t>();
+    wide.resize(size);
+    if (!minmax(std::span(x, size)).finite) return false;
+    const std::uint16_t largest = step_quantize(std::span(x, size), coder.step, wide);
+    const Coder inner{coder.family, step_bits(coder, largest), coder.model};
+    payload.assign(1, static_cast<std::uint8_t>(inner.bits));
+    if (inner.bits > kByteBits) {
+        append_stream<std::uint16_t>(inner, wide, shape, 1, payload);
+    } else {
+        auto& narrow = scratch<std::uint8_t>();
+        narrow.assign(wide.begin(), wide.end());
+        append_stream<std::uint8_t>(inner, narrow, shape, 1, payload);
+    }
+    return true;
+}
+
+template <typename Symbol>
+Status decode_groups(const FeatureCoder& coder, std::span<const std::uint8_t> in, std::span<const Range> ranges, const ContextShape& shape,
+                     float* x) {
+    const std::size_t size = elements_of(shape) / ranges.size();
+    const auto varying = static_cast<std::size_t>(std::count_if(ranges.begin(), ranges.end(), [](const Range& r) { return r.low < r.high; }));
+    auto& symbols = scratch<Symbol>();
+    symbols.resize(varying * size);
+    const ContextShape kept{ranges.size() == 1 ? shape.maps : varying, shape.height, shape.width};
+    const Status status = coder_decode({coder.family, coder.bits, coder.model}, in, kept, std::span<Symbol>(symbols));
+    if (status != Status::ok) return status;
+    const Symbol* from = symbols.data();
+    for (std::size_t g = 0; g < ranges.size(); ++g) {
+        const std::span<float> to(x + g * size, size);
+        if (ranges[g].low < ranges[g].high) {
+            dequantize(std::span<const Symbol>(from, size), ranges[g].low, ranges[g].high, coder.bits, to);
+            from += size;
+        } else {
+            std::fill(to.begin(), to.end(), ranges[g].low);
+        }
+    }
+    return Status::ok;
+}
+
+Status decode_minmax(const FeatureCoder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, float* x) {
+    const std::size_t groups = coder.per_map ? shape.maps : 1;
+    if (in.size() != 4 * groups && in.size() <= 8 * groups) return Status::truncated;
+    const bool constant = in.size() == 4 * groups;
+    thread_local std::vector<Range> ranges;
+    ranges.resize(groups);
+    bool varies = false;
+    for (std::size_t g = 0; g < groups; ++g) {
+        float both[2];
+        std::memcpy(both, in.data() + g * (constant ? 4 : 8), constant ? 4 : 8);
+        ranges[g] = {both[0], constant ? both[0] : both[1], true};
+        if (!std::isfinite(ranges[g].low) || !std::isfinite(ranges[g].high) || ranges[g].low > ranges[g].high) return Status::bad_range;
+        varies = varies || ranges[g].low < ranges[g].high;
+    }
+    if (varies == constant) return Status::bad_range;
+    const auto rest = constant ? std::span<const std::uint8_t>{} : in.subspan(8 * groups);
+    if (constant) {
+        const std::size_t size = elements_of(shape) / groups;
+        for (std::size_t g = 0; g < groups; ++g) std::fill_n(x + g * size, size, ranges[g].low);
+        return Status::ok;
+    }
+    return coder.bits <= kByteBits ? decode_groups<std::uint8_t>(coder, rest, ranges, shape, x)
+                                   : decode_groups<std::uint16_t>(coder, rest, ranges, shape, x);
+}
+
+Status decode_step(const FeatureCoder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, float* x) {
+    if (in.empty()) return Status::truncated;
+    const unsigned bits = in[0];
+    if (bits < 1 || bits > kMaxSymbolBits) return Status::bad_range;
+    const Coder inner{coder.family, bits, coder.model};
+    const std::size_t size = elements_of(shape);
+    auto& wide = scratch<std::uint16_t>();
+    wide.resize(size);
+    if (bits > kByteBits) {
+        if (const Status status = coder_decode(inner, in.subspan(1), shape, std::span<std::uint16_t>(wide)); status != Status::ok) return status;
+    } else {
+        auto& narrow = scratch<std::uint8_t>();
+        narrow.resize(size);
+        if (const Status status = coder_decode(inner, in.subspan(1), shape, std::span<std::uint8_t>(narrow)); status != Status::ok) return status;
+        std::copy(narrow.begin(), narrow.end(), wide.begin());
+    }
+    step_dequantize(wide, coder.step, std::span(x, size));
+    return Status::ok;
+}
+
+void for_samples(std::size_t samples, std::size_t elements, const std::function<void(std::size_t)>& task) {
+    if (samples < 2 || samples * elements < kInlineSymbols) {
+        for (std::size_t i = 0; i < samples; ++i) task(i);
+        return;
+    }
+    std::exception_ptr failure;  // out of memory, say: tasks of other threads must not throw
+    std::mutex guard;
+    parallel_for(samples, [&](std::size_t i) {
+        try {
+            task(i);
+        } catch (...) {
+            const std::lock_guard<std::mutex> lock(guard);
+            failure = std::current_exception();
+        }
+    });
+    if (failure) std::rethrow_exception(failure);
+}
+
+void lower(std::atomic<std::size_t>& first, std::size_t index) {
+    std::size_t seen = first.load();
+    while (index < seen && !first.compare_exchange_weak(seen, index)) {
+    }
+}
+
+template <typename Symbol>
+void count_symbols(unsigned bits, std::span<const Symbol> symbols, const ContextShape& shape, FeatureCounts& counts) {
+    if constexpr (sizeof(Symbol) == 1) {
+        ByteCounts coded;
+        histogram_coded(order0_kernels(current_isa()), symbols, bits, coded);
+        for (unsigned i = 0; i < 256; ++i) counts.coded[i] += coded[i];
+        for (const Symbol symbol : symbols) ++counts.symbols[symbol];
+    }
+    context_count(*context_kernels(current_isa()), symbols, shape, bits, counts.context);
+}
+
+template <typename Symbol>
+bool count_minmax(const FeatureCoder& coder, const float* x, const ContextShape& shape, FeatureCounts& counts) {
+    const std::size_t groups = coder.per_map ? shape.maps : 1;
+    const std::size_t size = elements_of(shape) / groups;
+    std::vector<Symbol> symbols(size);
+    const ContextShape group{coder.per_map ? 1 : shape.maps, shape.height, shape.width};
+    for (std::size_t g = 0; g < groups; ++g) {
+        const std::span<const float> from(x + g * size, size);
+        const Range range = minmax(from);
+        if (!range.finite) return false;
+        if (!(range.low < range.high)) continue;
+        quantize(from, range.low, range.high, coder.bits, std::span<Symbol>(symbols));
+        count_symbols<Symbol>(coder.bits, symbols, group, counts);
+    }
+    return true;
+}
+
+bool count_step(const FeatureCoder& coder, const float* x, const ContextShape& shape, FeatureCounts& counts) {
+    const std::size_t size = elements_of(shape);
+    std::vector<std::uint16_t> wide(size);
+    if (!minmax(std::span(x, size)).finite) return false;
+    const std::uint16_t largest = step_quantize(std::span(x, size), coder.step, wide);
+    if (static_bits(coder) > kByteBits) {
+        count_symbols<std::uint16_t>(kMaxSymbolBits, wide, shape, counts);
+        return true;
+    }
+    // A sample with wider symbols is coded with a table of its own, and says nothing about the static one.
+    if (largest > 255) return true;
+    const std::vector<std::uint8_t> narrow(wide.begin(), wide.end());
+    count_symbols<std::uint8_t>(kByteBits, narrow, shape, counts);
+    return true;
+}
+
+}  // namespace
+
+bool feature_count(const FeatureCoder& coder, std::span<const float> x, std::size_t samples, const ContextShape& shape, FeatureCounts& counts) {
+    const std::size_t elements = elements_of(shape);
+    for (std::size_t i = 0; i < samples; ++i) {
+        const float* from = x.data() + i * elements;
+        const bool good = coder.step > 0.0      ? count_step(coder, from, shape, counts)
+                          : coder.bits <= kByteBits ? count_minmax<std::uint8_t>(coder, from, shape, counts)
+                                                    : count_minmax<std::uint16_t>(coder, from, shape, counts);
+        if (!good) return false;
+    }
+    return true;
+}
+
+unsigned static_bits(const FeatureCoder& coder) noexcept {
+    if (coder.step <= 0.0) return coder.bits;
+    return coder.family == Family::context ? kMaxSymbolBits : kByteBits;
+}
+
+Encoded feature_encode(const FeatureCoder& coder, std::span<const float> x, std::size_t samples, const ContextShape& shape) {
+    const std::size_t elements = elements_of(shape);
+    Encoded result;
+    result.payloads.resize(samples);
+    std::atomic<std::size_t> not_finite{kNoSample};
+    for_samples(samples, elements, [&](std::size_t i) {
+        const float* from = x.data() + i * elements;
+        auto& payload = result.payloads[i];
+        const bool good = coder.step > 0.0 ? encode_step(coder, from, shape, payload) : encode_minmax(coder, from, shape, payload);
+        if (!good) lower(not_finite, i);
+    });
+    result.not_finite = not_finite;
+    return result;
+}
+
+Status feature_decode(const FeatureCoder& coder, std::span<const std::span<const std::uint8_t>> payloads, const ContextShape& shape,
+                      std::span<float> x) {
+    const std::size_t elements = elements_of(shape);
+    std::vector<Status> statuses(payloads.size(), Status::ok);
+    for_samples(payloads.size(), elements, [&](std::size_t i) {
+        float* to = x.data() + i * elements;
+        statuses[i] = coder.step > 0.0 ? decode_step(coder, payloads[i], shape, to) : decode_minmax(coder, payloads[i], shape, to);
+    });
+    const auto bad = std::find_if(statuses.begin(), statuses.end(), [](Status s) { return s != Status::ok; });
+    return bad == statuses.end() ? Status::ok : *bad;
+}
+
+}  // namespace featcodec

@@ -1,0 +1,49 @@
+// Features of one batch straight to payloads and back: quantiser and symbol stream in one call, samples in parallel.
+//
+// Payload, min-max: for each group minimum and maximum, float32 little-endian (the minima alone where no group varies), then the
+// symbol stream of the groups that vary. Payload, step: one byte b, the bits of a symbol, then the symbol stream.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "coder.hpp"
+
+namespace featcodec {
+
+struct FeatureCoder {
+    Family family = Family::automatic;
+    unsigned bits = 8;           // of the min-max quantiser, 1..16
+    bool per_map = false;        // a range for every map instead of one for the sample
+    double step = 0.0;           // above zero: the step quantiser instead
+    const StaticModel* model = nullptr;
+};
+
+inline constexpr std::size_t kNoSample = SIZE_MAX;
+
+struct Encoded {
+    std::vector<std::vector<std::uint8_t>> payloads;
+    std::size_t not_finite = kNoSample;  // the first sample with a value that is not finite
+};
+
+// x: samples * maps * height * width floats. Where the result names a bad sample the payloads mean nothing.
+Encoded feature_encode(const FeatureCoder& coder, std::span<const float> x, std::size_t samples, const ContextShape& shape);
+
+// Writes payloads.size() samples of `shape` to x. The status of the first payload that does not decode.
+Status feature_decode(const FeatureCoder& coder, std::span<const std::span<const std::uint8_t>> payloads, const ContextShape& shape,
+                      std::span<float> x);
+
+// Adds the statistics of a batch that a static model is made of; false where a value is not finite.
+struct FeatureCounts {
+    std::uint32_t coded[256] = {};    // coded bytes (order0.hpp), symbols of at most 8 bits
+    std::uint32_t symbols[256] = {};  // the symbols themselves
+    ContextCounts context{};
+};
+bool feature_count(const FeatureCoder& coder, std::span<const float> x, std::size_t samples, const ContextShape& shape, FeatureCounts& counts);
+
+// The bits that a static model of this coder is made for.
+unsigned static_bits(const FeatureCoder& coder) noexcept;
+
+}  // namespace featcodec

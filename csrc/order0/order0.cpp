@@ -1,0 +1,143 @@
+// Picks the cheapest order-0 mode by exact costs, writes the mode byte and the body.
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+#include "order0.hpp"
+
+namespace featcodec {
+namespace {
+
+struct Plan {
+    HuffmanCode huffman;
+    RansCode rans;
+    Order0Costs costs;
+    std::uint8_t constant;  // the symbol, where costs.constant
+};
+
+void make_plan(const ByteCounts& coded, std::size_t count, unsigned bits, bool with_huffman, bool with_rans, Plan& plan) {
+    plan.costs = {1 + pack8_size(count, bits), SIZE_MAX, SIZE_MAX, false};
+    ByteCounts counts;
+    const ByteCounts* symbol_counts = &coded;
+    if (bits <= 4) {
+        histogram_symbols(coded, count, bits, counts);
+        symbol_counts = &counts;
+    }
+    const unsigned alphabet = 1u << bits;
+    unsigned distinct = 0;
+    for (unsigned i = 0; i < alphabet; ++i) {
+        if ((*symbol_counts)[i] == 0) continue;
+        plan.constant = static_cast<std::uint8_t>(i);
+        ++distinct;
+    }
+    plan.costs.constant = distinct == 1;
+    if (distinct < 2) return;
+    std::uint8_t table[std::max(kHuffman8TableBound, kRans8TableBound)];
+    if (with_huffman) {
+        huffman8_build(coded, plan.huffman);
+        plan.costs.huffman = 1 + huffman8_write_table(plan.huffman, bits, table) + huffman8_cost(plan.huffman, coded, count, bits);
+    }
+    if (with_rans) {
+        rans8_build(*symbol_counts, bits, rans8_precision(count, bits), plan.rans);
+        plan.costs.rans = 1 + rans8_write_table(plan.rans, bits, table) + rans8_cost(plan.rans, *symbol_counts, count, bits);
+    }
+}
+
+Order0Mode pick(const Order0Costs& costs, Order0Choice choice) {
+    if (costs.constant) return Order0Mode::constant;
+    const bool close = choice == Order0Choice::fastest && costs.huffman != SIZE_MAX && costs.huffman - costs.huffman / 16 <= costs.rans;
+    const bool rans = costs.rans < costs.huffman && !close;
+    const std::size_t best = rans ? costs.rans : costs.huffman;
+    if (best >= costs.raw) return Order0Mode::raw;
+    return rans ? Order0Mode::rans : Order0Mode::huffman;
+}
+
+std::size_t with_mode(Order0Mode mode, std::size_t body, std::span<std::uint8_t> out) {
+    out[0] = static_cast<std::uint8_t>(mode);
+    return 1 + body;
+}
+
+std::size_t encode_raw(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, std::span<std::uint8_t> out) {
+    return with_mode(Order0Mode::raw, pack8_encode(kernels, symbols, bits, out.subspan(1)), out);
+}
+
+void check_arguments(std::size_t count, unsigned bits, std::size_t out_size) {
+    if (bits < 1 || bits > 8) throw std::invalid_argument("bits must be 1..8");
+    if (out_size < order0_bound(count, bits)) throw std::invalid_argument("out must have order0_bound bytes");
+    if (count > UINT32_MAX) throw std::invalid_argument("at most 2^32 - 1 symbols");
+}
+
+}  // namespace
+
+Order0Costs order0_costs(const ByteCounts& coded, std::size_t count, unsigned bits) {
+    Plan plan;
+    make_plan(coded, count, bits, true, true, plan);
+    return plan.costs;
+}
+
+std::size_t order0_bound(std::size_t count, unsigned bits) { return 1 + std::max<std::size_t>(1, pack8_size(count, bits)); }
+
+std::size_t order0_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, Order0Choice choice,
+                          std::span<std::uint8_t> out) {
+    check_arguments(symbols.size(), bits, out.size());
+    ByteCounts coded;
+    histogram_coded(kernels, symbols, bits, coded);
+    for (unsigned value = coded_alphabet(bits); value < 256; ++value) {
+        if (coded[value] != 0) throw std::invalid_argument("symbols must be below 2^bits");
+    }
+    Plan plan;
+    make_plan(coded, symbols.size(), bits, choice != Order0Choice::rans, choice != Order0Choice::huffman, plan);
+    const auto body = out.subspan(1, order0_bound(symbols.size(), bits) - 1);
+    std::size_t written = 0;
+    const Order0Mode mode = pick(plan.costs, choice);
+    if (mode == Order0Mode::constant) {
+        body[0] = plan.constant;
+        written = 1;
+    } else if (mode == Order0Mode::huffman) {
+        written = huffman8_encode(kernels, symbols, bits, plan.huffman, true, body);
+    } else if (mode == Order0Mode::rans) {
+        written = rans8_encode(kernels, symbols, bits, plan.rans, true, body);
+    }
+    return written == 0 ? encode_raw(kernels, symbols, bits, out) : with_mode(mode, written, out);
+}
+
+std::size_t order0_encode_static(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits,
+                                 const Order0Tables& tables, std::span<std::uint8_t> out) {
+    check_arguments(symbols.size(), bits, out.size());
+    if (symbols.empty()) return encode_raw(kernels, symbols, bits, out);
+    const auto body = out.subspan(1, order0_bound(symbols.size(), bits) - 1);
+    if (tables.huffman != nullptr) {
+        const std::size_t written = huffman8_encode(kernels, symbols, bits, tables.huffman->code, false, body);
+        if (written != 0) return with_mode(Order0Mode::huffman_static, written, out);
+    } else if (tables.rans != nullptr) {
+        const std::size_t written = rans8_encode(kernels, symbols, bits, tables.rans->code, false, body);
+        if (written != 0) return with_mode(Order0Mode::rans_static, written, out);
+    }
+    return encode_raw(kernels, symbols, bits, out);
+}
+
+Status order0_decode(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, const Order0Tables& tables,
+                     std::span<std::uint8_t> symbols) {
+    if (bits < 1 || bits > 8) throw std::invalid_argument("bits must be 1..8");
+    if (in.empty()) return Status::truncated;
+    const auto body = in.subspan(1);
+    switch (static_cast<Order0Mode>(in[0])) {
+        case Order0Mode::raw: return pack8_decode(kernels, body, bits, symbols);
+        case Order0Mode::constant:
+            if (body.size() != 1) return body.empty() ? Status::truncated : Status::trailing;
+            if (body[0] >> bits != 0) return Status::bad_code;
+            std::fill(symbols.begin(), symbols.end(), body[0]);
+            return Status::ok;
+        case Order0Mode::huffman: return huffman8_decode(kernels, body, bits, symbols);
+        case Order0Mode::rans: return rans8_decode(kernels, body, bits, symbols);
+        case Order0Mode::huffman_static:
+            if (tables.huffman == nullptr) return Status::bad_mode;
+            return huffman8_decode_static(kernels, body, bits, *tables.huffman, symbols);
+        case Order0Mode::rans_static:
+            if (tables.rans == nullptr) return Status::bad_mode;
+            return rans8_decode_static(kernels, body, bits, *tables.rans, symbols);
+    }
+    return Status::bad_mode;
+}
+
+}  // namespace featcodec

@@ -1,0 +1,113 @@
+// Order-0 coding of uint8 symbols below 2^bits (1..8): the contract. The streams byte by byte: HEADER.md.
+//
+// Encoders return the bytes written, or 0 where the result does not fit `out` (a caller then sends raw bits). Decoders take
+// hostile bytes and return a Status. Every function takes the kernels of one ISA level; all levels give the same bytes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "featcodec.hpp"
+#include "order0_kernels.hpp"
+
+namespace featcodec {
+
+using ByteCounts = std::uint32_t[256];
+
+// ---- coded bytes: 8, 4, 2, 2 symbols for bits 1..4, else one -------------------------------------------------------------
+constexpr unsigned symbols_per_byte(unsigned bits) { return bits == 1 ? 8 : bits == 2 ? 4 : bits <= 4 ? 2 : 1; }
+constexpr std::size_t coded_bytes(std::size_t count, unsigned bits) {
+    return count / symbols_per_byte(bits) + (count % symbols_per_byte(bits) != 0 ? 1 : 0);
+}
+// Distinct values of a coded byte.
+constexpr unsigned coded_alphabet(unsigned bits) { return 1u << (bits <= 4 ? symbols_per_byte(bits) * bits : bits); }
+
+// counts[v] = occurrences of the coded byte v. Overwrites. A symbol's bits above `bits` are dropped for bits <= 4, else the
+// symbol is counted as it is: counts at or above 2^bits tell a caller's mistake.
+void histogram_coded(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, ByteCounts& counts);
+// Counts of the symbols themselves, from those of coded bytes.
+void histogram_symbols(const ByteCounts& coded, std::size_t count, unsigned bits, ByteCounts& symbol_counts);
+
+// ---- raw bits, most significant first: bitpack's layout ------------------------------------------------------------------
+std::size_t pack8_size(std::size_t count, unsigned bits);
+std::size_t pack8_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, std::span<std::uint8_t> out);
+Status pack8_decode(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, std::span<std::uint8_t> symbols);
+
+// ---- Huffman over coded bytes, lengths up to 11 --------------------------------------------------------------------------
+inline constexpr std::size_t kHuffman8TableBound = 256;
+// counts beyond coded_alphabet(bits) must be zero; at least one must not.
+void huffman8_build(const ByteCounts& coded, HuffmanCode& code);
+std::size_t huffman8_write_table(const HuffmanCode& code, unsigned bits, std::span<std::uint8_t> out);
+Status huffman8_read_table(std::span<const std::uint8_t> in, unsigned bits, HuffmanCode& code, std::size_t& used);
+// Bytes of a Huffman stream without its table: exact but for each segment's padding, which is taken as a whole byte.
+std::size_t huffman8_cost(const HuffmanCode& code, const ByteCounts& coded, std::size_t count, unsigned bits);
+
+// A code and its decoding table, built once: for static tables. Every coded byte has a code.
+struct HuffmanStatic {
+    HuffmanCode code;
+    std::uint64_t table[1u << kHuffmanMaxLength];
+};
+// counts of coded bytes seen in calibration; each is raised to at least a small share, so that nothing lacks a code.
+void huffman8_build_static(const Order0Kernels& kernels, const ByteCounts& coded, unsigned bits, HuffmanStatic& fixed);
+// From a table that huffman8_write_table made of such a code: what a codec keeps in its state.
+Status huffman8_load_static(const Order0Kernels& kernels, std::span<const std::uint8_t> table, unsigned bits, HuffmanStatic& fixed);
+
+std::size_t huffman8_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, const HuffmanCode& code,
+                            bool send_table, std::span<std::uint8_t> out);
+Status huffman8_decode(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, std::span<std::uint8_t> symbols);
+Status huffman8_decode_static(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, const HuffmanStatic& fixed,
+                              std::span<std::uint8_t> symbols);
+
+// ---- rANS over symbols, 12-bit frequencies -------------------------------------------------------------------------------
+inline constexpr std::size_t kRans8TableBound = 640;
+unsigned rans8_lanes(std::size_t count);
+// At least two distinct symbols must occur. `precision`: mantissa bits kept in a frequency, as the table sends it (0..11).
+void rans8_build(const ByteCounts& symbol_counts, unsigned bits, unsigned precision, RansCode& code);
+unsigned rans8_precision(std::size_t count, unsigned bits);
+std::size_t rans8_write_table(const RansCode& code, unsigned bits, std::span<std::uint8_t> out);
+Status rans8_read_table(std::span<const std::uint8_t> in, unsigned bits, RansCode& code, std::size_t& used);
+// Bytes of a rANS stream without its table: within about 0.1 % and one byte a lane.
+std::size_t rans8_cost(const RansCode& code, const ByteCounts& symbol_counts, std::size_t count, unsigned bits);
+
+struct RansStatic {
+    RansCode code;
+    RansSlots slots;
+};
+void rans8_build_static(const Order0Kernels& kernels, const ByteCounts& symbol_counts, unsigned bits, RansStatic& fixed);
+Status rans8_load_static(const Order0Kernels& kernels, std::span<const std::uint8_t> table, unsigned bits, RansStatic& fixed);
+
+std::size_t rans8_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, const RansCode& code,
+                         bool send_table, std::span<std::uint8_t> out);
+Status rans8_decode(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, std::span<std::uint8_t> symbols);
+Status rans8_decode_static(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, const RansStatic& fixed,
+                           std::span<std::uint8_t> symbols);
+
+// ---- the pick ------------------------------------------------------------------------------------------------------------
+enum class Order0Mode : std::uint8_t { raw = 0, huffman = 2, rans = 3, huffman_static = 4, rans_static = 5, constant = 6 };
+
+struct Order0Costs {
+    std::size_t raw, huffman, rans;  // bytes, mode byte included; SIZE_MAX where the mode does not apply
+    bool constant;
+};
+
+// What both sides hold beside the stream; null where there is none.
+struct Order0Tables {
+    const HuffmanStatic* huffman = nullptr;
+    const RansStatic* rans = nullptr;
+};
+
+enum class Order0Choice { fastest, smallest, huffman, rans };  // fastest: rANS only where it saves over 6 %
+
+Order0Costs order0_costs(const ByteCounts& coded, std::size_t count, unsigned bits);
+std::size_t order0_bound(std::size_t count, unsigned bits);
+// out.size() must be order0_bound(...). Throws std::invalid_argument on symbols at or above 2^bits where bits > 4.
+std::size_t order0_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, Order0Choice choice,
+                          std::span<std::uint8_t> out);
+// One pass, no histogram: with the static tables given (Huffman before rANS), raw bits where they would be smaller.
+std::size_t order0_encode_static(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits,
+                                 const Order0Tables& tables, std::span<std::uint8_t> out);
+Status order0_decode(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, const Order0Tables& tables,
+                     std::span<std::uint8_t> symbols);
+
+}  // namespace featcodec

@@ -1,0 +1,19 @@
+// One getter per ISA level; only order0_isa.cpp calls them, after it asked the processor.
+#pragma once
+
+#include "order0_kernels.hpp"
+
+namespace featcodec {
+
+const Order0Kernels& order0_scalar() noexcept;
+const Order0Kernels& order0_avx2() noexcept;
+const Order0Kernels& order0_avx512() noexcept;
+const Order0Kernels& order0_avx512vbmi() noexcept;
+
+// The AVX2 loop, which the AVX-512 levels use too: gcc 12 spills the 18 live registers to vector registers there, 10 % slower.
+bool huffman_decode_avx2(const HuffmanJob& job);
+// The scalar loop, for fewer than 16 lanes: built for AVX, gcc 12 moves the states of 4 lanes to a vector and back, at half the speed.
+bool rans_decode_scalar(const RansCode& code, const std::uint32_t* slots, unsigned bits, const std::uint8_t* in, std::size_t size,
+                        unsigned lanes, std::uint8_t* symbols, std::size_t count);
+
+}  // namespace featcodec

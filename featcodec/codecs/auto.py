@@ -1,0 +1,12 @@
+"""auto: picks among our coding modes, packet by packet, by their cost."""
+
+from __future__ import annotations
+
+from featcodec.entropy import EntropyCodec
+
+
+class AutoCodec(EntropyCodec):
+    """The cheapest of packed bits, Huffman, rANS and context coding for each sample."""
+
+    codec_id = "auto"
+    family = "auto"

@@ -1,0 +1,26 @@
+"""The compiled core as users see it: what runs, and on how many threads."""
+
+from __future__ import annotations
+
+from featcodec import _core
+
+
+def core_info() -> dict[str, str | int]:
+    """Return the instruction set in use, the best this machine has, and the number of threads.
+
+    FEATCODEC_ISA (scalar, avx2, avx512, avx512vbmi) lowers the instruction set of a process; the bytes are the same on all.
+    """
+    return {"isa": _core.isa(), "best_isa": _core.best_isa(), "threads": _core.num_threads()}
+
+
+def set_num_threads(count: int) -> None:
+    """Set how many threads the core uses for the samples of a batch; torch's number unless set.
+
+    Raises
+    ------
+    ValueError
+        `count` is below 1.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"the number of threads must be an integer of at least 1, got {count!r}")
+    _core.set_num_threads(count)

@@ -1,0 +1,290 @@
+"""huffman, rans, context, auto: instruction sets, static tables, the step quantiser, sizes, and streams of no encoder's."""
+
+from __future__ import annotations
+
+import copy
+import struct
+
+import numpy as np
+import pytest
+import torch
+
+import featcodec as fc
+from featcodec import _core
+from featcodec.bitstream import Packet
+from tests import reference
+from tests.features import batch, features
+
+IDS = ("auto", "context", "huffman", "rans")
+LEVELS = ("scalar", "avx2", "avx512", "avx512vbmi")
+AVAILABLE = LEVELS[: LEVELS.index(_core.best_isa()) + 1]
+CASES = [(codec_id, example) for codec_id in IDS for example in fc.codec_class(codec_id).examples]
+SHAPES = [
+    (1, 1, 1),
+    (1, 300),
+    (33, 1),
+    (197, 12),
+    (5, 1, 1),
+    (3, 1, 70),
+    (70, 9, 1),
+    (40, 13, 11),
+    (130, 3, 3),
+    (2, 2, 3, 4),
+    (777,),
+    (),
+]
+
+
+@pytest.fixture(autouse=True)
+def _restore_isa():
+    level = _core.isa()
+    yield
+    _core.set_isa(level)
+
+
+def smooth(shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    """Post-ReLU features with structure: smooth in space, many zeros, maps of different scale."""
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(1, *shape, generator=g)
+    if len(shape) >= 3:
+        flat = x.reshape(1, shape[0], -1, shape[-1])
+        flat = torch.nn.functional.avg_pool2d(flat, 3, 1, 1, count_include_pad=False)
+        x = (flat * torch.rand(shape[0], generator=g)[:, None, None]).reshape(1, *shape)
+    return torch.relu(x - 0.1)
+
+
+@pytest.mark.parametrize(("codec_id", "example"), CASES, ids=str)
+def test_every_instruction_set_writes_the_same_bytes_and_reads_the_others(codec_id, example):
+    codec = fc.get_codec(codec_id, **example)
+    if "tables" in example:
+        codec.calibrate(smooth((40, 13, 11), 1))
+    for shape in SHAPES:
+        x = torch.cat([smooth(shape, 2), torch.randn(1, *shape, generator=torch.Generator().manual_seed(3))])
+        sent, values = {}, {}
+        for level in AVAILABLE:
+            _core.set_isa(level)
+            sent[level] = [p.to_bytes() for p in codec.encode(x)]
+            values[level] = codec.decode(sent[AVAILABLE[0]])
+        assert all(sent[level] == sent["scalar"] for level in AVAILABLE), shape
+        assert all(torch.equal(values[level], values["scalar"]) for level in AVAILABLE), shape
+        assert torch.equal(codec.reconstruct(x), values["scalar"]), shape
+
+
+@pytest.mark.parametrize("codec_id", IDS)
+@pytest.mark.parametrize("bits", range(1, 17))
+def test_large_features_round_trip_on_every_instruction_set(codec_id, bits):
+    x = smooth((48, 40, 40), bits)
+    codec = fc.get_codec(codec_id, bits=bits)
+    wanted = codec.reconstruct(x)
+    streams = set()
+    for level in AVAILABLE:
+        _core.set_isa(level)
+        packets = codec.encode(x)
+        streams.add(packets[0].to_bytes())
+        assert torch.equal(codec.decode(packets), wanted)
+    assert len(streams) == 1
+
+
+def test_an_unknown_instruction_set_is_refused():
+    with pytest.raises(ValueError, match="known: scalar, avx2"):
+        _core.set_isa("mmx")
+    assert fc.core_info()["isa"] in AVAILABLE
+    assert fc.core_info()["best_isa"] == AVAILABLE[-1]
+
+
+def entropy_bits(x: torch.Tensor, bits: int) -> float:
+    q = reference.minmax_quantize(x.numpy(), bits)
+    p = np.bincount(q.reshape(-1)) / q.size
+    return float(-(p[p > 0] * np.log2(p[p > 0])).sum()) * q.size
+
+
+def layer_features(model: torch.nn.Module, layer: str, x: torch.Tensor) -> torch.Tensor:
+    seen = []
+    handle = model.get_submodule(layer).register_forward_hook(lambda m, i, out: seen.append(out))
+    with torch.no_grad():
+        model(x)
+    handle.remove()
+    return seen[0]
+
+
+@pytest.mark.parametrize("bits", [2, 4, 6, 8])
+def test_sizes_on_real_features(bits, resnet20, images):
+    """rans is near the order-0 entropy; context is below it, and with static tables further below; auto is the least of all."""
+    x = layer_features(resnet20, "layer1", images[0][:24])
+    trained, held_out = x[:16], x[16:]
+    entropy = sum(entropy_bits(sample, bits) for sample in held_out)
+
+    def spent(codec: fc.Codec) -> int:
+        return sum(p.payload_bits for p in codec.encode(held_out))
+
+    rans, context, auto = (spent(fc.get_codec(c, bits=bits)) for c in ("rans", "context", "auto"))
+    static = spent(fc.get_codec("context", bits=bits, tables="static").calibrate(trained))
+    assert entropy < rans < 1.06 * entropy + 8 * 100 * len(held_out)
+    assert context < rans
+    assert static < context
+    assert auto <= 1.01 * min(rans, context)
+
+
+@pytest.mark.parametrize("codec_id", IDS)
+@pytest.mark.parametrize("params", [{"bits": 2}, {"bits": 4}, {"bits": 8}, {"step": 0.3}], ids=str)
+def test_static_tables_make_small_features_cheap_and_never_fail(codec_id, params):
+    codec = fc.get_codec(codec_id, **params, tables="static")
+    codec.calibrate(smooth((16, 8, 8), seed) for seed in range(8))
+    small = smooth((4, 5, 5), 99)
+    adaptive = fc.get_codec(codec_id, **params)
+    assert codec.encode(small)[0].payload_bits <= adaptive.encode(small)[0].payload_bits
+    for x in features((8, 7, 5)).values():
+        assert torch.equal(codec(x), codec.reconstruct(x))
+
+
+@pytest.mark.parametrize("codec_id", IDS)
+def test_static_tables_are_state_and_part_of_the_packet_s_name(codec_id):
+    a = fc.get_codec(codec_id, bits=4, tables="static").calibrate(smooth((16, 8, 8), 1))
+    b = fc.get_codec(a.config())
+    packets = a.encode(smooth((16, 8, 8), 2))
+    with pytest.raises(fc.BitstreamError, match="config"):
+        b.decode(packets)
+    b.load_state_dict(a.state_dict())
+    assert torch.equal(b.decode(packets), a.decode(packets))
+    twin = copy.deepcopy(a)
+    assert twin.encode(smooth((16, 8, 8), 2))[0].to_bytes() == packets[0].to_bytes()
+    before = a.config_crc()
+    a.calibrate(smooth((16, 8, 8), 3))
+    assert a.config_crc() != before
+    assert all(not buffer.is_floating_point() for buffer in a.buffers())
+    shapes = {name: tuple(buffer.shape) for name, buffer in a.named_buffers()}
+    assert shapes == {
+        name: tuple(buffer.shape) for name, buffer in fc.get_codec(codec_id, bits=2, tables="static").named_buffers()
+    }
+
+
+def test_what_calibrate_and_static_tables_refuse():
+    with pytest.raises(fc.ConfigError, match="tables='static'"):
+        fc.get_codec("rans").calibrate(torch.rand(1, 3, 4, 4))
+    codec = fc.get_codec("context", tables="static")
+    before = {k: v.clone() for k, v in codec.state_dict().items()}
+    for bad in (torch.full((1, 3), float("nan")), torch.ones(1, 2, 3, 3)):
+        with pytest.raises(fc.FeatureError):
+            codec.calibrate([torch.rand(1, 3, 4, 4), bad] if not torch.isfinite(bad).all() else bad)
+    assert all(torch.equal(before[k], v) for k, v in codec.state_dict().items())
+    with pytest.raises(fc.FeatureError):
+        codec.calibrate([])
+    for codec_id in ("huffman", "rans"):
+        with pytest.raises(fc.ConfigError, match=r"static tables of .* take bits 1\.\.8, got 12"):
+            fc.get_codec(codec_id, bits=12, tables="static")
+    with pytest.raises(fc.ConfigError, match="tables must be one of"):
+        fc.get_codec("rans:tables=fixed")
+    codec.load_state_dict({**before, "frequencies": torch.full((512,), 5, dtype=torch.int32)})
+    with pytest.raises(ValueError, match="not ones that training makes"):
+        codec.encode(torch.rand(1, 3, 4, 4))
+
+
+@pytest.mark.parametrize("codec_id", IDS)
+def test_the_step_quantiser(codec_id):
+    codec = fc.get_codec(codec_id, step=0.5)
+    x = torch.tensor([[0.0, 0.25, 0.75, 0.74, -0.25, -0.76, 100.0, 1e30, -1e30]])
+    assert codec(x).tolist() == [[0.0, 0.0, 1.0, 0.5, 0.0, -1.0, 100.0, 32767 * 0.5, -32768 * 0.5]]
+    zeros = torch.zeros(1, 64, 14, 14)
+    assert codec.encode(zeros)[0].payload_bits <= 8 * 8
+    assert fc.get_codec(codec.config()).config() == {"id": codec_id, "step": 0.5}
+
+
+def test_step_is_refused_beside_bits_and_out_of_range():
+    with pytest.raises(fc.ConfigError, match="takes no bits and no axis"):
+        fc.get_codec("rans:step=0.5,bits=4")
+    for bad in (0, -1.0, 1e31, "a", True):
+        with pytest.raises(fc.ConfigError, match="step must be a number"):
+            fc.get_codec("rans", step=bad)
+
+
+@pytest.mark.parametrize("codec_id", IDS)
+def test_bad_values_are_named_by_their_index(codec_id):
+    x = torch.rand(3, 4, 5, 5)
+    x[2, 3, 1, 4] = float("inf")
+    for params in ({}, {"step": 0.1}):
+        with pytest.raises(fc.FeatureError, match=r"got inf at index \(2, 3, 1, 4\)"):
+            fc.get_codec(codec_id, **params).encode(x)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_change_no_byte(threads):
+    x = torch.cat([smooth((32, 28, 28), seed) for seed in range(12)])
+    codec = fc.get_codec("auto:bits=4")
+    before = fc.core_info()["threads"]
+    try:
+        fc.set_num_threads(1)
+        wanted = [p.to_bytes() for p in codec.encode(x)]
+        fc.set_num_threads(threads)
+        assert fc.core_info()["threads"] == threads
+        assert [p.to_bytes() for p in codec.encode(x)] == wanted
+        assert torch.equal(codec.decode(wanted), codec.reconstruct(x))
+    finally:
+        fc.set_num_threads(before)
+    with pytest.raises(ValueError, match="at least 1"):
+        fc.set_num_threads(0)
+
+
+def _packet(codec: fc.Codec, shape: tuple[int, ...], payload: bytes) -> Packet:
+    return Packet(shape, torch.float32, fc.PayloadKind.BYTES, codec.config_crc(), np.frombuffer(payload, np.uint8))
+
+
+@pytest.mark.parametrize("level", AVAILABLE)
+@pytest.mark.parametrize("tables", ["adaptive", "static"])
+def test_hostile_streams_decode_or_raise_on_every_instruction_set(level, tables):
+    _core.set_isa(level)
+    rng = np.random.default_rng(5)
+    for codec_id in IDS:
+        for params in ({"bits": 2}, {"bits": 4}, {"bits": 8}, {"step": 0.1}):
+            codec = fc.get_codec(codec_id, **params, tables=tables)
+            if tables == "static":
+                codec.calibrate(smooth((24, 12, 12), 1))
+            good = codec.encode(smooth((24, 12, 12), 2))[0]
+            for _ in range(40):
+                data = good.payload.copy()
+                data[rng.integers(0, data.size, 3)] = rng.integers(0, 256, 3)
+                for damaged in (data, data[: rng.integers(0, data.size)], np.append(data, 0).astype(np.uint8)):
+                    try:
+                        y = codec.decode([_packet(codec, good.shape, damaged.tobytes())])
+                    except fc.BitstreamError:
+                        continue
+                    assert torch.isfinite(y).all()
+                # every mode byte before rubbish
+                prefix = good.payload[: 8 if "bits" in params else 1].tobytes()
+                rubbish = bytes([rng.integers(0, 10)]) + rng.bytes(int(rng.integers(0, 300)))
+                try:
+                    y = codec.decode([_packet(codec, good.shape, prefix + rubbish)])
+                except fc.BitstreamError:
+                    continue
+                assert torch.isfinite(y).all()
+
+
+def test_a_stream_of_static_tables_is_refused_by_an_adaptive_codec():
+    static = fc.get_codec("context:bits=4,tables=static").calibrate(smooth((24, 12, 12), 1))
+    adaptive = fc.get_codec("context:bits=4")
+    packet = static.encode(smooth((24, 12, 12), 2))[0]
+    with pytest.raises(fc.BitstreamError, match="mode byte"):
+        adaptive.decode([_packet(adaptive, packet.shape, packet.payload.tobytes())])
+
+
+def test_the_symbol_width_of_a_step_payload_is_checked():
+    codec = fc.get_codec("rans:step=0.5")
+    for width in (0, 17, 255):
+        with pytest.raises(fc.BitstreamError, match="range"):
+            codec.decode([_packet(codec, (4,), bytes([width, 0, 0, 0]))])
+
+
+def test_old_single_stream_huffman_still_decodes():
+    """What `huffman` wrote for 8-bit symbols before it had the multi-stream mode."""
+    codec = fc.get_codec("huffman:bits=2")
+    x = torch.tensor([[0.0, 1.0, 3.0, 0.0, 0.0]])
+    stream = reference.huffman_stream([0, 1, 3, 0, 0], {0: 1, 1: 2, 3: 2})
+    assert torch.equal(codec.decode([_packet(codec, (5,), struct.pack("<ff", 0, 3) + stream)]), x)
+
+
+def test_the_whole_conformance_batch_survives_every_instruction_set():
+    x = batch((8, 7, 5))
+    for level in AVAILABLE:
+        _core.set_isa(level)
+        for codec_id in IDS:
+            codec = fc.get_codec(codec_id, bits=5)
+            assert torch.equal(codec.decode(codec.encode(x)), codec.reconstruct(x))

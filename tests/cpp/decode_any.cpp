@@ -1,0 +1,82 @@
+// See decode_any.hpp. Whatever the bytes are: a Status, bounded time, no access outside the spans.
+#include "decode_any.hpp"
+
+#include <cmath>
+#include <cstdlib>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "cpu.hpp"
+#include "feature.hpp"
+#include "featcodec.hpp"
+
+namespace fc = featcodec;
+
+namespace {
+
+// Static models of a fixed training set, one for every family and width that occurs.
+const fc::StaticModel* static_model(fc::Family family, unsigned bits) {
+    static std::unique_ptr<fc::StaticModel> models[5][17];
+    auto& slot = models[static_cast<unsigned>(family)][bits];
+    if (slot) return slot.get();
+    slot = std::make_unique<fc::StaticModel>();
+    slot->bits = bits;
+    fc::ContextCounts contexts{};
+    for (std::size_t i = 0; i < contexts.size(); ++i) contexts[i] = static_cast<std::uint32_t>(i % 7);
+    if (family != fc::Family::huffman && family != fc::Family::rans) {
+        slot->context = std::make_unique<fc::ContextModel>();
+        if (fc::context_model(fc::context_train(contexts, bits), bits, true, *slot->context) != fc::Status::ok) std::abort();
+    }
+    if (family != fc::Family::context && bits <= 8) {
+        fc::ByteCounts counts{};
+        for (unsigned i = 0; i < fc::coded_alphabet(bits); ++i) counts[i] = 1 + i % 5;
+        slot->huffman = std::make_unique<fc::HuffmanStatic>();
+        fc::huffman8_build_static(fc::order0_kernels(fc::current_isa()), counts, bits, *slot->huffman);
+        fc::ByteCounts symbols{};
+        for (unsigned i = 0; i < 1u << bits; ++i) symbols[i] = 1 + i % 5;
+        slot->rans = std::make_unique<fc::RansStatic>();
+        fc::rans8_build_static(fc::order0_kernels(fc::current_isa()), symbols, bits, *slot->rans);
+    }
+    return slot.get();
+}
+
+void decode_features(std::span<const std::uint8_t> head, std::span<const std::uint8_t> body) {
+    fc::FeatureCoder coder;
+    coder.family = static_cast<fc::Family>(head[0] % 5);
+    coder.bits = 1 + head[1] % 16;
+    coder.per_map = (head[2] & 1) != 0;
+    coder.step = (head[2] & 2) != 0 ? 0.25 : 0.0;
+    if ((head[2] & 4) != 0) coder.model = static_model(coder.family, fc::static_bits(coder));
+    const fc::ContextShape shape{1u + head[3] % 80, 1u + head[4] % 40, 1u + head[5] % 40};
+    std::vector<float> x(shape.maps * shape.height * shape.width);
+    const std::span<const std::uint8_t> payloads[] = {body};
+    if (fc::feature_decode(coder, payloads, shape, x) != fc::Status::ok) return;
+    for (const float value : x) {
+        if (!std::isfinite(value)) std::abort();
+    }
+}
+
+}  // namespace
+
+void decode_any(const std::uint8_t* data, std::size_t size) {
+    constexpr std::size_t kHead = 8;
+    if (size < kHead) return;
+    const std::span<const std::uint8_t> head(data, kHead);
+    const std::span<const std::uint8_t> body(data + kHead, size - kHead);
+    fc::set_isa(static_cast<fc::Isa>(head[6] % fc::kIsaCount));
+    const unsigned bits = 1 + head[1] % 16;
+    const std::size_t count = 1 + head[3] + 256u * (head[4] % 16);
+    std::vector<std::uint16_t> symbols(count);
+    switch (head[7] % 4) {
+        case 0: static_cast<void>(fc::huffman_decode(body, bits, symbols)); break;
+        case 1: static_cast<void>(fc::unpack_bits(body, bits, symbols)); break;
+        case 2: {
+            std::vector<std::uint32_t> values(count);
+            std::size_t used = 0;
+            if (fc::golomb_decode(body, values, used) == fc::Status::ok && used > body.size()) std::abort();
+            break;
+        }
+        default: decode_features(head, body); break;
+    }
+}

@@ -1,0 +1,119 @@
+// The core by itself, for sanitizers: round trips of every family, width and shape on every instruction set, and their streams
+// cut, flipped and replaced. `make sanitize` runs it; it ends with status 0 and one line, or aborts.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <vector>
+
+#include "cpu.hpp"
+#include "decode_any.hpp"
+#include "feature.hpp"
+#include "quantize.hpp"
+#include "threads.hpp"
+
+namespace fc = featcodec;
+
+namespace {
+
+std::mt19937 rng(1);
+
+std::vector<float> feature(const fc::ContextShape& shape, unsigned sort) {
+    std::vector<float> x(shape.maps * shape.height * shape.width);
+    std::normal_distribution<float> normal;
+    float last = 0.0f;
+    for (float& value : x) {
+        last = 0.8f * last + normal(rng);
+        value = sort == 0 ? std::max(0.0f, last) : sort == 1 ? last : sort == 2 ? 3.0f : (rng() % 97 == 0 ? 5.0f : 0.0f);
+    }
+    return x;
+}
+
+void expect(bool right, const char* what) {
+    if (right) return;
+    std::fprintf(stderr, "failed: %s\n", what);
+    std::abort();
+}
+
+std::vector<std::uint8_t> round_trip(const fc::FeatureCoder& coder, const fc::ContextShape& shape, std::span<const float> x) {
+    std::vector<std::uint8_t> first;
+    std::vector<float> values;
+    for (unsigned level = 0; level <= static_cast<unsigned>(fc::best_isa()); ++level) {
+        fc::set_isa(static_cast<fc::Isa>(level));
+        const fc::Encoded encoded = fc::feature_encode(coder, x, 1, shape);
+        expect(encoded.not_finite == fc::kNoSample, "finite input is encoded");
+        if (level == 0) first = encoded.payloads[0];
+        expect(encoded.payloads[0] == first, "every instruction set writes the same bytes");
+        std::vector<float> y(x.size());
+        const std::span<const std::uint8_t> payloads[] = {first};
+        expect(fc::feature_decode(coder, payloads, shape, y) == fc::Status::ok, "what was encoded decodes");
+        if (level == 0) values = y;
+        expect(y == values, "every instruction set reads the same values");
+    }
+    return first;
+}
+
+void damage(const fc::FeatureCoder& coder, const fc::ContextShape& shape, const std::vector<std::uint8_t>& payload, unsigned rounds) {
+    const std::uint8_t head[8] = {static_cast<std::uint8_t>(coder.family),
+                                  static_cast<std::uint8_t>(coder.bits - 1),
+                                  static_cast<std::uint8_t>((coder.per_map ? 1 : 0) | (coder.step > 0 ? 2 : 0)),
+                                  static_cast<std::uint8_t>(shape.maps - 1),
+                                  static_cast<std::uint8_t>(shape.height - 1),
+                                  static_cast<std::uint8_t>(shape.width - 1),
+                                  0,
+                                  3};
+    for (unsigned round = 0; round < rounds; ++round) {
+        std::vector<std::uint8_t> bad(head, head + 8);
+        bad[6] = static_cast<std::uint8_t>(rng());
+        bad[2] = static_cast<std::uint8_t>(bad[2] | (rng() & 4));
+        const std::size_t kept = round % 3 == 0 ? rng() % (payload.size() + 1) : payload.size();
+        bad.insert(bad.end(), payload.begin(), payload.begin() + static_cast<std::ptrdiff_t>(kept));
+        for (unsigned flips = round % 3 == 0 ? 0 : 1 + rng() % 3; flips > 0 && bad.size() > 8; --flips) {
+            bad[8 + rng() % (bad.size() - 8)] ^= static_cast<std::uint8_t>(1u << rng() % 8);
+        }
+        decode_any(bad.data(), bad.size());
+    }
+    for (unsigned round = 0; round < rounds; ++round) {
+        std::vector<std::uint8_t> rubbish(8 + rng() % 200);
+        std::generate(rubbish.begin(), rubbish.end(), [] { return static_cast<std::uint8_t>(rng()); });
+        decode_any(rubbish.data(), rubbish.size());
+    }
+}
+
+}  // namespace
+
+int main() {
+    const fc::ContextShape shapes[] = {{1, 1, 1}, {1, 1, 37}, {3, 1, 9}, {8, 7, 5}, {70, 3, 4}, {40, 13, 11}, {64, 16, 16}, {1, 40, 40}};
+    unsigned cases = 0;
+    fc::set_num_threads(3);
+    for (const fc::Family family : {fc::Family::packed, fc::Family::huffman, fc::Family::rans, fc::Family::context, fc::Family::automatic}) {
+        for (const unsigned bits : {1u, 2u, 3u, 4u, 5u, 8u, 9u, 12u, 16u}) {
+            for (const fc::ContextShape& shape : shapes) {
+                for (unsigned sort = 0; sort < 4; ++sort) {
+                    fc::FeatureCoder coder;
+                    coder.family = family;
+                    coder.bits = bits;
+                    coder.per_map = (cases & 1) != 0;
+                    coder.step = cases % 5 == 4 ? 0.01 * bits : 0.0;
+                    const std::vector<float> x = feature(shape, sort);
+                    damage(coder, shape, round_trip(coder, shape, x), 6);
+                    ++cases;
+                }
+            }
+        }
+    }
+    // A batch large enough to wake the threads.
+    const fc::ContextShape shape{32, 20, 20};
+    std::vector<float> batch;
+    for (unsigned i = 0; i < 9; ++i) {
+        const std::vector<float> x = feature(shape, i % 2);
+        batch.insert(batch.end(), x.begin(), x.end());
+    }
+    const fc::FeatureCoder coder;
+    const fc::Encoded encoded = fc::feature_encode(coder, batch, 9, shape);
+    std::vector<std::span<const std::uint8_t>> payloads(encoded.payloads.begin(), encoded.payloads.end());
+    std::vector<float> y(batch.size());
+    expect(fc::feature_decode(coder, payloads, shape, y) == fc::Status::ok, "a batch decodes on threads");
+    std::printf("%u cases passed on instruction sets up to %s\n", cases, fc::isa_name(fc::best_isa()));
+    return 0;
+}
