@@ -174,11 +174,12 @@ Array<T> copy_out(const T* from) {
 // What a codec holds: its parameters and, where its tables are static, the model made of them.
 class FeatureCoder {
 public:
-    FeatureCoder(const std::string& family, unsigned bits, bool per_map, double step) {
+    FeatureCoder(const std::string& family, unsigned bits, bool per_map, double step, bool zigzag) {
         coder_.family = family_of(family);
         coder_.bits = bits;
         coder_.per_map = per_map;
         coder_.step = step;
+        coder_.zigzag = zigzag;
         if (bits < 1 || bits > fc::kMaxSymbolBits) throw py::value_error("bits must be 1..16");
         if (!(step >= 0.0) || step > 3.0e38) throw py::value_error("step must be finite and not negative");
     }
@@ -273,6 +274,37 @@ public:
         return x;
     }
 
+    // The symbol stream alone, of uint8 symbols (maps, height, width) below 2^bits, bits <= 8.
+    Array<std::uint8_t> encode_symbols(const Array<std::uint8_t>& symbols) const {
+        const fc::ContextShape shape = symbol_shape(symbols);
+        if (coder_.bits > 8) throw py::value_error("symbols of more than 8 bits are coded from features only");
+        const std::span<const std::uint8_t> in(symbols.data(), static_cast<std::size_t>(symbols.size()));
+        auto out = make<std::uint8_t>(fc::coder_bound(shape, coder_.bits));
+        const auto to = out_view(out);
+        std::size_t size = 0;
+        {
+            const py::gil_scoped_release release;
+            const bool below = std::all_of(in.begin(), in.end(), [&](std::uint8_t s) { return s >> coder_.bits == 0; });
+            size = below ? fc::coder_encode({coder_.family, coder_.bits, coder_.model}, in, shape, to) : 0;
+        }
+        if (size == 0) throw py::value_error("symbols must be below 2^bits");
+        return head(out, size);
+    }
+
+    Array<std::uint8_t> decode_symbols(const Array<std::uint8_t>& data, std::size_t maps, std::size_t height, std::size_t width) const {
+        if (coder_.bits > 8) throw py::value_error("symbols of more than 8 bits are coded from features only");
+        const auto in = view(data);
+        Array<std::uint8_t> symbols({maps, height, width});
+        const std::span<std::uint8_t> to(symbols.mutable_data(), static_cast<std::size_t>(symbols.size()));
+        fc::Status status{};
+        {
+            const py::gil_scoped_release release;
+            status = fc::coder_decode({coder_.family, coder_.bits, coder_.model}, in, {maps, height, width}, to);
+        }
+        check(status, in.size());
+        return symbols;
+    }
+
     // (coded bytes, symbols, contexts): the statistics of a batch.
     py::tuple count(const Array<float>& x) const {
         const fc::ContextShape shape = shape_of(x);
@@ -299,6 +331,11 @@ private:
     static fc::ContextShape shape_of(const Array<float>& x) {
         if (x.ndim() != 4 || x.size() == 0) throw py::value_error("expected a 4-D array (samples, maps, height, width) that is not empty");
         return {static_cast<std::size_t>(x.shape(1)), static_cast<std::size_t>(x.shape(2)), static_cast<std::size_t>(x.shape(3))};
+    }
+
+    static fc::ContextShape symbol_shape(const Array<std::uint8_t>& symbols) {
+        if (symbols.ndim() != 3 || symbols.size() == 0) throw py::value_error("expected a 3-D array (maps, height, width) that is not empty");
+        return {static_cast<std::size_t>(symbols.shape(0)), static_cast<std::size_t>(symbols.shape(1)), static_cast<std::size_t>(symbols.shape(2))};
     }
 
     fc::StaticModel& own_model() {
@@ -338,7 +375,10 @@ PYBIND11_MODULE(_core, m) {
     m.def("set_num_threads", &fc::set_num_threads, py::arg("count"));
     m.def("num_threads", &fc::num_threads);
     py::class_<FeatureCoder>(m, "FeatureCoder")
-        .def(py::init<const std::string&, unsigned, bool, double>(), py::arg("family"), py::arg("bits"), py::arg("per_map"), py::arg("step"))
+        .def(py::init<const std::string&, unsigned, bool, double, bool>(), py::arg("family"), py::arg("bits"), py::arg("per_map") = false,
+             py::arg("step") = 0.0, py::arg("zigzag") = false)
+        .def("encode_symbols", &FeatureCoder::encode_symbols, py::arg("symbols").noconvert())
+        .def("decode_symbols", &FeatureCoder::decode_symbols, py::arg("data").noconvert(), py::arg("maps"), py::arg("height"), py::arg("width"))
         .def_property_readonly("static_bits", &FeatureCoder::static_bits)
         .def("train_order0", &FeatureCoder::train_order0, py::arg("coded").noconvert(), py::arg("symbols").noconvert())
         .def("set_order0_table", &FeatureCoder::set_order0_table, py::arg("table").noconvert())

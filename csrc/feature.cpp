@@ -92,10 +92,13 @@ bool encode_step(const FeatureCoder& coder, const float* x, const ContextShape& 
     const std::size_t size = elements_of(shape);
     auto& wide = scratch<std::uint16_t>();
     wide.resize(size);
-    if (!minmax(std::span(x, size)).finite) return false;
-    const std::uint16_t largest = step_quantize(std::span(x, size), coder.step, wide);
+    const Range range = minmax(std::span(x, size));
+    if (!range.finite) return false;
+    // Features without negative values need no sign: zigzag would leave every odd symbol unused.
+    const bool zigzag = range.low < 0.0f || (coder.model != nullptr && coder.zigzag);
+    const std::uint16_t largest = step_quantize(std::span(x, size), coder.step, zigzag, wide);
     const Coder inner{coder.family, step_bits(coder, largest), coder.model};
-    payload.assign(1, static_cast<std::uint8_t>(inner.bits));
+    payload.assign(1, static_cast<std::uint8_t>(inner.bits | (zigzag ? kZigzag : 0u)));
     if (inner.bits > kByteBits) {
         append_stream<std::uint16_t>(inner, wide, shape, 1, payload);
     } else {
@@ -156,7 +159,8 @@ Status decode_minmax(const FeatureCoder& coder, std::span<const std::uint8_t> in
 
 Status decode_step(const FeatureCoder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, float* x) {
     if (in.empty()) return Status::truncated;
-    const unsigned bits = in[0];
+    const bool zigzag = (in[0] & kZigzag) != 0;
+    const unsigned bits = in[0] & ~unsigned{kZigzag};
     if (bits < 1 || bits > kMaxSymbolBits) return Status::bad_range;
     const Coder inner{coder.family, bits, coder.model};
     const std::size_t size = elements_of(shape);
@@ -170,7 +174,7 @@ Status decode_step(const FeatureCoder& coder, std::span<const std::uint8_t> in, 
         if (const Status status = coder_decode(inner, in.subspan(1), shape, std::span<std::uint8_t>(narrow)); status != Status::ok) return status;
         std::copy(narrow.begin(), narrow.end(), wide.begin());
     }
-    step_dequantize(wide, coder.step, std::span(x, size));
+    step_dequantize(wide, coder.step, zigzag, std::span(x, size));
     return Status::ok;
 }
 
@@ -230,11 +234,7 @@ bool count_step(const FeatureCoder& coder, const float* x, const ContextShape& s
     const std::size_t size = elements_of(shape);
     std::vector<std::uint16_t> wide(size);
     if (!minmax(std::span(x, size)).finite) return false;
-    const std::uint16_t largest = step_quantize(std::span(x, size), coder.step, wide);
-    if (static_bits(coder) > kByteBits) {
-        count_symbols<std::uint16_t>(kMaxSymbolBits, wide, shape, counts);
-        return true;
-    }
+    const std::uint16_t largest = step_quantize(std::span(x, size), coder.step, coder.zigzag, wide);
     // A sample with wider symbols is coded with a table of its own, and says nothing about the static one.
     if (largest > 255) return true;
     const std::vector<std::uint8_t> narrow(wide.begin(), wide.end());
@@ -257,8 +257,7 @@ bool feature_count(const FeatureCoder& coder, std::span<const float> x, std::siz
 }
 
 unsigned static_bits(const FeatureCoder& coder) noexcept {
-    if (coder.step <= 0.0) return coder.bits;
-    return coder.family == Family::context ? kMaxSymbolBits : kByteBits;
+    return coder.step > 0.0 ? kByteBits : coder.bits;
 }
 
 Encoded feature_encode(const FeatureCoder& coder, std::span<const float> x, std::size_t samples, const ContextShape& shape) {

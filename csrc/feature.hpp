@@ -1,7 +1,7 @@
 // Features of one batch straight to payloads and back: quantiser and symbol stream in one call, samples in parallel.
 //
 // Payload, min-max: for each group minimum and maximum, float32 little-endian (the minima alone where no group varies), then the
-// symbol stream of the groups that vary. Payload, step: one byte b, the bits of a symbol, then the symbol stream.
+// symbol stream of the groups that vary. Payload, step: one byte, the bits of a symbol and kZigzag, then the symbol stream.
 #pragma once
 
 #include <cstddef>
@@ -18,9 +18,11 @@ struct FeatureCoder {
     unsigned bits = 8;           // of the min-max quantiser, 1..16
     bool per_map = false;        // a range for every map instead of one for the sample
     double step = 0.0;           // above zero: the step quantiser instead
+    bool zigzag = false;         // static tables of a step quantiser: whether they were trained on features with negative values
     const StaticModel* model = nullptr;
 };
 
+inline constexpr std::uint8_t kZigzag = 0x80;
 inline constexpr std::size_t kNoSample = SIZE_MAX;
 
 struct Encoded {

@@ -73,22 +73,24 @@ void dequantize(std::span<const std::uint16_t> symbols, float low, float high, u
     kernels().dequantize16(symbols.data(), symbols.size(), low, high, bits, x.data());
 }
 
-std::uint16_t step_quantize(std::span<const float> x, double step, std::span<std::uint16_t> symbols) noexcept {
+std::uint16_t step_quantize(std::span<const float> x, double step, bool zigzag, std::span<std::uint16_t> symbols) noexcept {
     std::uint16_t largest = 0;
     for (std::size_t i = 0; i < x.size(); ++i) {
         const double q = std::nearbyint(x[i] / step);
         const auto whole = static_cast<int>(q < INT16_MIN ? INT16_MIN : q > INT16_MAX ? INT16_MAX : q);
-        const auto symbol = static_cast<std::uint16_t>(whole >= 0 ? 2 * whole : -2 * whole - 1);
+        const int coded = zigzag ? (whole >= 0 ? 2 * whole : -2 * whole - 1) : (whole >= 0 ? whole : 0);
+        const auto symbol = static_cast<std::uint16_t>(coded);
         symbols[i] = symbol;
         largest = symbol > largest ? symbol : largest;
     }
     return largest;
 }
 
-void step_dequantize(std::span<const std::uint16_t> symbols, double step, std::span<float> x) noexcept {
+void step_dequantize(std::span<const std::uint16_t> symbols, double step, bool zigzag, std::span<float> x) noexcept {
     for (std::size_t i = 0; i < x.size(); ++i) {
         const int half = symbols[i] >> 1;
-        x[i] = static_cast<float>(((symbols[i] & 1) != 0 ? -half - 1 : half) * step);
+        const int whole = !zigzag ? symbols[i] : (symbols[i] & 1) != 0 ? -half - 1 : half;
+        x[i] = static_cast<float>(whole * step);
     }
 }
 

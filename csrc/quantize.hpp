@@ -28,9 +28,9 @@ void quantize(std::span<const float> x, float low, float high, unsigned bits, st
 void dequantize(std::span<const std::uint8_t> symbols, float low, float high, unsigned bits, std::span<float> x) noexcept;
 void dequantize(std::span<const std::uint16_t> symbols, float low, float high, unsigned bits, std::span<float> x) noexcept;
 
-// Zigzag of q: 0, -1, 1, -2, ... become 0, 1, 2, 3, ... Returns the largest. x must be finite.
-std::uint16_t step_quantize(std::span<const float> x, double step, std::span<std::uint16_t> symbols) noexcept;
-void step_dequantize(std::span<const std::uint16_t> symbols, double step, std::span<float> x) noexcept;
+// Returns the largest symbol. Zigzag: 0, -1, 1, -2, ... become 0, 1, 2, 3, ...; without it negative q become 0. x must be finite.
+std::uint16_t step_quantize(std::span<const float> x, double step, bool zigzag, std::span<std::uint16_t> symbols) noexcept;
+void step_dequantize(std::span<const std::uint16_t> symbols, double step, bool zigzag, std::span<float> x) noexcept;
 
 // One set per instruction set; quantize.cpp picks.
 struct QuantizeKernels {

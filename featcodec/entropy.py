@@ -84,16 +84,19 @@ class EntropyCodec(Codec):
         if self.tables != "static":
             raise ConfigError(f"{self.codec_id!r} has adaptive tables: build it with tables='static' to calibrate it")
         totals = [np.zeros(256, np.int64), np.zeros(256, np.int64), np.zeros(_CONTEXT_COUNTS, np.int64)]
-        coder = self._new_coder()
-        for batch in [features] if isinstance(features, Tensor) else features:
+        batches = [features] if isinstance(features, Tensor) else list(features)
+        for batch in batches:
             check_feature(batch)
+        zigzag = self.step is not None and any(bool((batch < 0).any()) for batch in batches)
+        coder = self._new_coder(zigzag)
+        for batch in batches:
             for total, counts in zip(
                 totals, coder.count(self._arrange(batch, _layout(batch.shape, self.axis == "map"))), strict=True
             ):
                 total += counts
         if not totals[2].any():
             raise FeatureError("there must be a feature that is not constant to calibrate with")
-        self._train(coder, *(_narrow(total) for total in totals))
+        self._train(coder, zigzag, *(_narrow(total) for total in totals))
         return self
 
     # ---- the fast way: one call of the core for a batch ----------------------------------------------------------------
@@ -181,8 +184,8 @@ class EntropyCodec(Codec):
         self.register_buffer("order0_table", torch.zeros(_ORDER0_BYTES, dtype=torch.uint8))
         self.register_buffer("table_of", torch.zeros(64, dtype=torch.uint8))
         self.register_buffer("frequencies", torch.zeros(512, dtype=torch.int32))
-        self.register_buffer("table_sizes", torch.zeros(3, dtype=torch.int32))
-        self._train(coder, np.zeros(256, np.uint32), np.zeros(256, np.uint32), np.zeros(_CONTEXT_COUNTS, np.uint32))
+        self.register_buffer("table_sizes", torch.zeros(4, dtype=torch.int32))
+        self._train(coder, False, np.zeros(256, np.uint32), np.zeros(256, np.uint32), np.zeros(_CONTEXT_COUNTS, np.uint32))
 
     order0_table: Tensor
     table_of: Tensor
@@ -197,10 +200,15 @@ class EntropyCodec(Codec):
         return self.family != "context" and coder.static_bits <= 8
 
     def _train(
-        self, coder: _core.FeatureCoder, coded: NDArray[np.uint32], symbols: NDArray[np.uint32], contexts: NDArray[np.uint32]
+        self,
+        coder: _core.FeatureCoder,
+        zigzag: bool,
+        coded: NDArray[np.uint32],
+        symbols: NDArray[np.uint32],
+        contexts: NDArray[np.uint32],
     ) -> None:
         """Write the buffers from counts."""
-        sizes = [0, 0, 0]
+        sizes = [0, 0, 0, int(zigzag)]
         if self._has_context_tables:
             table_of, frequencies, *sizes[:2] = coder.train_context(contexts)
             self.table_of.copy_(torch.from_numpy(table_of))
@@ -212,8 +220,8 @@ class EntropyCodec(Codec):
             self.order0_table[: table.size].copy_(torch.from_numpy(table))
         self.table_sizes.copy_(torch.tensor(sizes, dtype=torch.int32))
 
-    def _new_coder(self) -> _core.FeatureCoder:
-        return _core.FeatureCoder(self.family, self.bits, self.axis == "map", self.step or 0.0)
+    def _new_coder(self, zigzag: bool = False) -> _core.FeatureCoder:
+        return _core.FeatureCoder(self.family, self.bits, self.axis == "map", self.step or 0.0, zigzag)
 
     def _ready(self) -> tuple[_core.FeatureCoder, int]:
         """The core's coder of these parameters and tables, and the config CRC; made again when the tables change."""
@@ -225,15 +233,16 @@ class EntropyCodec(Codec):
             version = None
         cached = self.__dict__.get("_cached_coder")
         if cached is None or cached[0] != version:
-            coder = self._new_coder()
-            if self.tables == "static":
+            static = self.tables == "static"
+            coder = self._new_coder(static and bool(self.table_sizes[3]))
+            if static:
                 self._give_tables(coder)
             cached = self.__dict__["_cached_coder"] = (version, (coder, self.config_crc()))
         ready: tuple[_core.FeatureCoder, int] = cached[1]
         return ready
 
     def _give_tables(self, coder: _core.FeatureCoder) -> None:
-        tables, tokens, order0_bytes = (int(size) for size in self.table_sizes)
+        tables, tokens, order0_bytes, _ = (int(size) for size in self.table_sizes)
         if self._has_context_tables:
             frequencies = self.frequencies.cpu().numpy().astype(np.uint16)
             coder.set_context_tables(self.table_of.cpu().numpy(), frequencies, tables, tokens)

@@ -1,6 +1,7 @@
 """Goldens: packets that must decode for ever. ``python -m tests.goldens`` writes the missing ones; none is ever rewritten.
 
-One folder a codec under tests/golden, one .npz a config: `config` (JSON), `packets` and `values` (float32) of a few features.
+One folder a codec under tests/golden, one .npz a config: `config` (JSON), the packets and `values` (float32) of a few
+features, and the codec's state where it has one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 import featcodec as fc
+from featcodec.entropy import EntropyCodec
 from featcodec.registry import builtin_codecs
 from tests.features import features
 
@@ -43,9 +45,17 @@ def inputs(codec: fc.Codec) -> torch.Tensor:
     return torch.cat([sorts[name] for name in SORTS])
 
 
+def prepared(config: dict[str, Any]) -> fc.Codec:
+    """The codec of a config, its static tables made from the goldens' own features."""
+    codec = fc.get_codec(config).eval()
+    if isinstance(codec, EntropyCodec) and codec.tables == "static":
+        codec.calibrate(inputs(codec))
+    return codec
+
+
 def packets_of(config: dict[str, Any]) -> list[bytes]:
     """What the codec of a config sends today."""
-    codec = fc.get_codec(config).eval()
+    codec = prepared(config)
     return [packet.to_bytes() for packet in codec.encode(inputs(codec))]
 
 
@@ -59,12 +69,13 @@ def is_there(config: dict[str, Any]) -> bool:
 
 def write(config: dict[str, Any]) -> Path:
     """Write the golden of a config."""
-    codec = fc.get_codec(config).eval()
+    codec = prepared(config)
     packets = packets_of(config)
     blobs = {f"packet{i}": np.frombuffer(p, np.uint8) for i, p in enumerate(packets)}
     path = path_of(config, packets)
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, config=json.dumps(config), values=codec.decode(packets).numpy(), **blobs)
+    state = {f"state.{key}": value.numpy() for key, value in codec.state_dict().items()}
+    np.savez_compressed(path, config=json.dumps(config), values=codec.decode(packets).numpy(), **blobs, **state)
     return path
 
 

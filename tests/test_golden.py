@@ -27,7 +27,9 @@ def test_goldens_decode_to_their_values(path: Path):
         config = json.loads(str(file["config"]))
         packets = [file[f"packet{i}"].tobytes() for i in range(sum(name.startswith("packet") for name in file))]
         values = file["values"]
+        state = {key.removeprefix("state."): torch.from_numpy(file[key]) for key in file if key.startswith("state.")}
     codec = fc.get_codec(config).eval()
+    codec.load_state_dict(state)
     assert np.array_equal(codec.decode(packets).numpy(), values)
 
 
