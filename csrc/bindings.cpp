@@ -279,16 +279,17 @@ public:
         const fc::ContextShape shape = symbol_shape(symbols);
         if (coder_.bits > 8) throw py::value_error("symbols of more than 8 bits are coded from features only");
         const std::span<const std::uint8_t> in(symbols.data(), static_cast<std::size_t>(symbols.size()));
-        auto out = make<std::uint8_t>(fc::coder_bound(shape, coder_.bits));
-        const auto to = out_view(out);
+        thread_local std::vector<std::uint8_t> stream;
         std::size_t size = 0;
         {
             const py::gil_scoped_release release;
-            const bool below = std::all_of(in.begin(), in.end(), [&](std::uint8_t s) { return s >> coder_.bits == 0; });
-            size = below ? fc::coder_encode({coder_.family, coder_.bits, coder_.model}, in, shape, to) : 0;
+            unsigned all = 0;
+            for (const std::uint8_t symbol : in) all |= symbol;
+            if (const std::size_t bound = fc::coder_bound(shape, coder_.bits); stream.size() < bound) stream.resize(bound);
+            size = all >> coder_.bits == 0 ? fc::coder_encode({coder_.family, coder_.bits, coder_.model}, in, shape, stream) : 0;
         }
         if (size == 0) throw py::value_error("symbols must be below 2^bits");
-        return head(out, size);
+        return Array<std::uint8_t>(static_cast<py::ssize_t>(size), stream.data());
     }
 
     Array<std::uint8_t> decode_symbols(const Array<std::uint8_t>& data, std::size_t maps, std::size_t height, std::size_t width) const {
@@ -312,8 +313,19 @@ public:
         if (!fc::feature_count(coder_, {x.data(), static_cast<std::size_t>(x.size())}, static_cast<std::size_t>(x.shape(0)), shape, *counts)) {
             raise("FeatureError", "a value is not finite");
         }
-        return py::make_tuple(copy_out<std::uint32_t, 256>(counts->coded), copy_out<std::uint32_t, 256>(counts->symbols),
-                              copy_out<std::uint32_t, fc::kRawContexts * fc::kTokens>(counts->context.data()));
+        return told(*counts);
+    }
+
+    // The same of symbols (maps, height, width), as encode_symbols takes them.
+    py::tuple count_symbols(const Array<std::uint8_t>& symbols) const {
+        const fc::ContextShape shape = symbol_shape(symbols);
+        const std::span<const std::uint8_t> in(symbols.data(), static_cast<std::size_t>(symbols.size()));
+        if (coder_.bits > 8 || std::any_of(in.begin(), in.end(), [&](std::uint8_t s) { return s >> coder_.bits != 0; })) {
+            throw py::value_error("symbols must be below 2^bits, bits at most 8");
+        }
+        const auto counts = std::make_unique<fc::FeatureCounts>();
+        fc::count_symbols(coder_.bits, in, shape, *counts);
+        return told(*counts);
     }
 
     // (table_of, frequencies, tables, tokens) for set_context_tables, from context counts.
@@ -331,6 +343,11 @@ private:
     static fc::ContextShape shape_of(const Array<float>& x) {
         if (x.ndim() != 4 || x.size() == 0) throw py::value_error("expected a 4-D array (samples, maps, height, width) that is not empty");
         return {static_cast<std::size_t>(x.shape(1)), static_cast<std::size_t>(x.shape(2)), static_cast<std::size_t>(x.shape(3))};
+    }
+
+    static py::tuple told(const fc::FeatureCounts& counts) {
+        return py::make_tuple(copy_out<std::uint32_t, 256>(counts.coded), copy_out<std::uint32_t, 256>(counts.symbols),
+                              copy_out<std::uint32_t, fc::kRawContexts * fc::kTokens>(counts.context.data()));
     }
 
     static fc::ContextShape symbol_shape(const Array<std::uint8_t>& symbols) {
@@ -387,5 +404,6 @@ PYBIND11_MODULE(_core, m) {
         .def("encode", &FeatureCoder::encode, py::arg("x").noconvert())
         .def("decode", &FeatureCoder::decode, py::arg("payloads"), py::arg("maps"), py::arg("height"), py::arg("width"))
         .def("count", &FeatureCoder::count, py::arg("x").noconvert())
+        .def("count_symbols", &FeatureCoder::count_symbols, py::arg("symbols").noconvert())
         .def("train_context", &FeatureCoder::train_context, py::arg("counts").noconvert());
 }

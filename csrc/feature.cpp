@@ -34,8 +34,12 @@ void put_floats(const float* values, std::size_t count, std::uint8_t* out) { std
 template <typename Symbol>
 void append_stream(const Coder& coder, std::span<const Symbol> symbols, const ContextShape& shape, std::size_t prefix,
                    std::vector<std::uint8_t>& payload) {
-    payload.resize(prefix + coder_bound(shape, coder.bits));
-    payload.resize(prefix + coder_encode(coder, symbols, shape, std::span(payload).subspan(prefix)));
+    // The bound is many times the stream: into memory that is there already, then a copy of what it took.
+    thread_local std::vector<std::uint8_t> stream;
+    if (const std::size_t bound = coder_bound(shape, coder.bits); stream.size() < bound) stream.resize(bound);
+    const std::size_t size = coder_encode(coder, symbols, shape, stream);
+    payload.resize(prefix);
+    payload.insert(payload.end(), stream.begin(), stream.begin() + static_cast<std::ptrdiff_t>(size));
 }
 
 template <typename Symbol>
@@ -202,14 +206,7 @@ void lower(std::atomic<std::size_t>& first, std::size_t index) {
     }
 }
 
-template <typename Symbol>
-void count_symbols(unsigned bits, std::span<const Symbol> symbols, const ContextShape& shape, FeatureCounts& counts) {
-    if constexpr (sizeof(Symbol) == 1) {
-        ByteCounts coded;
-        histogram_coded(order0_kernels(current_isa()), symbols, bits, coded);
-        for (unsigned i = 0; i < 256; ++i) counts.coded[i] += coded[i];
-        for (const Symbol symbol : symbols) ++counts.symbols[symbol];
-    }
+void count_symbols(unsigned bits, std::span<const std::uint16_t> symbols, const ContextShape& shape, FeatureCounts& counts) {
     context_count(*context_kernels(current_isa()), symbols, shape, bits, counts.context);
 }
 
@@ -225,7 +222,7 @@ bool count_minmax(const FeatureCoder& coder, const float* x, const ContextShape&
         if (!range.finite) return false;
         if (!(range.low < range.high)) continue;
         quantize(from, range.low, range.high, coder.bits, std::span<Symbol>(symbols));
-        count_symbols<Symbol>(coder.bits, symbols, group, counts);
+        count_symbols(coder.bits, std::span<const Symbol>(symbols), group, counts);
     }
     return true;
 }
@@ -238,11 +235,19 @@ bool count_step(const FeatureCoder& coder, const float* x, const ContextShape& s
     // A sample with wider symbols is coded with a table of its own, and says nothing about the static one.
     if (largest > 255) return true;
     const std::vector<std::uint8_t> narrow(wide.begin(), wide.end());
-    count_symbols<std::uint8_t>(kByteBits, narrow, shape, counts);
+    count_symbols(kByteBits, std::span<const std::uint8_t>(narrow), shape, counts);
     return true;
 }
 
 }  // namespace
+
+void count_symbols(unsigned bits, std::span<const std::uint8_t> symbols, const ContextShape& shape, FeatureCounts& counts) {
+    ByteCounts coded;
+    histogram_coded(order0_kernels(current_isa()), symbols, bits, coded);
+    for (unsigned i = 0; i < 256; ++i) counts.coded[i] += coded[i];
+    for (const std::uint8_t symbol : symbols) ++counts.symbols[symbol];
+    context_count(*context_kernels(current_isa()), symbols, shape, bits, counts.context);
+}
 
 bool feature_count(const FeatureCoder& coder, std::span<const float> x, std::size_t samples, const ContextShape& shape, FeatureCounts& counts) {
     const std::size_t elements = elements_of(shape);

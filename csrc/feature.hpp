@@ -45,6 +45,9 @@ struct FeatureCounts {
 };
 bool feature_count(const FeatureCoder& coder, std::span<const float> x, std::size_t samples, const ContextShape& shape, FeatureCounts& counts);
 
+// The same from symbols below 2^bits, bits <= 8.
+void count_symbols(unsigned bits, std::span<const std::uint8_t> symbols, const ContextShape& shape, FeatureCounts& counts);
+
 // The bits that a static model of this coder is made for.
 unsigned static_bits(const FeatureCoder& coder) noexcept;
 

@@ -105,12 +105,12 @@ class EntropyCodec(Codec):
         """Encode a batch; see `Codec.encode`."""
         coder, crc = self._ready()
         # Small features cost microseconds: what repeats is remembered by shape, what is checked is checked in the core.
-        known = type(x) is Tensor and x.dtype is torch.float32 and x.is_cpu and x.is_contiguous()
+        known = type(x) is Tensor and x.dtype is torch.float32 and x.is_cpu and not x.requires_grad and x.is_contiguous()
         if not known:
             check_layout(x)
         layout = _layout(x.shape, self.axis == "map")
         try:
-            payloads = coder.encode(self._arrange(x, layout))
+            payloads = coder.encode(x.numpy() if known and layout.is_grid else self._arrange(x, layout))
         except FeatureError:
             check_feature(x)  # says which value, and where
             raise

@@ -1,0 +1,238 @@
+"""Goals: what the entropy core is to reach, and what a run measured of it. A report, never a test.
+
+A mode is judged by its faster figure: on symbols, where the core offers that, or from float32 tensors through its codec, the
+quantiser then included ("from floats").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .entropy_measure import FUSED_SIZE, NUMPY_QUANTIZE
+
+NOT_MEASURED = "not measured"
+LARGE = 4_000_000  # symbols: "4 MB and more"
+MEMCPY_GBPS = 13.5  # copy in memory on the machine that the goals in GB/s were set on: what "scaled by memcpy" scales from
+ORDER0_MODES = ("auto", "huffman", "rans")
+CONTEXT_MODES = ("context", "context static")
+RIVALS_IN_BITS = ("jpeg xl 7", "webp lossless", "nncodec deepcabac", "zstd 19")
+
+# GB/s on that machine, where zstd's Huffman decoder did 1.54 (n8), 2.63 (n4), 2.66 (n2).
+FAST = {
+    "encode": {"n8": 1.3, "n4": 2.2, "n2": 4.0},
+    "decode": {"n8": 1.2 * 1.54, "n4": 1.5 * 2.63, "n2": 3 * 2.66},
+}
+
+Result = dict[str, Any]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One goal: what is measured, what is wanted, and how it stands; `met` is None where nothing was measured."""
+
+    what: str
+    goal: str
+    wanted: float
+    value: float | None
+    measured: str
+    met: bool | None
+
+
+def goals(result: Result) -> list[dict[str, Any]]:
+    """Return every goal of the entropy core as a plain dict, fields as in `Goal`."""
+    found = [
+        *_fast_speeds(result),
+        *_exact_order0(result),
+        *_context_bits(result),
+        *_context_speeds(result),
+        *_small_tensors(result),
+        *_against_peers(result),
+        _floats_to_bytes(result),
+    ]
+    return [asdict(goal) for goal in found]
+
+
+def goals_table(found: Sequence[dict[str, Any]]) -> str:
+    """Return the goals as a Markdown table."""
+    lines = ["| what | goal | measured | met |", "|---|---|---|---|"]
+    for goal in found:
+        met = {True: "met", False: "not met", None: NOT_MEASURED}[goal["met"]]
+        lines.append(f"| {goal['what']} | {goal['goal']} | {goal['measured']} | {met} |")
+    return "\n".join(lines) + "\n"
+
+
+def mean(values: Iterable[float]) -> float | None:
+    """Return the geometric mean; None of nothing."""
+    listed = list(values)
+    return math.exp(sum(math.log(value) for value in listed) / len(listed)) if listed else None
+
+
+def mode_bits(row: Row, mode: str) -> float | None:
+    """Return the bits of one of our modes on a set: the core's where it was run on symbols, else the codec's payload."""
+    if mode in row["coders"]:
+        return float(row["coders"][mode])
+    return float(row["packets"][mode]["payload"]) if mode in row["packets"] else None
+
+
+def _at_most(what: str, goal: str, wanted: float, value: float | None, note: str = "", form: str = ".2f") -> Goal:
+    return Goal(what, goal, wanted, value, _text(value, note, form), None if value is None else value <= wanted)
+
+
+def _at_least(what: str, goal: str, wanted: float, value: float | None, note: str = "", form: str = ".2f") -> Goal:
+    return Goal(what, goal, wanted, value, _text(value, note, form), None if value is None else value >= wanted)
+
+
+def _text(value: float | None, note: str, form: str) -> str:
+    return NOT_MEASURED if value is None else f"{value:{form}}" + (f" ({note})" if note else "")
+
+
+def _rows(result: Result, mode: str, quantizers: Sequence[str], least: int) -> list[tuple[str, list[Row]]]:
+    """Rows of single tensors of at least that size: on symbols and from floats, each with its label."""
+
+    def wanted(row: Row) -> bool:
+        fits = row["symbols"] >= 0.95 * least and row["packets"] == 1 and row["size"] != FUSED_SIZE
+        return row["coder"] == mode and row["quantizer"] in quantizers and fits and "encode_us" in row
+
+    kinds = ((mode, result["speed"]), (f"{mode} from floats", result["packets"]))
+    return [(label, [row for row in rows if wanted(row)]) for label, rows in kinds]
+
+
+def _fastest(result: Result, modes: Sequence[str], quantizers: Sequence[str], call: str) -> tuple[float | None, str]:
+    """GB/s at 4 MB of the fastest of these modes, averaged over layers, and what it was."""
+    candidates = []
+    for label, rows in (found for mode in modes for found in _rows(result, mode, quantizers, LARGE)):
+        speeds = [row[f"{call}_mbps"] / 1e3 for row in rows]
+        if speeds:
+            note = f"{label}; {min(speeds):.2f} to {max(speeds):.2f} over {len(speeds)} sets"
+            candidates.append((mean(speeds) or 0.0, note))
+    return max(candidates) if candidates else (None, "")
+
+
+def _fast_speeds(result: Result) -> list[Goal]:
+    scale = result["machine"]["memory"]["DRAM"] / MEMCPY_GBPS
+    found = []
+    for call, table in FAST.items():
+        for quantizer, gbps in table.items():
+            value, note = _fastest(result, ("auto", "huffman", "huffman static"), [quantizer], call)
+            text = f"{gbps:.2f} GB/s; by this machine's memcpy {gbps * scale:.2f}"
+            found.append(_at_least(f"Huffman/auto {call}, 4 MB, {quantizer}", text, gbps * scale, value, note))
+    return found
+
+
+def _exact_order0(result: Result) -> list[Goal]:
+    quantizers = result["settings"]["speed_quantizers"]
+    rows = [row for _, rows in _rows(result, "rans", quantizers, 65536) for row in rows]
+    excess = max((row["bits"] - row["limits"]["order-0 entropy"] for row in rows), default=None)
+    note = f"the worst of {len(rows)} tensors"
+    found = [_at_most("rans, bits over order-0 entropy, 64 KB and more", "<= 0.01", 0.01, excess, note, ".4f")]
+    for text, chosen, gbps in (("n8", ["n8"], 1.7), ("n <= 4", ["n2", "n4"], 3.0)):
+        found.append(
+            _at_least(f"rans decode, 4 MB, {text}", f"{gbps} GB/s", gbps, *_fastest(result, ["rans"], chosen, "decode"))
+        )
+    return found
+
+
+def _context_bits(result: Result) -> list[Goal]:
+    found = []
+    for mode, wanted in (("context static", 0.75), ("context", 0.78)):
+        pairs = [(mode_bits(row, mode), row["limits"]["order-0 entropy"]) for row in result["bits"]]
+        value = mean(bits / entropy for bits, entropy in pairs if bits is not None)
+        text = f"<= {wanted} of order-0 entropy"
+        found.append(_at_most(f"{mode}, bits over all sets", text, wanted, value, f"{len(pairs)} sets", ".3f"))
+        found.append(_won_sets(result["bits"], mode))
+    return found
+
+
+def _won_sets(rows: Sequence[Row], mode: str) -> Goal:
+    of, lost = 0, []
+    for row in rows:
+        bits = mode_bits(row, mode)
+        rivals = {name: row["coders"][name] for name in RIVALS_IN_BITS if name in row["coders"]}
+        if bits is None or not row["relu"] or not rivals:
+            continue
+        of += 1
+        best = min(rivals, key=lambda name: rivals[name])
+        if bits >= rivals[best]:
+            lost.append(f"{row['layer']} {row['quantizer']} to {best}, {bits:.3f} against {rivals[best]:.3f}")
+    what = f"{mode}, fewer bits than {', '.join(RIVALS_IN_BITS)} on every set with ReLU"
+    measured = f"{of - len(lost)} of {of}" + ("; lost: " + "; ".join(lost) if lost else "") if of else NOT_MEASURED
+    return Goal(what, "all sets", 1.0, (of - len(lost)) / of if of else None, measured, not lost if of else None)
+
+
+def _context_speeds(result: Result) -> list[Goal]:
+    found = []
+    for text, quantizers, wanted in (
+        ("n <= 4", ["n2", "n4"], {"encode": 1.0, "decode": 1.3}),
+        ("n > 4", ["n6", "n8"], {"encode": 0.6, "decode": 0.8}),
+    ):
+        for call, gbps in wanted.items():
+            speed = _fastest(result, CONTEXT_MODES, quantizers, call)
+            found.append(_at_least(f"context {call}, 4 MB, {text}", f"{gbps} GB/s", gbps, *speed))
+    for rival, least in (("jpeg xl 7", 100.0), ("nncodec deepcabac", 15.0)):
+        for call in ("encode", "decode"):
+            ratio = _ratio(result, CONTEXT_MODES, [rival], call)
+            found.append(_at_least(f"context {call} against {rival}", f">= {least:.0f}x", least, *ratio, ".0f"))
+    return found
+
+
+def _small_tensors(result: Result) -> list[Goal]:
+    found = []
+    rows = [
+        r for r in result["packets"] if (r["size"], r["packets"], r["quantizer"]) == (4096, 1, "n4") and "@" not in r["coder"]
+    ]
+    for tables, wanted in (("static", {"encode": 4.0, "decode": 5.0}), ("adaptive", {"encode": 8.0, "decode": 7.0})):
+        names = sorted({row["coder"] for row in rows if row["coder"].endswith(" static") == (tables == "static")})
+        for call, us in wanted.items():
+            times = [(mean(row[f"{call}_us"] for row in rows if row["coder"] == name) or 0.0, name) for name in names]
+            value, note = min(times) if times else (None, "")
+            what = f"4 KB tensor through Python, {tables} tables, {call}, n4"
+            found.append(_at_most(what, f"<= {us:.0f} us", us, value, note, ".1f"))
+    return found
+
+
+def _ratio(result: Result, modes: Sequence[str], rivals: Sequence[str], call: str) -> tuple[float | None, str]:
+    """The fastest of our modes against the fastest of the rivals, at the largest size of each set where both were timed."""
+    theirs: dict[tuple[str, str, int], float] = {}
+    for row in result["speed"]:
+        if row["coder"] in rivals and "encode_us" in row:
+            case = (row["layer"], row["quantizer"], row["size"])
+            theirs[case] = max(theirs.get(case, 0.0), row[f"{call}_mbps"])
+    candidates = []
+    for label, rows in (found for mode in modes for found in _rows(result, mode, result["settings"]["speed_quantizers"], 1)):
+        largest: dict[tuple[str, str], tuple[int, float]] = {}
+        for row in rows:
+            case = (row["layer"], row["quantizer"], row["size"])
+            if case in theirs:
+                ours = (row["size"], row[f"{call}_mbps"] / theirs[case])
+                largest[case[:2]] = max(ours, largest.get(case[:2], (0, 0.0)))
+        ratio = mean(ratio for _, ratio in largest.values())
+        sizes = ", ".join(f"{size:,}" for size in sorted({size for size, _ in largest.values()}))
+        if ratio is not None:
+            candidates.append((ratio, f"{label}; tensors of {sizes}"))
+    return max(candidates) if candidates else (None, "")
+
+
+def _against_peers(result: Result) -> list[Goal]:
+    found = []
+    constriction, compressai = ["constriction ans", "constriction range"], ["compressai ans"]
+    for label, rivals, encode, decode in (("constriction", constriction, 4.0, 25.0), ("CompressAI", compressai, 40.0, 25.0)):
+        for call, least in (("encode", encode), ("decode", decode)):
+            ratio = _ratio(result, ORDER0_MODES, rivals, call)
+            found.append(_at_least(f"{call} against {label}", f">= {least:.0f}x", least, *ratio, ".1f"))
+    return found
+
+
+def _floats_to_bytes(result: Result) -> Goal:
+    rows = [r for r in result["packets"] if (r["size"], r["quantizer"]) == (FUSED_SIZE, "n4") and "@" not in r["coder"]]
+    quantise = {row["layer"]: row["encode_us"] for row in rows if row["coder"] == NUMPY_QUANTIZE}
+    names = sorted({row["coder"] for row in rows} - {NUMPY_QUANTIZE})
+    ratios = [
+        (mean(quantise[row["layer"]] / row["encode_us"] for row in rows if row["coder"] == name) or 0.0, name) for name in names
+    ]
+    value, note = max(ratios) if ratios else (None, "")
+    text = "faster than NumPy's quantisation alone (>= 1x)"
+    return _at_least("188 K float32 to bytes, n4", text, 1.0, value, note)

@@ -1,0 +1,170 @@
+"""How the entropy benchmark's result is shown: the summary in Markdown and the plot of bits against speed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .entropy_goals import mean
+from .entropy_measure import FUSED_SIZE
+from .limits import LIMITS
+
+Result = dict[str, Any]
+Row = dict[str, Any]
+_MARKERS = "osD^v<>pPX*hd8"
+
+
+def summary(result: Result) -> str:
+    """Return the result in Markdown: machine, limits by set, coders by bits and speed, codecs on floats, what is left out."""
+    machine, setting = result["machine"], result["settings"]
+    versions = ", ".join(f"{name} {number}" for name, number in machine["packages"].items() if number)
+    copies = ", ".join(f"{place} {gbps:.1f} GB/s" for place, gbps in machine["memory"].items())
+    parts = [
+        "# Entropy coding\n",
+        f"{machine['cpu']}, one thread, commit {machine['commit']}, core {machine['core'].get('isa', 'of one kind')};",
+        f"{setting['images']} images a layer, {setting['rounds']} rounds. memcpy: {copies}. {versions}.\n",
+        "## Bits per symbol over the limits\n",
+        _limits_table(result),
+        "## Bits as a share of the order-0 entropy, geometric mean over layers\n",
+        _bits_table(result),
+        "## Speed, 10^6 symbols a second, encode / decode\n",
+        *(_speed_table(result["speed"] + result["batch"], quantizer, "mbps") for quantizer in setting["speed_quantizers"]),
+        "## Codecs from float32 tensors to packets and back, microseconds a packet, encode / decode\n",
+        *(_speed_table(result["packets"], quantizer, "us") for quantizer in setting["speed_quantizers"]),
+    ]
+    if result["left_out"]:
+        parts += ["## Left out\n", "\n".join(f"- {name}: {reason}" for name, reason in result["left_out"].items()) + "\n"]
+    return "\n".join(parts)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * left + "---:|" * (len(heads) - left)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+
+
+def _limits_table(result: Result) -> str:
+    rows = []
+    for row in result["bits"]:
+        bits = {**{name: packet["payload"] for name, packet in row["packets"].items()}, **row["coders"]}
+        best = min((name for name in bits if name != "memcpy"), key=lambda name: bits[name], default="")
+        cells = [f"{row['limits'][limit]:.3f}" for limit in LIMITS]
+        rows.append([row["layer"], row["quantizer"], *cells, f"{best} {bits[best]:.3f}" if best else "-"])
+    return _table(["layer", "quantiser", *LIMITS, "best coder"], rows, left=2)
+
+
+def _bits_table(result: Result) -> str:
+    quantizers = list(dict.fromkeys(row["quantizer"] for row in result["bits"]))
+    found: dict[str, dict[tuple[str, str], float]] = {}
+    for row in result["bits"]:
+        payloads = {f"{name}, codec's payload": packet["payload"] for name, packet in row["packets"].items()}
+        for name, bits in {**row["coders"], **row["limits"], **payloads}.items():
+            share = bits / row["limits"]["order-0 entropy"]
+            found.setdefault(name, {})[row["layer"], row["quantizer"]] = share
+    cells = []
+    for name in sorted(found, key=lambda name: mean(found[name].values()) or 0.0):
+        columns = [mean(share for (_, q), share in found[name].items() if q == quantizer) for quantizer in quantizers]
+        label = f"*{name}*" if name in LIMITS else name
+        cells.append([label, *(_number(value) for value in columns), _number(mean(found[name].values()))])
+    return _table(["coder (*limit*)", *quantizers, "all"], cells)
+
+
+def _speed_table(rows: Sequence[Row], quantizer: str, unit: str) -> str:
+    """One quantiser's speeds ("mbps" or "us"), encode / decode, averaged over layers: a line a coder, a column a case."""
+    chosen = [row for row in rows if row["quantizer"] == quantizer]
+    cases = sorted({(row["packets"], row["size"]) for row in chosen})
+    lines = []
+    for name in dict.fromkeys(row["coder"] for row in chosen):
+        cells = []
+        for packets, size in cases:
+            timed = [row for row in chosen if (row["coder"], row["packets"], row["size"]) == (name, packets, size)]
+            values = [mean(row[f"{call}_{unit}"] for row in timed if f"{call}_{unit}" in row) for call in ("encode", "decode")]
+            cells.append(" / ".join(_speed(value) for value in values if value is not None) or "-")
+        lines.append([name, *cells])
+    heads = [f"{size:,}" if packets == 1 else f"{packets} x {size:,}" for packets, size in cases]
+    return _table([quantizer, *heads], lines)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _speed(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def plot(result: Result, path: Path) -> None:
+    """Draw bits against speed into a PNG file: a column a quantiser, each coder at the largest size it was given."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    quantizers = result["settings"]["speed_quantizers"]
+    rows = _plotted(result)
+    looks = _looks(rows)
+    figure, panels = plt.subplots(2, len(quantizers), figsize=(5.5 * len(quantizers) + 3, 9), sharey="row", squeeze=False)
+    for column, quantizer in enumerate(quantizers):
+        here = [row for row in rows if row["quantizer"] == quantizer]
+        for panel, call in zip(panels[:, column], ("encode", "decode"), strict=True):
+            for name, look in looks.items():
+                mine = _largest([row for row in here if row["coder"] == name])
+                bits, speed = mean(row["bits"] for row in mine), mean(row[f"{call}_mbps"] for row in mine)
+                panel.plot(
+                    [] if bits is None else [bits], [] if speed is None else [speed], linestyle="none", label=name, **look
+                )
+            for limit, dashes in (("order-0 entropy", "--"), ("adaptive left+up", ":")):
+                counted = [row for row in result["bits"] if row["quantizer"] == quantizer]
+                timed = _largest([row for row in here if limit in row["limits"]])
+                bits = mean(row["limits"][limit] for row in counted or timed)
+                if bits is not None:
+                    panel.axvline(bits, color="grey", linewidth=1, linestyle=dashes, label=limit)
+            panel.set(yscale="log", xlabel="bits per symbol", title=f"{quantizer}, {call}")
+            panel.grid(alpha=0.3, which="both", linewidth=0.5)
+    for panel in panels[:, 0]:
+        panel.set_ylabel("10^6 symbols a second")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="center right", fontsize=9)
+    figure.suptitle(f"Entropy coders, one thread, largest tensors\n{result['machine']['cpu']}")
+    figure.tight_layout(rect=(0, 0, 1 - 2.8 / figure.get_figwidth(), 1))
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def _plotted(result: Result) -> list[Row]:
+    """Rows of single tensors: coders of symbols, then our codecs from floats; no pinned instruction sets, no memcpy.
+
+    Their bits are those of whole images where these were counted: joined tensors have mirrored maps in them.
+    """
+    counted = {(row["layer"], row["quantizer"], name): bits for row in result["bits"] for name, bits in _all_bits(row).items()}
+    fused = [
+        {**row, "coder": f"{row['coder']}, from floats", "ours": True} for row in result["packets"] if row["size"] != FUSED_SIZE
+    ]
+    rows = [row for row in [*result["speed"], *fused] if row["packets"] == 1 and "bits" in row]
+    rows = [row for row in rows if "@" not in row["coder"] and row["coder"] != "memcpy"]
+    return [{**row, "bits": counted.get((row["layer"], row["quantizer"], row["coder"]), row["bits"])} for row in rows]
+
+
+def _all_bits(row: Row) -> dict[str, float]:
+    """Bits of one set by what the plot calls the coder."""
+    return {**row["coders"], **{f"{name}, from floats": packet["payload"] for name, packet in row["packets"].items()}}
+
+
+def _looks(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Marker and colour by coder: ours are stars."""
+    ours = {row["coder"]: row["ours"] for row in rows}
+    looks: dict[str, dict[str, Any]] = {}
+    for i, name in enumerate(sorted(ours, key=lambda name: ours[name])):
+        if ours[name]:
+            looks[name] = {"marker": "*", "markersize": 15, "color": f"C{i % 10}", "markeredgecolor": "black"}
+        else:
+            looks[name] = {"marker": _MARKERS[i % len(_MARKERS)], "markersize": 7, "color": f"C{i % 10}", "alpha": 0.8}
+    return looks
+
+
+def _largest(rows: Sequence[Row]) -> list[Row]:
+    """The largest case of each layer."""
+    found: dict[str, Row] = {}
+    for row in sorted(rows, key=lambda row: row["size"]):
+        found[row["layer"]] = row
+    return list(found.values())
