@@ -178,7 +178,7 @@ public:
         coder_.family = family_of(family);
         coder_.bits = bits;
         coder_.per_map = per_map;
-        coder_.step = step;
+        coder_.step = static_cast<float>(step);
         coder_.zigzag = zigzag;
         if (bits < 1 || bits > fc::kMaxSymbolBits) throw py::value_error("bits must be 1..16");
         if (!(step >= 0.0) || step > 3.0e38) throw py::value_error("step must be finite and not negative");
@@ -243,11 +243,21 @@ public:
 
     py::list encode(const Array<float>& x) const {
         const fc::ContextShape shape = shape_of(x);
-        const std::span<const float> values(x.data(), static_cast<std::size_t>(x.size()));
+        return encode_values({x.data(), static_cast<std::size_t>(x.size()), fc::FloatType::float32}, static_cast<std::size_t>(x.shape(0)), shape);
+    }
+
+    // The bits of float16 or bfloat16 values.
+    py::list encode_half(const Array<std::uint16_t>& x, bool bfloat16) const {
+        const fc::ContextShape shape = shape_of(x);
+        const fc::FloatType type = bfloat16 ? fc::FloatType::bfloat16 : fc::FloatType::float16;
+        return encode_values({x.data(), static_cast<std::size_t>(x.size()), type}, static_cast<std::size_t>(x.shape(0)), shape);
+    }
+
+    py::list encode_values(fc::FloatSpan values, std::size_t samples, const fc::ContextShape& shape) const {
         fc::Encoded encoded;
         {
             const py::gil_scoped_release release;
-            encoded = fc::feature_encode(coder_, values, static_cast<std::size_t>(x.shape(0)), shape);
+            encoded = fc::feature_encode(coder_, values, samples, shape);
         }
         if (encoded.not_finite != fc::kNoSample) {
             raise("FeatureError", "sample " + std::to_string(encoded.not_finite) + " holds a value that is not finite");
@@ -310,7 +320,8 @@ public:
     py::tuple count(const Array<float>& x) const {
         const fc::ContextShape shape = shape_of(x);
         const auto counts = std::make_unique<fc::FeatureCounts>();
-        if (!fc::feature_count(coder_, {x.data(), static_cast<std::size_t>(x.size())}, static_cast<std::size_t>(x.shape(0)), shape, *counts)) {
+        const fc::FloatSpan values{x.data(), static_cast<std::size_t>(x.size()), fc::FloatType::float32};
+        if (!fc::feature_count(coder_, values, static_cast<std::size_t>(x.shape(0)), shape, *counts)) {
             raise("FeatureError", "a value is not finite");
         }
         return told(*counts);
@@ -324,7 +335,7 @@ public:
             throw py::value_error("symbols must be below 2^bits, bits at most 8");
         }
         const auto counts = std::make_unique<fc::FeatureCounts>();
-        fc::count_symbols(coder_.bits, in, shape, *counts);
+        fc::feature_count_symbols(coder_.bits, in, shape, *counts);
         return told(*counts);
     }
 
@@ -340,7 +351,8 @@ public:
     }
 
 private:
-    static fc::ContextShape shape_of(const Array<float>& x) {
+    template <typename T>
+    static fc::ContextShape shape_of(const Array<T>& x) {
         if (x.ndim() != 4 || x.size() == 0) throw py::value_error("expected a 4-D array (samples, maps, height, width) that is not empty");
         return {static_cast<std::size_t>(x.shape(1)), static_cast<std::size_t>(x.shape(2)), static_cast<std::size_t>(x.shape(3))};
     }
@@ -368,7 +380,7 @@ private:
 
 void set_isa(const std::string& name) {
     fc::Isa isa{};
-    if (!fc::isa_from_name(name.c_str(), isa)) throw py::value_error("no instruction set " + name + "; known: scalar, avx2, avx512, avx512vbmi");
+    if (!fc::parse_isa(name, isa)) throw py::value_error("no instruction set " + name + "; known: scalar, avx2, avx512, avx512vbmi");
     if (!fc::set_isa(isa)) throw py::value_error("this machine cannot run " + name + "; its best is " + fc::isa_name(fc::best_isa()));
 }
 
@@ -386,6 +398,10 @@ PYBIND11_MODULE(_core, m) {
     m.def("huffman_code_lengths", &huffman_code_lengths, py::arg("counts").noconvert());
     m.def("huffman_encode", &huffman_encode, py::arg("symbols").noconvert(), py::arg("bits"));
     m.def("huffman_decode", &huffman_decode, py::arg("data").noconvert(), py::arg("count"), py::arg("bits"));
+    m.def("isa_problem", []() -> py::object {
+        const char* problem = fc::isa_problem();
+        return problem != nullptr ? py::object(py::str(problem)) : py::none();
+    });
     m.def("set_isa", &set_isa, py::arg("name"));
     m.def("isa", [] { return std::string(fc::isa_name(fc::current_isa())); });
     m.def("best_isa", [] { return std::string(fc::isa_name(fc::best_isa())); });
@@ -402,6 +418,7 @@ PYBIND11_MODULE(_core, m) {
         .def("set_context_tables", &FeatureCoder::set_context_tables, py::arg("table_of").noconvert(), py::arg("frequencies").noconvert(),
              py::arg("tables"), py::arg("tokens"))
         .def("encode", &FeatureCoder::encode, py::arg("x").noconvert())
+        .def("encode_half", &FeatureCoder::encode_half, py::arg("x").noconvert(), py::arg("bfloat16"))
         .def("decode", &FeatureCoder::decode, py::arg("payloads"), py::arg("maps"), py::arg("height"), py::arg("width"))
         .def("count", &FeatureCoder::count, py::arg("x").noconvert())
         .def("count_symbols", &FeatureCoder::count_symbols, py::arg("symbols").noconvert())

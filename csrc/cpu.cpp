@@ -1,67 +1,125 @@
-// Detection by the compiler's own cpuid (which asks the operating system too); one atomic holds the level in use.
+// Processor features by cpuid, and the operating system's part by xgetbv.
 #include "cpu.hpp"
 
 #include <atomic>
+#include <cstdint>
+#include <cstdio>
 #include <cstdlib>
-#include <cstring>
+
+#if defined(FEATCODEC_X86)
+#include <cpuid.h>
+#endif
 
 namespace featcodec {
 namespace {
 
-constexpr const char* kNames[kIsaCount] = {"scalar", "avx2", "avx512", "avx512vbmi"};
+constexpr const char* kNames[] = {"scalar", "avx2", "avx512", "avx512vbmi"};
 
-Isa detect() noexcept {
 #if defined(FEATCODEC_X86)
-    __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi") || !__builtin_cpu_supports("bmi2")) return Isa::scalar;
-    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl") ||
-        !__builtin_cpu_supports("avx512dq")) {
-        return Isa::avx2;
-    }
-    const bool vbmi = __builtin_cpu_supports("avx512vbmi") != 0 && __builtin_cpu_supports("avx512vbmi2") != 0;
-    return vbmi ? Isa::avx512vbmi : Isa::avx512;
+
+constexpr bool has(std::uint32_t word, unsigned bit) { return ((word >> bit) & 1u) != 0; }
+
+// XCR0: the register files that the operating system saves. xgetbv by hand: the intrinsic needs -mxsave.
+std::uint64_t saved_registers() {
+    std::uint32_t low = 0;
+    std::uint32_t high = 0;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return std::uint64_t{high} << 32 | low;
+}
+
+Isa detect() {
+    std::uint32_t a = 0;
+    std::uint32_t b = 0;
+    std::uint32_t c = 0;
+    std::uint32_t d = 0;
+    if (__get_cpuid(1, &a, &b, &c, &d) == 0) return Isa::scalar;
+    const bool sse42 = has(c, 20);
+    const bool osxsave = has(c, 27);
+    const bool avx = has(c, 28);
+    const bool f16c = has(c, 29);
+    if (!sse42 || !osxsave || !avx || !f16c) return Isa::scalar;
+    const std::uint64_t saved = saved_registers();
+    constexpr std::uint64_t kYmm = 0x06;  // xmm, upper halves of ymm
+    constexpr std::uint64_t kZmm = 0xE6;  // and mask registers, upper halves of zmm, zmm16..31
+    if ((saved & kYmm) != kYmm || __get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return Isa::scalar;
+    const bool avx2 = has(b, 5) && has(b, 3) && has(b, 8);  // with BMI and BMI2
+    if (!avx2) return Isa::scalar;
+    const bool avx512 = has(b, 16) && has(b, 17) && has(b, 30) && has(b, 31);  // F, DQ, BW, VL
+    if (!avx512 || (saved & kZmm) != kZmm) return Isa::avx2;
+    return has(c, 1) && has(c, 6) ? Isa::avx512vbmi : Isa::avx512;  // VBMI, VBMI2
+}
+
 #else
-    return Isa::scalar;
+
+Isa detect() { return Isa::scalar; }
+
 #endif
-}
 
-Isa initial() noexcept {
-    const Isa best = best_isa();
-    Isa wanted = best;
+// FEATCODEC_ISA as read once.
+struct Wish {
+    Isa isa;
+    char problem[160];  // empty: followed, or not set
+};
+
+Wish read_wish() {
+    Wish wish{best_isa(), ""};
     const char* name = std::getenv("FEATCODEC_ISA");
-    return name != nullptr && isa_from_name(name, wanted) && wanted <= best ? wanted : best;
+    if (name == nullptr || *name == '\0') return wish;
+    Isa asked{};
+    if (!parse_isa(name, asked)) {
+        std::snprintf(wish.problem, sizeof wish.problem,
+                      "FEATCODEC_ISA must be scalar, avx2, avx512 or avx512vbmi, got \"%.40s\"; using %s", name, isa_name(wish.isa));
+    } else if (!isa_supported(asked)) {
+        std::snprintf(wish.problem, sizeof wish.problem, "FEATCODEC_ISA=%s is not supported here; using %s", isa_name(asked),
+                      isa_name(wish.isa));
+    } else {
+        wish.isa = asked;
+    }
+    return wish;
 }
 
-std::atomic<Isa>& level() noexcept {
-    static std::atomic<Isa> isa{initial()};
-    return isa;
+const Wish& wish() {
+    static const Wish once = read_wish();
+    return once;
 }
+
+std::atomic<int> pinned{-1};  // set_isa's level; -1: none
 
 }  // namespace
 
-const char* isa_name(Isa isa) noexcept { return kNames[static_cast<unsigned>(isa)]; }
+const char* isa_name(Isa isa) noexcept { return kNames[static_cast<int>(isa)]; }
 
-bool isa_from_name(const char* name, Isa& isa) noexcept {
-    for (unsigned i = 0; i < kIsaCount; ++i) {
-        if (std::strcmp(name, kNames[i]) == 0) {
-            isa = static_cast<Isa>(i);
+bool parse_isa(std::string_view name, Isa& isa) noexcept {
+    for (const Isa candidate : kAllIsas) {
+        if (name == isa_name(candidate)) {
+            isa = candidate;
             return true;
         }
     }
     return false;
 }
 
+// Levels are nested: each includes those below it.
+bool isa_supported(Isa isa) noexcept { return isa <= best_isa(); }
+
 Isa best_isa() noexcept {
-    static const Isa best = detect();
-    return best;
+    static const Isa once = detect();
+    return once;
 }
 
-Isa current_isa() noexcept { return level().load(std::memory_order_relaxed); }
+Isa current_isa() noexcept {
+    const int isa = pinned.load(std::memory_order_relaxed);
+    return isa >= 0 ? static_cast<Isa>(isa) : wish().isa;
+}
 
 bool set_isa(Isa isa) noexcept {
-    if (isa > best_isa()) return false;
-    level().store(isa, std::memory_order_relaxed);
+    if (!isa_supported(isa)) return false;
+    pinned.store(static_cast<int>(isa), std::memory_order_relaxed);
     return true;
 }
+
+void reset_isa() noexcept { pinned.store(-1, std::memory_order_relaxed); }
+
+const char* isa_problem() noexcept { return wish().problem[0] != '\0' ? wish().problem : nullptr; }
 
 }  // namespace featcodec

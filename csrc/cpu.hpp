@@ -1,21 +1,30 @@
-// Which instruction set runs: detected once, lowered by FEATCODEC_ISA or from tests.
+// Which instruction set the kernels use: what the processor and the operating system offer, FEATCODEC_ISA, and the tests' pin.
 #pragma once
 
-#include <cstdint>
+#include <string_view>
 
 namespace featcodec {
 
-enum class Isa : std::uint8_t { scalar, avx2, avx512, avx512vbmi };
-inline constexpr unsigned kIsaCount = 4;
+enum class Isa { scalar, avx2, avx512, avx512vbmi };
+inline constexpr Isa kAllIsas[] = {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512vbmi};
 
+// "scalar", "avx2", "avx512", "avx512vbmi".
 const char* isa_name(Isa isa) noexcept;
-// False where no level goes by this name.
-bool isa_from_name(const char* name, Isa& isa) noexcept;
-// The highest level this processor, its operating system and this build allow.
+// False where `name` names no level; `isa` is then left alone.
+bool parse_isa(std::string_view name, Isa& isa) noexcept;
+
+// Built in, in the processor, and its registers saved by the operating system.
+bool isa_supported(Isa isa) noexcept;
+// The highest supported level; nobody's wish is asked.
 Isa best_isa() noexcept;
-// The level in use: best_isa(), or what FEATCODEC_ISA names where that is possible, or what set_isa() chose.
+
+// The level in use: set_isa's, else FEATCODEC_ISA's, else best_isa(). The variable is read once, at the first call.
 Isa current_isa() noexcept;
-// False where this machine cannot run it; then nothing changes.
+// False, and nothing changes, where the level is not supported. For tests: calls that run meanwhile may use either level.
 bool set_isa(Isa isa) noexcept;
+// Back to FEATCODEC_ISA or detection.
+void reset_isa() noexcept;
+// Why FEATCODEC_ISA was not followed, for a warning by the caller; nullptr where it was, or where it is not set.
+const char* isa_problem() noexcept;
 
 }  // namespace featcodec

@@ -1,14 +1,18 @@
-// CRC-32C by four tables: four bytes a step, no special instruction.
+// CRC-32C by eight tables, eight bytes a step, and the choice between it and the processor's instruction.
 #include <array>
+#include <cstring>
 
+#include "cpu.hpp"
+#include "crc32c_kernels.hpp"
 #include "featcodec.hpp"
 
 namespace featcodec {
 namespace {
 
 constexpr std::uint32_t kPolynomial = 0x82F63B78u;  // reflected Castagnoli polynomial
+constexpr std::size_t kSlices = 8;
 
-using Tables = std::array<std::array<std::uint32_t, 256>, 4>;
+using Tables = std::array<std::array<std::uint32_t, 256>, kSlices>;
 
 constexpr Tables make_tables() {
     Tables tables{};
@@ -19,7 +23,7 @@ constexpr Tables make_tables() {
     }
     // tables[k][b]: the CRC of byte b followed by k zero bytes.
     for (std::uint32_t byte = 0; byte < 256; ++byte) {
-        for (std::size_t k = 1; k < 4; ++k) {
+        for (std::size_t k = 1; k < kSlices; ++k) {
             const std::uint32_t shorter = tables[k - 1][byte];
             tables[k][byte] = (shorter >> 8) ^ tables[0][shorter & 0xFFu];
         }
@@ -29,19 +33,29 @@ constexpr Tables make_tables() {
 
 constexpr Tables kTables = make_tables();
 
+// Little-endian on any host: bytes by shifts, which compilers turn into one load.
+std::uint32_t load32(const std::uint8_t* data) {
+    return std::uint32_t{data[0]} | std::uint32_t{data[1]} << 8 | std::uint32_t{data[2]} << 16 | std::uint32_t{data[3]} << 24;
+}
+
 }  // namespace
 
-std::uint32_t crc32c(std::span<const std::uint8_t> data, std::uint32_t crc) noexcept {
-    crc = ~crc;
-    std::size_t i = 0;
-    for (; i + 4 <= data.size(); i += 4) {
-        const std::uint32_t word = crc ^ (std::uint32_t{data[i]} | std::uint32_t{data[i + 1]} << 8 |
-                                          std::uint32_t{data[i + 2]} << 16 | std::uint32_t{data[i + 3]} << 24);
-        crc = kTables[3][word & 0xFFu] ^ kTables[2][(word >> 8) & 0xFFu] ^ kTables[1][(word >> 16) & 0xFFu] ^
-              kTables[0][word >> 24];
+std::uint32_t crc32c_scalar(const std::uint8_t* data, std::size_t size, std::uint32_t state) noexcept {
+    for (; size >= 8; size -= 8, data += 8) {
+        const std::uint32_t a = state ^ load32(data);
+        const std::uint32_t b = load32(data + 4);
+        state = kTables[7][a & 0xFFu] ^ kTables[6][(a >> 8) & 0xFFu] ^ kTables[5][(a >> 16) & 0xFFu] ^ kTables[4][a >> 24] ^
+                kTables[3][b & 0xFFu] ^ kTables[2][(b >> 8) & 0xFFu] ^ kTables[1][(b >> 16) & 0xFFu] ^ kTables[0][b >> 24];
     }
-    for (; i < data.size(); ++i) crc = (crc >> 8) ^ kTables[0][(crc ^ data[i]) & 0xFFu];
-    return ~crc;
+    for (; size > 0; --size, ++data) state = (state >> 8) ^ kTables[0][(state ^ *data) & 0xFFu];
+    return state;
+}
+
+std::uint32_t crc32c(std::span<const std::uint8_t> data, std::uint32_t crc) noexcept {
+#if defined(FEATCODEC_X86)
+    if (current_isa() != Isa::scalar) return ~crc32c_sse42(data.data(), data.size(), ~crc);
+#endif
+    return ~crc32c_scalar(data.data(), data.size(), ~crc);
 }
 
 }  // namespace featcodec

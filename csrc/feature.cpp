@@ -9,7 +9,6 @@
 #include <exception>
 #include <mutex>
 
-#include "quantize.hpp"
 #include "threads.hpp"
 
 namespace featcodec {
@@ -23,6 +22,19 @@ std::vector<Symbol>& scratch() {
     thread_local std::vector<Symbol> symbols;
     return symbols;
 }
+
+FloatSpan part(FloatSpan x, std::size_t first, std::size_t count) {
+    const std::size_t size = x.type == FloatType::float32 ? sizeof(float) : sizeof(std::uint16_t);
+    return {static_cast<const std::uint8_t*>(x.data) + first * size, count, x.type};
+}
+
+// Floats in order as integers: comparing floats would take subnormals for zero where the calling thread flushes them.
+std::int32_t order(float value) {
+    const auto bits = std::bit_cast<std::int32_t>(value);
+    return bits < 0 ? INT32_MIN - bits : bits;
+}
+
+bool varies(const ValueRange& range) { return order(range.min) < order(range.max); }
 
 std::size_t elements_of(const ContextShape& shape) { return shape.maps * shape.height * shape.width; }
 
@@ -43,16 +55,16 @@ void append_stream(const Coder& coder, std::span<const Symbol> symbols, const Co
 }
 
 template <typename Symbol>
-void encode_groups(const FeatureCoder& coder, const float* x, std::span<const Range> ranges, const ContextShape& shape,
+void encode_groups(const FeatureCoder& coder, FloatSpan x, std::span<const ValueRange> ranges, const ContextShape& shape,
                    std::size_t prefix, std::vector<std::uint8_t>& payload) {
     const std::size_t size = elements_of(shape) / ranges.size();
     auto& symbols = scratch<Symbol>();
     symbols.resize(elements_of(shape));
     std::size_t varying = 0;
     for (std::size_t g = 0; g < ranges.size(); ++g) {
-        if (!(ranges[g].low < ranges[g].high)) continue;
+        if (!varies(ranges[g])) continue;
         const std::span<Symbol> to(symbols.data() + varying * size, size);
-        quantize(std::span(x + g * size, size), ranges[g].low, ranges[g].high, coder.bits, to);
+        quantize(part(x, g * size, size), ranges[g].min, ranges[g].max, coder.bits, to);
         ++varying;
     }
     const ContextShape kept{ranges.size() == 1 ? shape.maps : varying, shape.height, shape.width};
@@ -60,23 +72,23 @@ void encode_groups(const FeatureCoder& coder, const float* x, std::span<const Ra
 }
 
 // False where a value is not finite.
-bool encode_minmax(const FeatureCoder& coder, const float* x, const ContextShape& shape, std::vector<std::uint8_t>& payload) {
+bool encode_minmax(const FeatureCoder& coder, FloatSpan x, const ContextShape& shape, std::vector<std::uint8_t>& payload) {
     const std::size_t groups = coder.per_map ? shape.maps : 1;
     const std::size_t size = elements_of(shape) / groups;
-    thread_local std::vector<Range> ranges;
+    thread_local std::vector<ValueRange> ranges;
     ranges.resize(groups);
-    bool varies = false;
+    bool any_varies = false;
     for (std::size_t g = 0; g < groups; ++g) {
-        ranges[g] = minmax(std::span(x + g * size, size));
+        ranges[g] = value_range(part(x, g * size, size));
         if (!ranges[g].finite) return false;
-        varies = varies || ranges[g].low < ranges[g].high;
+        any_varies = any_varies || varies(ranges[g]);
     }
-    payload.resize(groups * (varies ? 8 : 4));
+    payload.resize(groups * (any_varies ? 8 : 4));
     for (std::size_t g = 0; g < groups; ++g) {
-        const float both[2] = {ranges[g].low, ranges[g].high};
-        put_floats(both, varies ? 2 : 1, payload.data() + g * (varies ? 8 : 4));
+        const float both[2] = {ranges[g].min, ranges[g].max};
+        put_floats(both, any_varies ? 2 : 1, payload.data() + g * (any_varies ? 8 : 4));
     }
-    if (!varies) return true;
+    if (!any_varies) return true;
     const std::size_t prefix = payload.size();
     if (coder.bits <= kByteBits) {
         encode_groups<std::uint8_t>(coder, x, ranges, shape, prefix, payload);
@@ -92,17 +104,32 @@ unsigned step_bits(const FeatureCoder& coder, std::uint16_t largest) {
     return coder.model != nullptr && needed <= coder.model->bits ? coder.model->bits : needed;
 }
 
-bool encode_step(const FeatureCoder& coder, const float* x, const ContextShape& shape, std::vector<std::uint8_t>& payload) {
+// q = rint(x / step), clipped to int16; zigzagged, or as it is with what is negative made 0. Returns the largest.
+std::uint16_t step_symbols(const FeatureCoder& coder, FloatSpan x, bool zigzagged, std::vector<std::uint16_t>& symbols) {
+    auto& whole = scratch<std::int16_t>();
+    whole.resize(x.count);
+    symbols.resize(x.count);
+    quantize_step(x, coder.step, whole);
+    if (zigzagged) {
+        zigzag(whole, symbols);
+    } else {
+        std::transform(whole.begin(), whole.end(), symbols.begin(), [](std::int16_t q) { return static_cast<std::uint16_t>(q < 0 ? 0 : q); });
+    }
+    return *std::max_element(symbols.begin(), symbols.end());
+}
+
+// False where a value is not finite.
+bool encode_step(const FeatureCoder& coder, FloatSpan x, const ContextShape& shape, std::vector<std::uint8_t>& payload) {
     const std::size_t size = elements_of(shape);
     auto& wide = scratch<std::uint16_t>();
     wide.resize(size);
-    const Range range = minmax(std::span(x, size));
+    const ValueRange range = value_range(x);
     if (!range.finite) return false;
     // Features without negative values need no sign: zigzag would leave every odd symbol unused.
-    const bool zigzag = range.low < 0.0f || (coder.model != nullptr && coder.zigzag);
-    const std::uint16_t largest = step_quantize(std::span(x, size), coder.step, zigzag, wide);
+    const bool zigzagged = std::signbit(range.min) || (coder.model != nullptr && coder.zigzag);
+    const std::uint16_t largest = step_symbols(coder, x, zigzagged, wide);
     const Coder inner{coder.family, step_bits(coder, largest), coder.model};
-    payload.assign(1, static_cast<std::uint8_t>(inner.bits | (zigzag ? kZigzag : 0u)));
+    payload.assign(1, static_cast<std::uint8_t>(inner.bits | (zigzagged ? kZigzag : 0u)));
     if (inner.bits > kByteBits) {
         append_stream<std::uint16_t>(inner, wide, shape, 1, payload);
     } else {
@@ -114,10 +141,10 @@ bool encode_step(const FeatureCoder& coder, const float* x, const ContextShape& 
 }
 
 template <typename Symbol>
-Status decode_groups(const FeatureCoder& coder, std::span<const std::uint8_t> in, std::span<const Range> ranges, const ContextShape& shape,
+Status decode_groups(const FeatureCoder& coder, std::span<const std::uint8_t> in, std::span<const ValueRange> ranges, const ContextShape& shape,
                      float* x) {
     const std::size_t size = elements_of(shape) / ranges.size();
-    const auto varying = static_cast<std::size_t>(std::count_if(ranges.begin(), ranges.end(), [](const Range& r) { return r.low < r.high; }));
+    const auto varying = static_cast<std::size_t>(std::count_if(ranges.begin(), ranges.end(), [](const ValueRange& r) { return varies(r); }));
     auto& symbols = scratch<Symbol>();
     symbols.resize(varying * size);
     const ContextShape kept{ranges.size() == 1 ? shape.maps : varying, shape.height, shape.width};
@@ -126,11 +153,11 @@ Status decode_groups(const FeatureCoder& coder, std::span<const std::uint8_t> in
     const Symbol* from = symbols.data();
     for (std::size_t g = 0; g < ranges.size(); ++g) {
         const std::span<float> to(x + g * size, size);
-        if (ranges[g].low < ranges[g].high) {
-            dequantize(std::span<const Symbol>(from, size), ranges[g].low, ranges[g].high, coder.bits, to);
+        if (varies(ranges[g])) {
+            dequantize(std::span<const Symbol>(from, size), ranges[g].min, ranges[g].max, coder.bits, {to.data(), size, FloatType::float32});
             from += size;
         } else {
-            std::fill(to.begin(), to.end(), ranges[g].low);
+            std::fill(to.begin(), to.end(), ranges[g].min);
         }
     }
     return Status::ok;
@@ -140,21 +167,21 @@ Status decode_minmax(const FeatureCoder& coder, std::span<const std::uint8_t> in
     const std::size_t groups = coder.per_map ? shape.maps : 1;
     if (in.size() != 4 * groups && in.size() <= 8 * groups) return Status::truncated;
     const bool constant = in.size() == 4 * groups;
-    thread_local std::vector<Range> ranges;
+    thread_local std::vector<ValueRange> ranges;
     ranges.resize(groups);
-    bool varies = false;
+    bool any_varies = false;
     for (std::size_t g = 0; g < groups; ++g) {
         float both[2];
         std::memcpy(both, in.data() + g * (constant ? 4 : 8), constant ? 4 : 8);
         ranges[g] = {both[0], constant ? both[0] : both[1], true};
-        if (!std::isfinite(ranges[g].low) || !std::isfinite(ranges[g].high) || ranges[g].low > ranges[g].high) return Status::bad_range;
-        varies = varies || ranges[g].low < ranges[g].high;
+        if (!std::isfinite(ranges[g].min) || !std::isfinite(ranges[g].max) || order(ranges[g].min) > order(ranges[g].max)) return Status::bad_range;
+        any_varies = any_varies || varies(ranges[g]);
     }
-    if (varies == constant) return Status::bad_range;
+    if (any_varies == constant) return Status::bad_range;
     const auto rest = constant ? std::span<const std::uint8_t>{} : in.subspan(8 * groups);
     if (constant) {
         const std::size_t size = elements_of(shape) / groups;
-        for (std::size_t g = 0; g < groups; ++g) std::fill_n(x + g * size, size, ranges[g].low);
+        for (std::size_t g = 0; g < groups; ++g) std::fill_n(x + g * size, size, ranges[g].min);
         return Status::ok;
     }
     return coder.bits <= kByteBits ? decode_groups<std::uint8_t>(coder, rest, ranges, shape, x)
@@ -163,7 +190,7 @@ Status decode_minmax(const FeatureCoder& coder, std::span<const std::uint8_t> in
 
 Status decode_step(const FeatureCoder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, float* x) {
     if (in.empty()) return Status::truncated;
-    const bool zigzag = (in[0] & kZigzag) != 0;
+    const bool zigzagged = (in[0] & kZigzag) != 0;
     const unsigned bits = in[0] & ~unsigned{kZigzag};
     if (bits < 1 || bits > kMaxSymbolBits) return Status::bad_range;
     const Coder inner{coder.family, bits, coder.model};
@@ -178,7 +205,15 @@ Status decode_step(const FeatureCoder& coder, std::span<const std::uint8_t> in, 
         if (const Status status = coder_decode(inner, in.subspan(1), shape, std::span<std::uint8_t>(narrow)); status != Status::ok) return status;
         std::copy(narrow.begin(), narrow.end(), wide.begin());
     }
-    step_dequantize(wide, coder.step, zigzag, std::span(x, size));
+    auto& whole = scratch<std::int16_t>();
+    whole.resize(size);
+    if (zigzagged) {
+        unzigzag(wide, whole);
+    } else {
+        if (*std::max_element(wide.begin(), wide.end()) > INT16_MAX) return Status::bad_range;
+        std::copy(wide.begin(), wide.end(), whole.begin());
+    }
+    dequantize_step(whole, coder.step, {x, size, FloatType::float32});
     return Status::ok;
 }
 
@@ -206,42 +241,42 @@ void lower(std::atomic<std::size_t>& first, std::size_t index) {
     }
 }
 
-void count_symbols(unsigned bits, std::span<const std::uint16_t> symbols, const ContextShape& shape, FeatureCounts& counts) {
+void feature_count_symbols(unsigned bits, std::span<const std::uint16_t> symbols, const ContextShape& shape, FeatureCounts& counts) {
     context_count(*context_kernels(current_isa()), symbols, shape, bits, counts.context);
 }
 
 template <typename Symbol>
-bool count_minmax(const FeatureCoder& coder, const float* x, const ContextShape& shape, FeatureCounts& counts) {
+bool count_minmax(const FeatureCoder& coder, FloatSpan x, const ContextShape& shape, FeatureCounts& counts) {
     const std::size_t groups = coder.per_map ? shape.maps : 1;
     const std::size_t size = elements_of(shape) / groups;
     std::vector<Symbol> symbols(size);
     const ContextShape group{coder.per_map ? 1 : shape.maps, shape.height, shape.width};
     for (std::size_t g = 0; g < groups; ++g) {
-        const std::span<const float> from(x + g * size, size);
-        const Range range = minmax(from);
+        const FloatSpan from = part(x, g * size, size);
+        const ValueRange range = value_range(from);
         if (!range.finite) return false;
-        if (!(range.low < range.high)) continue;
-        quantize(from, range.low, range.high, coder.bits, std::span<Symbol>(symbols));
-        count_symbols(coder.bits, std::span<const Symbol>(symbols), group, counts);
+        if (!varies(range)) continue;
+        quantize(from, range.min, range.max, coder.bits, std::span<Symbol>(symbols));
+        feature_count_symbols(coder.bits, std::span<const Symbol>(symbols), group, counts);
     }
     return true;
 }
 
-bool count_step(const FeatureCoder& coder, const float* x, const ContextShape& shape, FeatureCounts& counts) {
+bool count_step(const FeatureCoder& coder, FloatSpan x, const ContextShape& shape, FeatureCounts& counts) {
     const std::size_t size = elements_of(shape);
     std::vector<std::uint16_t> wide(size);
-    if (!minmax(std::span(x, size)).finite) return false;
-    const std::uint16_t largest = step_quantize(std::span(x, size), coder.step, coder.zigzag, wide);
+    if (!value_range(x).finite) return false;
+    const std::uint16_t largest = step_symbols(coder, x, coder.zigzag, wide);
     // A sample with wider symbols is coded with a table of its own, and says nothing about the static one.
     if (largest > 255) return true;
     const std::vector<std::uint8_t> narrow(wide.begin(), wide.end());
-    count_symbols(kByteBits, std::span<const std::uint8_t>(narrow), shape, counts);
+    feature_count_symbols(kByteBits, std::span<const std::uint8_t>(narrow), shape, counts);
     return true;
 }
 
 }  // namespace
 
-void count_symbols(unsigned bits, std::span<const std::uint8_t> symbols, const ContextShape& shape, FeatureCounts& counts) {
+void feature_count_symbols(unsigned bits, std::span<const std::uint8_t> symbols, const ContextShape& shape, FeatureCounts& counts) {
     ByteCounts coded;
     histogram_coded(order0_kernels(current_isa()), symbols, bits, coded);
     for (unsigned i = 0; i < 256; ++i) counts.coded[i] += coded[i];
@@ -249,11 +284,11 @@ void count_symbols(unsigned bits, std::span<const std::uint8_t> symbols, const C
     context_count(*context_kernels(current_isa()), symbols, shape, bits, counts.context);
 }
 
-bool feature_count(const FeatureCoder& coder, std::span<const float> x, std::size_t samples, const ContextShape& shape, FeatureCounts& counts) {
+bool feature_count(const FeatureCoder& coder, FloatSpan x, std::size_t samples, const ContextShape& shape, FeatureCounts& counts) {
     const std::size_t elements = elements_of(shape);
     for (std::size_t i = 0; i < samples; ++i) {
-        const float* from = x.data() + i * elements;
-        const bool good = coder.step > 0.0      ? count_step(coder, from, shape, counts)
+        const FloatSpan from = part(x, i * elements, elements);
+        const bool good = coder.step > 0.0f      ? count_step(coder, from, shape, counts)
                           : coder.bits <= kByteBits ? count_minmax<std::uint8_t>(coder, from, shape, counts)
                                                     : count_minmax<std::uint16_t>(coder, from, shape, counts);
         if (!good) return false;
@@ -262,18 +297,18 @@ bool feature_count(const FeatureCoder& coder, std::span<const float> x, std::siz
 }
 
 unsigned static_bits(const FeatureCoder& coder) noexcept {
-    return coder.step > 0.0 ? kByteBits : coder.bits;
+    return coder.step > 0.0f ? kByteBits : coder.bits;
 }
 
-Encoded feature_encode(const FeatureCoder& coder, std::span<const float> x, std::size_t samples, const ContextShape& shape) {
+Encoded feature_encode(const FeatureCoder& coder, FloatSpan x, std::size_t samples, const ContextShape& shape) {
     const std::size_t elements = elements_of(shape);
     Encoded result;
     result.payloads.resize(samples);
     std::atomic<std::size_t> not_finite{kNoSample};
     for_samples(samples, elements, [&](std::size_t i) {
-        const float* from = x.data() + i * elements;
+        const FloatSpan from = part(x, i * elements, elements);
         auto& payload = result.payloads[i];
-        const bool good = coder.step > 0.0 ? encode_step(coder, from, shape, payload) : encode_minmax(coder, from, shape, payload);
+        const bool good = coder.step > 0.0f ? encode_step(coder, from, shape, payload) : encode_minmax(coder, from, shape, payload);
         if (!good) lower(not_finite, i);
     });
     result.not_finite = not_finite;
@@ -286,7 +321,7 @@ Status feature_decode(const FeatureCoder& coder, std::span<const std::span<const
     std::vector<Status> statuses(payloads.size(), Status::ok);
     for_samples(payloads.size(), elements, [&](std::size_t i) {
         float* to = x.data() + i * elements;
-        statuses[i] = coder.step > 0.0 ? decode_step(coder, payloads[i], shape, to) : decode_minmax(coder, payloads[i], shape, to);
+        statuses[i] = coder.step > 0.0f ? decode_step(coder, payloads[i], shape, to) : decode_minmax(coder, payloads[i], shape, to);
     });
     const auto bad = std::find_if(statuses.begin(), statuses.end(), [](Status s) { return s != Status::ok; });
     return bad == statuses.end() ? Status::ok : *bad;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "coder.hpp"
+#include "quantize/quantize.hpp"
 
 namespace featcodec {
 
@@ -17,7 +18,7 @@ struct FeatureCoder {
     Family family = Family::automatic;
     unsigned bits = 8;           // of the min-max quantiser, 1..16
     bool per_map = false;        // a range for every map instead of one for the sample
-    double step = 0.0;           // above zero: the step quantiser instead
+    float step = 0.0f;           // above zero: the step quantiser instead
     bool zigzag = false;         // static tables of a step quantiser: whether they were trained on features with negative values
     const StaticModel* model = nullptr;
 };
@@ -30,8 +31,8 @@ struct Encoded {
     std::size_t not_finite = kNoSample;  // the first sample with a value that is not finite
 };
 
-// x: samples * maps * height * width floats. Where the result names a bad sample the payloads mean nothing.
-Encoded feature_encode(const FeatureCoder& coder, std::span<const float> x, std::size_t samples, const ContextShape& shape);
+// x: samples * maps * height * width values. Where the result names a bad sample the payloads mean nothing.
+Encoded feature_encode(const FeatureCoder& coder, FloatSpan x, std::size_t samples, const ContextShape& shape);
 
 // Writes payloads.size() samples of `shape` to x. The status of the first payload that does not decode.
 Status feature_decode(const FeatureCoder& coder, std::span<const std::span<const std::uint8_t>> payloads, const ContextShape& shape,
@@ -43,10 +44,10 @@ struct FeatureCounts {
     std::uint32_t symbols[256] = {};  // the symbols themselves
     ContextCounts context{};
 };
-bool feature_count(const FeatureCoder& coder, std::span<const float> x, std::size_t samples, const ContextShape& shape, FeatureCounts& counts);
+bool feature_count(const FeatureCoder& coder, FloatSpan x, std::size_t samples, const ContextShape& shape, FeatureCounts& counts);
 
 // The same from symbols below 2^bits, bits <= 8.
-void count_symbols(unsigned bits, std::span<const std::uint8_t> symbols, const ContextShape& shape, FeatureCounts& counts);
+void feature_count_symbols(unsigned bits, std::span<const std::uint8_t> symbols, const ContextShape& shape, FeatureCounts& counts);
 
 // The bits that a static model of this coder is made for.
 unsigned static_bits(const FeatureCoder& coder) noexcept;

@@ -3,9 +3,12 @@
 The public face; every codec and optional package is imported when it is first asked for.
 """
 
+import warnings as _warnings
+
 import torch as _torch
 
 from featcodec import channel
+from featcodec._core import isa_problem as _isa_problem
 from featcodec._version import __version__
 from featcodec.bitstream import Packet, PayloadKind
 from featcodec.channel import Channel, get_channel
@@ -57,3 +60,5 @@ __all__ = [
 ]
 
 set_num_threads(_torch.get_num_threads())
+if (_problem := _isa_problem()) is not None:
+    _warnings.warn(_problem, RuntimeWarning, stacklevel=2)

@@ -110,7 +110,13 @@ class EntropyCodec(Codec):
             check_layout(x)
         layout = _layout(x.shape, self.axis == "map")
         try:
-            payloads = coder.encode(x.numpy() if known and layout.is_grid else self._arrange(x, layout))
+            if known and layout.is_grid:
+                payloads = coder.encode(x.numpy())
+            elif x.dtype is torch.float32:
+                payloads = coder.encode(self._arrange(x, layout))
+            else:
+                bits = self._arrange(x, layout, torch.int16)
+                payloads = coder.encode_half(bits.view(np.uint16), x.dtype is torch.bfloat16)
         except FeatureError:
             check_feature(x)  # says which value, and where
             raise
@@ -156,16 +162,14 @@ class EntropyCodec(Codec):
 
     # ---- layout: (samples, maps, height, width) for the core -----------------------------------------------------------
 
-    def _arrange(self, x: Tensor, layout: _Layout) -> FloatArray:
-        values = x.detach() if x.requires_grad else x
-        if values.dtype is not torch.float32 or not values.is_cpu:
-            values = values.to(device="cpu", dtype=torch.float32)
+    def _arrange(self, x: Tensor, layout: _Layout, bits: torch.dtype | None = None) -> NDArray[Any]:
+        """The batch as the core wants it, as float32 or, half types, as the integers of their bits."""
+        values = x.detach().cpu()
         if layout.transposes:
             values = values.transpose(1, 2)
-        if not values.is_contiguous():
-            values = values.contiguous()
-        array: FloatArray = values.numpy()
-        return array if layout.is_grid else array.reshape(-1, *layout.grid)
+        values = values.contiguous()
+        array: NDArray[Any] = (values.float() if bits is None else values.view(bits)).numpy()
+        return array.reshape(-1, *layout.grid)
 
     def _decode_arrays(self, coder: _core.FeatureCoder, payloads: list[Payload], shape: tuple[int, ...]) -> FloatArray:
         layout = _layout((len(payloads), *shape), self.axis == "map")

@@ -18,19 +18,16 @@ def eager(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
 
     torch.compiler.disable does it, but takes most of a second to import the compiler: here only where somebody compiles.
     """
+    disabled: list[Callable[..., Any]] = []
 
     @functools.wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         if "torch._dynamo" not in sys.modules:
             return function(*args, **kwargs)
-        result: Result = _disabled(function)(*args, **kwargs)
+        if not disabled:
+            disable: Callable[..., Any] = torch.compiler.disable
+            disabled.append(disable(function))
+        result: Result = disabled[0](*args, **kwargs)
         return result
 
     return call
-
-
-@functools.cache
-def _disabled(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    disable: Callable[..., Any] = torch.compiler.disable
-    disabled: Callable[Arguments, Result] = disable(function)
-    return disabled

@@ -87,7 +87,8 @@ def minmax_reconstruct(x: Tensor, bits: int, per_map: bool) -> Tensor:
 
 
 def step_reconstruct(x: Tensor, step: float) -> Tensor:
-    """Return Q rint(x / Q) of a batch, the integers clipped to 16 bits; in double, rounded once to float32."""
+    """Return Q rint(x / Q) of a batch, Q as float32, integers clipped to 16 bits; in double, rounded once to float32."""
+    step = float(np.float32(step))
     symbols = torch.round(x.double() / step).clamp(-(1 << 15), (1 << 15) - 1)
     return saturating_cast((symbols * step).float(), x.dtype)
 

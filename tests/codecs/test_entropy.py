@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -288,3 +291,39 @@ def test_the_whole_conformance_batch_survives_every_instruction_set():
         for codec_id in IDS:
             codec = fc.get_codec(codec_id, bits=5)
             assert torch.equal(codec.decode(codec.encode(x)), codec.reconstruct(x))
+
+
+def test_a_wish_for_an_instruction_set_is_followed_or_warned_of():
+    def level(wish: str) -> subprocess.CompletedProcess[str]:
+        code = "import featcodec as fc; print(fc.core_info()['isa'])"
+        environment = {**os.environ, "FEATCODEC_ISA": wish}
+        return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+
+    assert level("scalar").stdout.strip() == "scalar"
+    wrong = level("mmx")
+    assert wrong.stdout.strip() == AVAILABLE[-1]
+    assert 'must be scalar, avx2, avx512 or avx512vbmi, got "mmx"' in wrong.stderr
+
+
+def test_flushing_denormals_changes_no_byte():
+    x = torch.randn(1, 4, 6, 6, generator=torch.Generator().manual_seed(0)) * 1e-41
+    wanted = {c: fc.get_codec(c, bits=6).encode(x)[0].to_bytes() for c in IDS}
+    if not torch.set_flush_denormal(True):
+        return  # this machine cannot flush: nothing could differ
+    try:
+        found = {c: fc.get_codec(c, bits=6).encode(x)[0].to_bytes() for c in IDS}
+    finally:
+        torch.set_flush_denormal(False)
+    assert found == wanted
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("codec_id", IDS)
+def test_half_features_give_the_bytes_of_the_same_values_in_float32(codec_id, dtype):
+    for shape in ((16, 9, 7), (20, 6), (31,)):
+        x = smooth(shape, 4).to(dtype)
+        for params in ({"bits": 4}, {"bits": 11, "axis": "map"}, {"step": 0.1}):
+            codec = fc.get_codec(codec_id, **params)
+            half, full = codec.encode(x)[0], codec.encode(x.float())[0]
+            assert np.array_equal(half.payload, full.payload)
+            assert torch.equal(codec.decode([half]), codec.reconstruct(x))

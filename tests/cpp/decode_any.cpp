@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <iterator>
 #include <memory>
 #include <span>
 #include <vector>
@@ -46,7 +47,7 @@ void decode_features(std::span<const std::uint8_t> head, std::span<const std::ui
     coder.family = static_cast<fc::Family>(head[0] % 5);
     coder.bits = 1 + head[1] % 16;
     coder.per_map = (head[2] & 1) != 0;
-    coder.step = (head[2] & 2) != 0 ? 0.25 : 0.0;
+    coder.step = (head[2] & 2) != 0 ? 0.25f : 0.0f;
     if ((head[2] & 4) != 0) coder.model = static_model(coder.family, fc::static_bits(coder));
     const fc::ContextShape shape{1u + head[3] % 80, 1u + head[4] % 40, 1u + head[5] % 40};
     std::vector<float> x(shape.maps * shape.height * shape.width);
@@ -64,7 +65,7 @@ void decode_any(const std::uint8_t* data, std::size_t size) {
     if (size < kHead) return;
     const std::span<const std::uint8_t> head(data, kHead);
     const std::span<const std::uint8_t> body(data + kHead, size - kHead);
-    fc::set_isa(static_cast<fc::Isa>(head[6] % fc::kIsaCount));
+    fc::set_isa(fc::kAllIsas[head[6] % std::size(fc::kAllIsas)]);
     const unsigned bits = 1 + head[1] % 16;
     const std::size_t count = 1 + head[3] + 256u * (head[4] % 16);
     std::vector<std::uint16_t> symbols(count);

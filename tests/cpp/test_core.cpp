@@ -9,7 +9,6 @@
 #include "cpu.hpp"
 #include "decode_any.hpp"
 #include "feature.hpp"
-#include "quantize.hpp"
 #include "threads.hpp"
 
 namespace fc = featcodec;
@@ -40,7 +39,7 @@ std::vector<std::uint8_t> round_trip(const fc::FeatureCoder& coder, const fc::Co
     std::vector<float> values;
     for (unsigned level = 0; level <= static_cast<unsigned>(fc::best_isa()); ++level) {
         fc::set_isa(static_cast<fc::Isa>(level));
-        const fc::Encoded encoded = fc::feature_encode(coder, x, 1, shape);
+        const fc::Encoded encoded = fc::feature_encode(coder, {x.data(), x.size(), fc::FloatType::float32}, 1, shape);
         expect(encoded.not_finite == fc::kNoSample, "finite input is encoded");
         if (level == 0) first = encoded.payloads[0];
         expect(encoded.payloads[0] == first, "every instruction set writes the same bytes");
@@ -94,7 +93,7 @@ int main() {
                     coder.family = family;
                     coder.bits = bits;
                     coder.per_map = (cases & 1) != 0;
-                    coder.step = cases % 5 == 4 ? 0.01 * bits : 0.0;
+                    coder.step = cases % 5 == 4 ? 0.01f * static_cast<float>(bits) : 0.0f;
                     const std::vector<float> x = feature(shape, sort);
                     damage(coder, shape, round_trip(coder, shape, x), 6);
                     ++cases;
@@ -110,7 +109,7 @@ int main() {
         batch.insert(batch.end(), x.begin(), x.end());
     }
     const fc::FeatureCoder coder;
-    const fc::Encoded encoded = fc::feature_encode(coder, batch, 9, shape);
+    const fc::Encoded encoded = fc::feature_encode(coder, {batch.data(), batch.size(), fc::FloatType::float32}, 9, shape);
     std::vector<std::span<const std::uint8_t>> payloads(encoded.payloads.begin(), encoded.payloads.end());
     std::vector<float> y(batch.size());
     expect(fc::feature_decode(coder, payloads, shape, y) == fc::Status::ok, "a batch decodes on threads");

@@ -1,0 +1,231 @@
+// The quantizers' entry points: argument checks, the plan of a range, the floating-point environment, the choice of kernels.
+#include "quantize.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+#include "quantize_kernels.hpp"
+
+#if defined(FEATCODEC_X86)
+#include <xmmintrin.h>
+#endif
+
+namespace featcodec {
+namespace {
+
+// ---- floating-point environment -----------------------------------------------------------------------------------------
+// Round to nearest even, subnormals kept, no traps, while in scope.
+class DefaultRounding {
+public:
+    DefaultRounding(const DefaultRounding&) = delete;
+    DefaultRounding& operator=(const DefaultRounding&) = delete;
+#if defined(FEATCODEC_X86)
+    DefaultRounding() : before_(_mm_getcsr()) {
+        if ((before_ & ~kFlags) != kDefault) _mm_setcsr(kDefault);
+    }
+    ~DefaultRounding() {
+        if ((before_ & ~kFlags) != kDefault) _mm_setcsr(before_);
+    }
+
+private:
+    static constexpr unsigned kFlags = 0x3F;  // sticky: what has happened so far
+    static constexpr unsigned kDefault = 0x1F80;
+    unsigned before_;
+#elif defined(__aarch64__)
+    DefaultRounding() {
+        __asm__ volatile("mrs %0, fpcr" : "=r"(before_));
+        if (before_ != 0) __asm__ volatile("msr fpcr, %0" ::"r"(std::uint64_t{0}));
+    }
+    ~DefaultRounding() {
+        if (before_ != 0) __asm__ volatile("msr fpcr, %0" ::"r"(before_));
+    }
+
+private:
+    std::uint64_t before_;
+#else
+    DefaultRounding() {}
+#endif
+};
+
+// ---- checks ------------------------------------------------------------------------------------------------------------------
+void require(bool condition, const char* wanted) {
+    if (!condition) throw std::invalid_argument(wanted);
+}
+
+void check_bits(unsigned bits, unsigned most) {
+    if (bits < 1 || bits > most) {
+        throw std::invalid_argument("bits must be 1.." + std::to_string(most) + ", got " + std::to_string(bits));
+    }
+}
+
+void check_sizes(std::size_t in, std::size_t out) {
+    if (in == out) return;
+    throw std::invalid_argument("as many symbols as values: got " + std::to_string(in) + " in, " + std::to_string(out) + " out");
+}
+
+// ---- plans, never inlined: the compiler may move arithmetic, but no call, across a change of the environment -----------------
+[[gnu::noinline]] QuantizePlan quantize_plan(float min, float max, unsigned bits) {
+    require(std::isfinite(min) && std::isfinite(max) && min < max, "quantize needs a finite minimum below a finite maximum");
+    QuantizePlan plan{};
+    plan.min = min;
+    plan.range = static_cast<double>(max) - plan.min;
+    plan.levels = static_cast<double>((1u << bits) - 1);
+    plan.reciprocal = plan.levels / plan.range;
+    plan.min32 = min;
+    plan.top = static_cast<std::uint16_t>((1u << bits) - 1);
+    plan.float_tier = bits <= 8 && plan.range >= 0x1p-90 && plan.range <= 0x1p100;
+    if (plan.float_tier) {
+        const unsigned error = bits <= 7 ? 2 : 3;  // e of quantize_kernels.hpp's proof
+        plan.scale32 = static_cast<float>(plan.levels * 0x1p16 / plan.range);
+        plan.bias32 = static_cast<float>(32768 + error);
+        plan.doubt = static_cast<std::uint16_t>(2 * error);
+    }
+    return plan;
+}
+
+[[gnu::noinline]] DequantizePlan dequantize_plan(float min, float max, unsigned bits) {
+    require(std::isfinite(min) && std::isfinite(max) && min <= max, "dequantize needs a finite minimum and a finite maximum not below it");
+    const double low = min;
+    return {low, (static_cast<double>(max) - low) / static_cast<double>((1u << bits) - 1), bits};
+}
+
+void check_step(float step) { require(std::isfinite(step) && step > 0, "step must be finite and above 0"); }
+
+const QuantizeKernels& kernels() { return quantize_kernels(current_isa()); }
+
+constexpr std::size_t index_of(FloatType type) { return static_cast<std::size_t>(type); }
+constexpr std::size_t size_of(FloatType type) { return type == FloatType::float32 ? 4 : 2; }
+
+const void* at(const FloatSpan& x, std::size_t i) { return static_cast<const std::uint8_t*>(x.data) + i * size_of(x.type); }
+
+// Last block first: value_range() has just been at the end, which is still in the cache.
+constexpr std::size_t kBlock = std::size_t{1} << 15;
+
+template <class Symbol, class Kernel>
+void quantize_blocks(const FloatSpan& x, const QuantizePlan& plan, Kernel kernel, Symbol* out) {
+    std::size_t end = x.count;
+    while (end > 0) {
+        const std::size_t start = (end - 1) / kBlock * kBlock;
+        kernel(at(x, start), end - start, plan, out + start);
+        end = start;
+    }
+}
+
+// Bit pattern of a float type to float32, exactly.
+[[gnu::noinline]] float widen(std::uint32_t bits, FloatType type) {
+    if (type == FloatType::float32) return std::bit_cast<float>(bits);
+    if (type == FloatType::bfloat16) return std::bit_cast<float>(bits << 16);
+    const float magnitude = std::bit_cast<float>((bits & 0x7FFFu) << 13) * 0x1p112f;
+    return (bits & 0x8000u) != 0 ? -magnitude : magnitude;
+}
+
+// What an exponent of all ones starts at, and the sign bit.
+constexpr std::uint32_t infinity_of(FloatType type) {
+    return type == FloatType::float32 ? 0x7F800000u : type == FloatType::float16 ? 0x7C00u : 0x7F80u;
+}
+constexpr std::uint32_t sign_of(FloatType type) { return type == FloatType::float32 ? 0x80000000u : 0x8000u; }
+
+}  // namespace
+
+const QuantizeKernels& quantize_kernels(Isa isa) noexcept {
+#if defined(FEATCODEC_X86)
+    switch (isa) {
+        case Isa::avx2: return quantize_avx2();
+        case Isa::avx512: return quantize_avx512();
+        case Isa::avx512vbmi: return quantize_avx512vbmi();
+        default: return quantize_scalar();
+    }
+#else
+    static_cast<void>(isa);
+    return quantize_scalar();
+#endif
+}
+
+ValueRange value_range(FloatSpan x) noexcept {
+    if (x.count == 0) return {0.0f, 0.0f, true};
+    const DefaultRounding rounding;
+    BitExtremes bits{};
+    (x.type == FloatType::float32 ? kernels().extremes32 : kernels().extremes16)(x.data, x.count, bits);
+    const std::uint32_t sign = sign_of(x.type);
+    const bool some_negative = (bits.umax & sign) != 0;
+    const bool some_positive = bits.smax >= 0;  // sign bit clear: +0 as well
+    // Among negative patterns the largest magnitude is the largest number, as unsigned.
+    const std::uint32_t low = some_negative ? bits.umax : bits.umin;
+    const std::uint32_t high = some_positive ? static_cast<std::uint32_t>(bits.smax) : bits.umin;
+    if ((low & ~sign) >= infinity_of(x.type) || (high & ~sign) >= infinity_of(x.type)) return {0.0f, 0.0f, false};
+    return {widen(low, x.type) + 0.0f, widen(high, x.type) + 0.0f, true};  // -0 + 0 is +0
+}
+
+std::size_t first_nonfinite(FloatSpan x) noexcept {
+    const std::uint32_t magnitude = sign_of(x.type) - 1;
+    for (std::size_t i = 0; i < x.count; ++i) {
+        std::uint32_t bits = 0;
+        std::memcpy(&bits, at(x, i), size_of(x.type));
+        if ((bits & magnitude) >= infinity_of(x.type)) return i;
+    }
+    return x.count;
+}
+
+void quantize(FloatSpan x, float min, float max, unsigned bits, std::span<std::uint8_t> out) {
+    check_bits(bits, 8);
+    check_sizes(x.count, out.size());
+    const DefaultRounding rounding;
+    quantize_blocks(x, quantize_plan(min, max, bits), kernels().quantize8[index_of(x.type)], out.data());
+}
+
+void quantize(FloatSpan x, float min, float max, unsigned bits, std::span<std::uint16_t> out) {
+    check_bits(bits, 16);
+    check_sizes(x.count, out.size());
+    const DefaultRounding rounding;
+    quantize_blocks(x, quantize_plan(min, max, bits), kernels().quantize16[index_of(x.type)], out.data());
+}
+
+void count_symbols(std::span<const std::uint8_t> symbols, unsigned bits, std::span<std::uint32_t> counts) {
+    check_bits(bits, 8);
+    require(counts.size() == 256, "count_symbols needs 256 counts");
+    kernels().count_symbols(symbols.data(), symbols.size(), bits, counts.data());
+}
+
+void dequantize(std::span<const std::uint8_t> symbols, float min, float max, unsigned bits, MutableFloatSpan out) {
+    check_bits(bits, 8);
+    check_sizes(symbols.size(), out.count);
+    const DefaultRounding rounding;
+    kernels().dequantize8[index_of(out.type)](symbols.data(), symbols.size(), dequantize_plan(min, max, bits), out.data);
+}
+
+void dequantize(std::span<const std::uint16_t> symbols, float min, float max, unsigned bits, MutableFloatSpan out) {
+    check_bits(bits, 16);
+    check_sizes(symbols.size(), out.count);
+    const DefaultRounding rounding;
+    kernels().dequantize16[index_of(out.type)](symbols.data(), symbols.size(), dequantize_plan(min, max, bits), out.data);
+}
+
+std::size_t quantize_step(FloatSpan x, float step, std::span<std::int16_t> out) {
+    check_step(step);
+    check_sizes(x.count, out.size());
+    const DefaultRounding rounding;
+    return kernels().quantize_step[index_of(x.type)](x.data, x.count, step, out.data());
+}
+
+void dequantize_step(std::span<const std::int16_t> symbols, float step, MutableFloatSpan out) {
+    check_step(step);
+    check_sizes(symbols.size(), out.count);
+    const DefaultRounding rounding;
+    kernels().dequantize_step[index_of(out.type)](symbols.data(), symbols.size(), step, out.data);
+}
+
+void zigzag(std::span<const std::int16_t> values, std::span<std::uint16_t> out) {
+    check_sizes(values.size(), out.size());
+    kernels().zigzag(values.data(), values.size(), out.data());
+}
+
+void unzigzag(std::span<const std::uint16_t> values, std::span<std::int16_t> out) {
+    check_sizes(values.size(), out.size());
+    kernels().unzigzag(values.data(), values.size(), out.data());
+}
+
+}  // namespace featcodec
