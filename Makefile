@@ -6,13 +6,20 @@ BIN = $(VENV)/bin
 # The package is installed in place: only what the build reads asks for another install.
 BUILD_INPUTS = setup.py pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/*/*.inc)
 
-.PHONY: bench test test-wheel sanitize fuzz lint goldens results clean
+.PHONY: bench bench-entropy test test-wheel sanitize fuzz lint goldens results clean
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks --out $(OUT)
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+# The entropy coders beside their peers, which it installs; FEATURES=folder adds .npz features. Takes a quarter of an hour.
+bench-entropy: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt zstandard imagecodecs dahuffman torchac
+	# these two pin older packages than they need: only their compiled coders are used
+	$(BIN)/python -m pip install --quiet --no-deps compressai nncodec
+	$(BIN)/python -m benchmarks.suites.entropy $(if $(FEATURES),--features $(FEATURES)) --out $(OUT)/entropy
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -38,6 +38,15 @@ def summary(result: Result) -> str:
     return "\n".join(parts)
 
 
+def storable(value: Any) -> Any:
+    """Return a result as it is kept: five digits, and without the ratios, which follow from the times of one case's rows."""
+    if isinstance(value, dict):
+        return {key: storable(item) for key, item in value.items() if key not in ("encode_to", "decode_to")}
+    if isinstance(value, list):
+        return [storable(item) for item in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * left + "---:|" * (len(heads) - left)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.readme``: puts the committed default results into the README, between its markers."""
+"""``python -m benchmarks.readme``: puts the committed results into the README, between their markers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .entropy_goals import goals_table
 from .report import markdown_table
 
 RESULTS = Path(__file__).parent / "results"
-BEGIN, END = "<!-- default results: begin -->", "<!-- default results: end -->"
 
 
-def section(result: dict[str, Any]) -> str:
+def default_section(result: dict[str, Any]) -> str:
     """Return the README's section: where the figures come from, one layer's table open, the others folded."""
     machine, setting, baseline = result["machine"], result["setting"], result["baseline"]
     where = (
@@ -37,18 +37,34 @@ def section(result: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def insert(readme: str, text: str) -> str:
-    """Return the README with `text` between its markers."""
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{text}{END}{after}"
+def entropy_section(result: dict[str, Any]) -> str:
+    """Return the README's section: where the figures come from, and every goal with what was measured."""
+    machine, settings = result["machine"], result["settings"]
+    where = (
+        f"{machine['cpu']}, one thread, core {machine['core']['isa']}, commit {machine['commit']}; {settings['images']} images "
+        f"a layer, {settings['rounds']} rounds, memcpy {machine['memory']['DRAM']:.1f} GB/s from memory to memory."
+    )
+    return f"{where}\n\n{goals_table(result['goals'])}"
+
+
+SECTIONS = {"default": default_section, "entropy": entropy_section}
+
+
+def render(readme: str) -> str:
+    """Return the README with every suite's section between its markers, as the committed results have it."""
+    for name, section in SECTIONS.items():
+        begin, end = f"<!-- {name} results: begin -->", f"<!-- {name} results: end -->"
+        before, _, rest = readme.partition(begin)
+        _, _, after = rest.partition(end)
+        text = section(json.loads((RESULTS / name / "results.json").read_text()))
+        readme = f"{before}{begin}\n{text}{end}{after}"
+    return readme
 
 
 def main() -> None:
     """Rewrite README.md."""
     path = Path(__file__).resolve().parent.parent / "README.md"
-    result = json.loads((RESULTS / "default" / "results.json").read_text())
-    path.write_text(insert(path.read_text(), section(result)))
+    path.write_text(render(path.read_text()))
 
 
 if __name__ == "__main__":

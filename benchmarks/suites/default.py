@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         def measure(label: str, **cut: Any) -> dict[str, Any]:
             progress.update(task, description=label)
             batches = images.batches(args.batch_size, normalization)
-            step = lambda n: progress.advance(task, n)  # noqa: E731
+            step = partial(progress.advance, task)
             return fc.evaluate(model, batches, device=args.device, progress=step, **cut).to_dict()
 
         baseline = measure("baseline")

@@ -17,7 +17,7 @@ import featcodec as fc
 from ..coders import Coder, package_versions
 from ..entropy_goals import goals, goals_table
 from ..entropy_measure import FUSED_SIZE, Case, measure_batch, measure_bits, measure_features, measure_memory, measure_size
-from ..entropy_report import plot, summary
+from ..entropy_report import plot, storable, summary
 from ..feature_sets import BITS, STEPS, FeatureSet, file_sets, most_elements, quantize, resnet_sets
 from ..ours import core_coders, feature_codecs, one_thread
 from ..peers import all_peers
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     args.out.mkdir(parents=True, exist_ok=True)
     text = summary(result) + "\n## Goals\n\n" + goals_table(result["goals"])
-    (args.out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+    (args.out / "results.json").write_text(json.dumps(storable(result), separators=(",", ":")) + "\n")
     (args.out / "summary.md").write_text(text)
     written = ["results.json", "summary.md"]
     if result["speed"]:
