@@ -53,7 +53,7 @@ fuzz: $(VENV)/.installed
 	$(BIN)/cmake --build build/fuzz --target fuzz_decoders
 	mkdir -p build/fuzz/corpus
 	build/fuzz/fuzz_decoders -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=4096 -artifact_prefix=build/fuzz/ \
-		-print_final_stats=1 build/fuzz/corpus
+		-verbosity=0 -print_final_stats=1 build/fuzz/corpus
 
 # Writes the goldens that are missing; those that exist are never rewritten.
 goldens: $(VENV)/.installed

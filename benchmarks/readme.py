@@ -9,8 +9,6 @@ from typing import Any
 from .entropy_goals import goals_table
 from .report import markdown_table
 
-RESULTS = Path(__file__).parent / "results"
-
 
 def default_section(result: dict[str, Any]) -> str:
     """Return the README's section: where the figures come from, one layer's table open, the others folded."""
@@ -50,21 +48,22 @@ def entropy_section(result: dict[str, Any]) -> str:
 SECTIONS = {"default": default_section, "entropy": entropy_section}
 
 
-def render(readme: str) -> str:
-    """Return the README with every suite's section between its markers, as the committed results have it."""
+def render(readme: str, results: Path) -> str:
+    """Return the README with every suite's section between its markers, as the committed results in a folder have it."""
     for name, section in SECTIONS.items():
         begin, end = f"<!-- {name} results: begin -->", f"<!-- {name} results: end -->"
         before, _, rest = readme.partition(begin)
         _, _, after = rest.partition(end)
-        text = section(json.loads((RESULTS / name / "results.json").read_text()))
+        text = section(json.loads((results / name / "results.json").read_text()))
         readme = f"{before}{begin}\n{text}{end}{after}"
     return readme
 
 
 def main() -> None:
     """Rewrite README.md."""
-    path = Path(__file__).resolve().parent.parent / "README.md"
-    path.write_text(render(path.read_text()))
+    here = Path(__file__).resolve().parent
+    path = here.parent / "README.md"
+    path.write_text(render(path.read_text(), here / "results"))
 
 
 if __name__ == "__main__":
