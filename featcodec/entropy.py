@@ -172,7 +172,7 @@ class EntropyCodec(Codec):
         return array.reshape(-1, *layout.grid)
 
     def _decode_arrays(self, coder: _core.FeatureCoder, payloads: list[Payload], shape: tuple[int, ...]) -> FloatArray:
-        layout = _layout((len(payloads), *shape), self.axis == "map")
+        layout = _sample_layout(shape, self.axis == "map")
         values = coder.decode(payloads, *layout.grid)
         if layout.transposes:
             return np.stack([from_maps(sample.reshape(shape[1], shape[0]), shape) for sample in values])
@@ -274,7 +274,12 @@ class _Layout(NamedTuple):
 def _layout(batch_shape: tuple[int, ...], per_map: bool) -> _Layout:
     """The layout of a batch's samples; FeatureError where no packet carries them."""
     check_batch_shape(tuple(batch_shape))
-    shape = tuple(batch_shape[1:])
+    return _sample_layout(tuple(batch_shape[1:]), per_map)
+
+
+@functools.lru_cache(maxsize=1024)
+def _sample_layout(shape: tuple[int, ...], per_map: bool) -> _Layout:
+    """The layout of one sample, of a shape that is right already: a header's parser has seen to that."""
     transposes = len(shape) == 2 and per_map
     if len(shape) >= 3:
         grid = shape[0], math.prod(shape[1:-1]), shape[-1]
