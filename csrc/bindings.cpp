@@ -241,40 +241,35 @@ public:
         }
     }
 
-    py::list encode(const Array<float>& x) const {
-        const fc::ContextShape shape = shape_of(x);
-        return encode_values({x.data(), static_cast<std::size_t>(x.size()), fc::FloatType::float32}, static_cast<std::size_t>(x.shape(0)), shape);
-    }
-
-    // The bits of float16 or bfloat16 values.
-    py::list encode_half(const Array<std::uint16_t>& x, bool bfloat16) const {
-        const fc::ContextShape shape = shape_of(x);
-        const fc::FloatType type = bfloat16 ? fc::FloatType::bfloat16 : fc::FloatType::float16;
-        return encode_values({x.data(), static_cast<std::size_t>(x.size()), type}, static_cast<std::size_t>(x.shape(0)), shape);
-    }
-
-    py::list encode_values(fc::FloatSpan values, std::size_t samples, const fc::ContextShape& shape) const {
+    // samples * maps * height * width values of a type (FloatType) at an address: the caller's tensor, whose memory outlives the call.
+    // An array of NumPy's would say the same and cost half as much as coding a small feature.
+    py::list encode(std::uintptr_t address, unsigned type, std::size_t samples, std::size_t maps, std::size_t height, std::size_t width) const {
+        const void* const data = reinterpret_cast<const void*>(address);
+        const fc::ContextShape shape{maps, height, width};
         fc::Encoded encoded;
         {
             const py::gil_scoped_release release;
-            encoded = fc::feature_encode(coder_, values, samples, shape);
+            encoded = fc::feature_encode(coder_, {data, samples * maps * height * width, float_type(type)}, samples, shape);
         }
         if (encoded.not_finite != fc::kNoSample) {
             raise("FeatureError", "sample " + std::to_string(encoded.not_finite) + " holds a value that is not finite");
         }
-        py::list payloads;
-        for (const auto& payload : encoded.payloads) {
-            payloads.append(Array<std::uint8_t>(static_cast<py::ssize_t>(payload.size()), payload.data()));
+        py::list payloads(encoded.payloads.size());
+        for (std::size_t i = 0; i < encoded.payloads.size(); ++i) {
+            const auto& payload = encoded.payloads[i];
+            payloads[i] = Array<std::uint8_t>(static_cast<py::ssize_t>(payload.size()), payload.data());
         }
         return payloads;
     }
 
-    Array<float> decode(const std::vector<Array<std::uint8_t>>& payloads, std::size_t maps, std::size_t height, std::size_t width) const {
+    // (payloads, maps, height, width): float32, or the bits of a half type.
+    py::array decode(const std::vector<Array<std::uint8_t>>& payloads, unsigned type, std::size_t maps, std::size_t height, std::size_t width) const {
         std::vector<std::span<const std::uint8_t>> views;
         views.reserve(payloads.size());
         for (const auto& payload : payloads) views.push_back(view(payload));
-        Array<float> x({payloads.size(), maps, height, width});
-        const std::span<float> to(x.mutable_data(), static_cast<std::size_t>(x.size()));
+        const py::array::ShapeContainer shape{payloads.size(), maps, height, width};
+        py::array x = float_type(type) == fc::FloatType::float32 ? py::array(Array<float>(shape)) : py::array(Array<std::uint16_t>(shape));
+        const fc::MutableFloatSpan to{x.mutable_data(), static_cast<std::size_t>(x.size()), float_type(type)};
         fc::Status status{};
         {
             const py::gil_scoped_release release;
@@ -351,8 +346,12 @@ public:
     }
 
 private:
-    template <typename T>
-    static fc::ContextShape shape_of(const Array<T>& x) {
+    static fc::FloatType float_type(unsigned type) {
+        if (type > static_cast<unsigned>(fc::FloatType::bfloat16)) throw py::value_error("types are 0 float32, 1 float16, 2 bfloat16");
+        return static_cast<fc::FloatType>(type);
+    }
+
+    static fc::ContextShape shape_of(const Array<float>& x) {
         if (x.ndim() != 4 || x.size() == 0) throw py::value_error("expected a 4-D array (samples, maps, height, width) that is not empty");
         return {static_cast<std::size_t>(x.shape(1)), static_cast<std::size_t>(x.shape(2)), static_cast<std::size_t>(x.shape(3))};
     }
@@ -417,9 +416,9 @@ PYBIND11_MODULE(_core, m) {
         .def("set_order0_table", &FeatureCoder::set_order0_table, py::arg("table").noconvert())
         .def("set_context_tables", &FeatureCoder::set_context_tables, py::arg("table_of").noconvert(), py::arg("frequencies").noconvert(),
              py::arg("tables"), py::arg("tokens"))
-        .def("encode", &FeatureCoder::encode, py::arg("x").noconvert())
-        .def("encode_half", &FeatureCoder::encode_half, py::arg("x").noconvert(), py::arg("bfloat16"))
-        .def("decode", &FeatureCoder::decode, py::arg("payloads"), py::arg("maps"), py::arg("height"), py::arg("width"))
+        .def("encode", &FeatureCoder::encode, py::arg("address"), py::arg("type"), py::arg("samples"), py::arg("maps"), py::arg("height"),
+             py::arg("width"))
+        .def("decode", &FeatureCoder::decode, py::arg("payloads"), py::arg("type"), py::arg("maps"), py::arg("height"), py::arg("width"))
         .def("count", &FeatureCoder::count, py::arg("x").noconvert())
         .def("count_symbols", &FeatureCoder::count_symbols, py::arg("symbols").noconvert())
         .def("train_context", &FeatureCoder::train_context, py::arg("counts").noconvert());

@@ -23,9 +23,24 @@ std::vector<Symbol>& scratch() {
     return symbols;
 }
 
+std::size_t size_of(FloatType type) { return type == FloatType::float32 ? sizeof(float) : sizeof(std::uint16_t); }
+
 FloatSpan part(FloatSpan x, std::size_t first, std::size_t count) {
-    const std::size_t size = x.type == FloatType::float32 ? sizeof(float) : sizeof(std::uint16_t);
-    return {static_cast<const std::uint8_t*>(x.data) + first * size, count, x.type};
+    return {static_cast<const std::uint8_t*>(x.data) + first * size_of(x.type), count, x.type};
+}
+
+MutableFloatSpan part(MutableFloatSpan x, std::size_t first, std::size_t count) {
+    return {static_cast<std::uint8_t*>(x.data) + first * size_of(x.type), count, x.type};
+}
+
+// `value` everywhere: one value through the dequantizer, which rounds it to the type, then copies.
+void fill(MutableFloatSpan x, float value) {
+    const std::uint8_t symbol = 0;
+    const std::size_t size = size_of(x.type);
+    std::uint8_t one[sizeof(float)];
+    dequantize(std::span<const std::uint8_t>(&symbol, 1), value, value, 1, {one, 1, x.type});
+    auto* const to = static_cast<std::uint8_t*>(x.data);
+    for (std::size_t i = 0; i < x.count; ++i) std::memcpy(to + i * size, one, size);
 }
 
 // Floats in order as integers: comparing floats would take subnormals for zero where the calling thread flushes them.
@@ -142,7 +157,7 @@ bool encode_step(const FeatureCoder& coder, FloatSpan x, const ContextShape& sha
 
 template <typename Symbol>
 Status decode_groups(const FeatureCoder& coder, std::span<const std::uint8_t> in, std::span<const ValueRange> ranges, const ContextShape& shape,
-                     float* x) {
+                     MutableFloatSpan x) {
     const std::size_t size = elements_of(shape) / ranges.size();
     const auto varying = static_cast<std::size_t>(std::count_if(ranges.begin(), ranges.end(), [](const ValueRange& r) { return varies(r); }));
     auto& symbols = scratch<Symbol>();
@@ -152,18 +167,18 @@ Status decode_groups(const FeatureCoder& coder, std::span<const std::uint8_t> in
     if (status != Status::ok) return status;
     const Symbol* from = symbols.data();
     for (std::size_t g = 0; g < ranges.size(); ++g) {
-        const std::span<float> to(x + g * size, size);
+        const MutableFloatSpan to = part(x, g * size, size);
         if (varies(ranges[g])) {
-            dequantize(std::span<const Symbol>(from, size), ranges[g].min, ranges[g].max, coder.bits, {to.data(), size, FloatType::float32});
+            dequantize(std::span<const Symbol>(from, size), ranges[g].min, ranges[g].max, coder.bits, to);
             from += size;
         } else {
-            std::fill(to.begin(), to.end(), ranges[g].min);
+            fill(to, ranges[g].min);
         }
     }
     return Status::ok;
 }
 
-Status decode_minmax(const FeatureCoder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, float* x) {
+Status decode_minmax(const FeatureCoder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, MutableFloatSpan x) {
     const std::size_t groups = coder.per_map ? shape.maps : 1;
     if (in.size() != 4 * groups && in.size() <= 8 * groups) return Status::truncated;
     const bool constant = in.size() == 4 * groups;
@@ -181,14 +196,14 @@ Status decode_minmax(const FeatureCoder& coder, std::span<const std::uint8_t> in
     const auto rest = constant ? std::span<const std::uint8_t>{} : in.subspan(8 * groups);
     if (constant) {
         const std::size_t size = elements_of(shape) / groups;
-        for (std::size_t g = 0; g < groups; ++g) std::fill_n(x + g * size, size, ranges[g].min);
+        for (std::size_t g = 0; g < groups; ++g) fill(part(x, g * size, size), ranges[g].min);
         return Status::ok;
     }
     return coder.bits <= kByteBits ? decode_groups<std::uint8_t>(coder, rest, ranges, shape, x)
                                    : decode_groups<std::uint16_t>(coder, rest, ranges, shape, x);
 }
 
-Status decode_step(const FeatureCoder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, float* x) {
+Status decode_step(const FeatureCoder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, MutableFloatSpan x) {
     if (in.empty()) return Status::truncated;
     const bool zigzagged = (in[0] & kZigzag) != 0;
     const unsigned bits = in[0] & ~unsigned{kZigzag};
@@ -213,7 +228,7 @@ Status decode_step(const FeatureCoder& coder, std::span<const std::uint8_t> in, 
         if (*std::max_element(wide.begin(), wide.end()) > INT16_MAX) return Status::bad_range;
         std::copy(wide.begin(), wide.end(), whole.begin());
     }
-    dequantize_step(whole, coder.step, {x, size, FloatType::float32});
+    dequantize_step(whole, coder.step, x);
     return Status::ok;
 }
 
@@ -316,11 +331,11 @@ Encoded feature_encode(const FeatureCoder& coder, FloatSpan x, std::size_t sampl
 }
 
 Status feature_decode(const FeatureCoder& coder, std::span<const std::span<const std::uint8_t>> payloads, const ContextShape& shape,
-                      std::span<float> x) {
+                      MutableFloatSpan x) {
     const std::size_t elements = elements_of(shape);
     std::vector<Status> statuses(payloads.size(), Status::ok);
     for_samples(payloads.size(), elements, [&](std::size_t i) {
-        float* to = x.data() + i * elements;
+        const MutableFloatSpan to = part(x, i * elements, elements);
         statuses[i] = coder.step > 0.0f ? decode_step(coder, payloads[i], shape, to) : decode_minmax(coder, payloads[i], shape, to);
     });
     const auto bad = std::find_if(statuses.begin(), statuses.end(), [](Status s) { return s != Status::ok; });

@@ -34,9 +34,10 @@ struct Encoded {
 // x: samples * maps * height * width values. Where the result names a bad sample the payloads mean nothing.
 Encoded feature_encode(const FeatureCoder& coder, FloatSpan x, std::size_t samples, const ContextShape& shape);
 
-// Writes payloads.size() samples of `shape` to x. The status of the first payload that does not decode.
+// Writes payloads.size() samples of `shape` to x, rounded to its type; values beyond a half type's range become its largest.
+// The status of the first payload that does not decode.
 Status feature_decode(const FeatureCoder& coder, std::span<const std::span<const std::uint8_t>> payloads, const ContextShape& shape,
-                      std::span<float> x);
+                      MutableFloatSpan x);
 
 // Adds the statistics of a batch that a static model is made of; false where a value is not finite.
 struct FeatureCounts {

@@ -26,7 +26,7 @@ _MAGIC = b"FC"
 _COMPACT_TAG = 0xC0
 _CHECKSUM_FLAG = 0x10
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-_new, _set = object.__new__, object.__setattr__
+_new = object.__new__
 _DTYPE_CODES = {dtype: code for code, dtype in enumerate(_DTYPES)}
 
 
@@ -83,18 +83,15 @@ class Packet:
             raise FeatureError(f"a payload holds at most {MAX_PAYLOAD_BYTES} bytes, got {self.payload.nbytes}")
 
     @classmethod
-    def trusted(
-        cls,
-        shape: tuple[int, ...],
-        dtype: torch.dtype,
-        kind: PayloadKind,
-        config_crc: int,
-        payload: np.ndarray[Any, np.dtype[Any]],
-    ) -> Packet:
-        """Build a packet from fields that are known to be right, without checking them again: for encoders."""
+    def trusted(cls, header: dict[str, Any], payload: np.ndarray[Any, np.dtype[Any]]) -> Packet:
+        """Build a packet from what is known to be right, without checking it again: for encoders.
+
+        `header` names every field but the payload.
+        """
         packet = _new(cls)
-        fields = {"shape": shape, "dtype": dtype, "kind": kind, "config_crc": config_crc, "payload": payload, "checksum": None}
-        _set(packet, "__dict__", fields)
+        fields = packet.__dict__
+        fields.update(header)
+        fields["payload"] = payload
         return packet
 
     def with_checksum(self) -> Packet:

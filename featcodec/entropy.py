@@ -14,15 +14,16 @@ from torch import Tensor
 
 from featcodec import _core
 from featcodec.bitstream import Packet, PayloadKind
-from featcodec.codec import Codec, FloatArray, Payload, check_batch_shape, check_feature, check_layout
+from featcodec.codec import Codec, Payload, check_batch_shape, check_feature, check_layout
 from featcodec.errors import ConfigError, FeatureError
-from featcodec.ops.layout import from_maps
 from featcodec.ops.quantizer import MAX_BITS, minmax_reconstruct, step_reconstruct
 from featcodec.spec import check_choice, check_int
 
 _MAX_COUNT = 1 << 28  # counts above are halved, so that sums stay within 32 bits
 _CONTEXT_COUNTS = 1024
 _ORDER0_BYTES = 640
+_BYTES = PayloadKind.BYTES
+_FLOAT_TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # the core's FloatType
 
 
 class EntropyCodec(Codec):
@@ -90,9 +91,9 @@ class EntropyCodec(Codec):
         zigzag = self.step is not None and any(bool((batch < 0).any()) for batch in batches)
         coder = self._new_coder(zigzag)
         for batch in batches:
-            for total, counts in zip(
-                totals, coder.count(self._arrange(batch, _layout(batch.shape, self.axis == "map"))), strict=True
-            ):
+            _, layout = _layout(batch.shape, self.axis == "map")
+            values = _arrange(batch, layout.transposes).float().numpy().reshape(-1, *layout.grid)
+            for total, counts in zip(totals, coder.count(values), strict=True):
                 total += counts
         if not totals[2].any():
             raise FeatureError("there must be a feature that is not constant to calibrate with")
@@ -105,23 +106,19 @@ class EntropyCodec(Codec):
         """Encode a batch; see `Codec.encode`."""
         coder, crc = self._ready()
         # Small features cost microseconds: what repeats is remembered by shape, what is checked is checked in the core.
-        known = type(x) is Tensor and x.dtype is torch.float32 and x.is_cpu and not x.requires_grad and x.is_contiguous()
-        if not known:
+        if type(x) is not Tensor or x.dtype not in _FLOAT_TYPES:
             check_layout(x)
-        layout = _layout(x.shape, self.axis == "map")
+        samples, layout = _layout(x.shape, self.axis == "map")
+        shape, (maps, height, width), transposes = layout
+        values = x if x.is_contiguous() and x.is_cpu and not (transposes or x.is_neg()) else _arrange(x, transposes)
+        dtype = x.dtype
         try:
-            if known and layout.is_grid:
-                payloads = coder.encode(x.numpy())
-            elif x.dtype is torch.float32:
-                payloads = coder.encode(self._arrange(x, layout))
-            else:
-                bits = self._arrange(x, layout, torch.int16)
-                payloads = coder.encode_half(bits.view(np.uint16), x.dtype is torch.bfloat16)
+            payloads = coder.encode(values.data_ptr(), _FLOAT_TYPES[dtype], samples, maps, height, width)
         except FeatureError:
             check_feature(x)  # says which value, and where
             raise
-        shape, dtype = layout.shape, x.dtype
-        return [Packet.trusted(shape, dtype, PayloadKind.BYTES, crc, payload) for payload in payloads]
+        header = {"shape": shape, "dtype": dtype, "kind": _BYTES, "config_crc": crc, "checksum": None}
+        return [Packet.trusted(header, payload) for payload in payloads]
 
     def decode(
         self,
@@ -133,50 +130,26 @@ class EntropyCodec(Codec):
         """Decode packets; see `Codec.decode`."""
         coder, crc = self._ready()
         first = packets[0] if isinstance(packets, list) and packets else None
-        if not isinstance(first, Packet) or first.dtype is not torch.float32 or device is not None:
-            return super().decode(packets, device=device, like=like)
-        shape, payloads = first.shape, []
-        for packet in packets:
-            if not (
-                isinstance(packet, Packet)
-                and packet.config_crc == crc
-                and packet.shape == shape
-                and packet.dtype is torch.float32
-                and packet.kind is PayloadKind.BYTES
-                and packet.checksum is None
-            ):
-                return super().decode(packets, like=like)
-            payloads.append(packet.payload)
+        payloads = _plain_payloads(packets, first, crc) if isinstance(first, Packet) else None
+        if first is None or payloads is None:
+            parsed = self._check_packets(packets, like)
+            first, payloads = parsed[0], [self._receive(packet) for packet in parsed]
+        shape, (maps, height, width), transposes = _sample_layout(first.shape, self.axis == "map")
         # What the core decodes is finite: it checks the ranges, and symbols stay within them.
-        return torch.from_numpy(self._decode_arrays(coder, payloads, shape))
-
-    def decode_payloads(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
-        """Decode a batch in one call of the core."""
-        return self._decode_arrays(self._ready()[0], list(payloads), shape)
+        x = torch.from_numpy(coder.decode(payloads, _FLOAT_TYPES[first.dtype], maps, height, width))
+        if first.dtype is not torch.float32:
+            x = x.view(first.dtype)
+        if transposes:
+            x = x.view(-1, shape[1], shape[0]).transpose(1, 2).contiguous()
+        elif len(shape) != 3:
+            x = x.view(-1, *shape)
+        return x if device is None else x.to(device)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Quantise and dequantise where `x` is."""
         if self.step is not None:
             return step_reconstruct(x, self.step)
         return minmax_reconstruct(x, self.bits, self.axis == "map")
-
-    # ---- layout: (samples, maps, height, width) for the core -----------------------------------------------------------
-
-    def _arrange(self, x: Tensor, layout: _Layout, bits: torch.dtype | None = None) -> NDArray[Any]:
-        """The batch as the core wants it, as float32 or, half types, as the integers of their bits."""
-        values = x.detach().cpu()
-        if layout.transposes:
-            values = values.transpose(1, 2)
-        values = values.contiguous()
-        array: NDArray[Any] = (values.float() if bits is None else values.view(bits)).numpy()
-        return array.reshape(-1, *layout.grid)
-
-    def _decode_arrays(self, coder: _core.FeatureCoder, payloads: list[Payload], shape: tuple[int, ...]) -> FloatArray:
-        layout = _sample_layout(shape, self.axis == "map")
-        values = coder.decode(payloads, *layout.grid)
-        if layout.transposes:
-            return np.stack([from_maps(sample.reshape(shape[1], shape[0]), shape) for sample in values])
-        return values if layout.is_grid else values.reshape(-1, *shape)
 
     # ---- tables --------------------------------------------------------------------------------------------------------
 
@@ -229,20 +202,16 @@ class EntropyCodec(Codec):
 
     def _ready(self) -> tuple[_core.FeatureCoder, int]:
         """The core's coder of these parameters and tables, and the config CRC; made again when the tables change."""
-        if self.tables == "static":
-            one, other = self._buffers["table_sizes"], self._buffers["frequencies"]
-            # calibration and loading write the sizes whatever else they write
-            version = (id(one), id(other), one._version + other._version)  # type: ignore[union-attr]
-        else:
-            version = None
         cached = self.__dict__.get("_cached_coder")
-        if cached is None or cached[0] != version:
-            static = self.tables == "static"
-            coder = self._new_coder(static and bool(self.table_sizes[3]))
-            if static:
+        # Calibration and loading write the sizes whatever else they write.
+        sizes = self._buffers.get("table_sizes")
+        if cached is None or sizes is not cached[0] or (sizes is not None and sizes._version != cached[1]):
+            coder = self._new_coder(sizes is not None and bool(sizes[3]))
+            if sizes is not None:
                 self._give_tables(coder)
-            cached = self.__dict__["_cached_coder"] = (version, (coder, self.config_crc()))
-        ready: tuple[_core.FeatureCoder, int] = cached[1]
+            version = 0 if sizes is None else sizes._version
+            cached = self.__dict__["_cached_coder"] = (sizes, version, (coder, self.config_crc()))
+        ready: tuple[_core.FeatureCoder, int] = cached[2]
         return ready
 
     def _give_tables(self, coder: _core.FeatureCoder) -> None:
@@ -261,20 +230,19 @@ class EntropyCodec(Codec):
 class _Layout(NamedTuple):
     """How a sample lies before the core: (maps, height, width); context coding sees neighbours in a row and in a column.
 
-    `transposes`: tokens with a range per map, which go maps first. `is_grid`: the sample's shape is the grid already.
+    `transposes`: tokens with a range per map, which go maps first.
     """
 
     shape: tuple[int, ...]
     grid: tuple[int, int, int]
     transposes: bool
-    is_grid: bool
 
 
 @functools.lru_cache(maxsize=1024)
-def _layout(batch_shape: tuple[int, ...], per_map: bool) -> _Layout:
-    """The layout of a batch's samples; FeatureError where no packet carries them."""
+def _layout(batch_shape: tuple[int, ...], per_map: bool) -> tuple[int, _Layout]:
+    """The samples of a batch and their layout; FeatureError where no packet carries them."""
     check_batch_shape(tuple(batch_shape))
-    return _sample_layout(tuple(batch_shape[1:]), per_map)
+    return batch_shape[0], _sample_layout(tuple(batch_shape[1:]), per_map)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -287,7 +255,30 @@ def _sample_layout(shape: tuple[int, ...], per_map: bool) -> _Layout:
         grid = (shape[1], 1, shape[0]) if transposes else (1, *shape)
     else:
         grid = 1, 1, shape[0] if shape else 1
-    return _Layout(shape, grid, transposes, shape == grid)
+    return _Layout(shape, grid, transposes)
+
+
+def _arrange(x: Tensor, transposes: bool) -> Tensor:
+    """The batch as the core reads it: in order, in the CPU's memory."""
+    values = x.detach().cpu().resolve_neg()
+    return (values.transpose(1, 2) if transposes else values).contiguous()
+
+
+def _plain_payloads(packets: Sequence[Packet | bytes], first: Packet, crc: int) -> list[Payload] | None:
+    """The payloads of whole packets of this config, alike and undamaged; None where one must be looked at."""
+    shape, dtype, payloads = first.shape, first.dtype, []
+    for packet in packets:
+        if not (
+            isinstance(packet, Packet)
+            and packet.config_crc == crc
+            and packet.shape == shape
+            and packet.dtype is dtype
+            and packet.kind is _BYTES
+            and packet.checksum is None
+        ):
+            return None
+        payloads.append(packet.payload)
+    return payloads
 
 
 def _check_step(step: Any) -> float:

@@ -52,7 +52,7 @@ void decode_features(std::span<const std::uint8_t> head, std::span<const std::ui
     const fc::ContextShape shape{1u + head[3] % 80, 1u + head[4] % 40, 1u + head[5] % 40};
     std::vector<float> x(shape.maps * shape.height * shape.width);
     const std::span<const std::uint8_t> payloads[] = {body};
-    if (fc::feature_decode(coder, payloads, shape, x) != fc::Status::ok) return;
+    if (fc::feature_decode(coder, payloads, shape, {x.data(), x.size(), fc::FloatType::float32}) != fc::Status::ok) return;
     for (const float value : x) {
         if (!std::isfinite(value)) std::abort();
     }

@@ -45,7 +45,7 @@ std::vector<std::uint8_t> round_trip(const fc::FeatureCoder& coder, const fc::Co
         expect(encoded.payloads[0] == first, "every instruction set writes the same bytes");
         std::vector<float> y(x.size());
         const std::span<const std::uint8_t> payloads[] = {first};
-        expect(fc::feature_decode(coder, payloads, shape, y) == fc::Status::ok, "what was encoded decodes");
+        expect(fc::feature_decode(coder, payloads, shape, {y.data(), y.size(), fc::FloatType::float32}) == fc::Status::ok, "what was encoded decodes");
         if (level == 0) values = y;
         expect(y == values, "every instruction set reads the same values");
     }
@@ -112,7 +112,7 @@ int main() {
     const fc::Encoded encoded = fc::feature_encode(coder, {batch.data(), batch.size(), fc::FloatType::float32}, 9, shape);
     std::vector<std::span<const std::uint8_t>> payloads(encoded.payloads.begin(), encoded.payloads.end());
     std::vector<float> y(batch.size());
-    expect(fc::feature_decode(coder, payloads, shape, y) == fc::Status::ok, "a batch decodes on threads");
+    expect(fc::feature_decode(coder, payloads, shape, {y.data(), y.size(), fc::FloatType::float32}) == fc::Status::ok, "a batch decodes on threads");
     std::printf("%u cases passed on instruction sets up to %s\n", cases, fc::isa_name(fc::best_isa()));
     return 0;
 }
