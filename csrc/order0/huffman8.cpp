@@ -18,16 +18,18 @@ struct Leaf {
 };
 
 // One pass of a least-significant-digit radix sort.
-void sort_by_byte(const Leaf* from, Leaf* to, unsigned size, unsigned shift) {
-    std::uint16_t starts[256] = {};
-    for (unsigned i = 0; i < size; ++i) ++starts[(from[i].weight >> shift) & 255u];
+template <unsigned kDigitBits>
+void sort_by_digit(const Leaf* from, Leaf* to, unsigned size, unsigned shift) {
+    constexpr unsigned kMask = (1u << kDigitBits) - 1;
+    std::uint16_t starts[1u << kDigitBits] = {};
+    for (unsigned i = 0; i < size; ++i) ++starts[(from[i].weight >> shift) & kMask];
     unsigned sum = 0;  // a register: a sum through memory waits for each store
     for (std::uint16_t& start : starts) {
         const unsigned count = start;
         start = static_cast<std::uint16_t>(sum);
         sum += count;
     }
-    for (unsigned i = 0; i < size; ++i) to[starts[(from[i].weight >> shift) & 255u]++] = from[i];
+    for (unsigned i = 0; i < size; ++i) to[starts[(from[i].weight >> shift) & kMask]++] = from[i];
 }
 
 void sort_by_insertion(Leaf* leaves, unsigned size) {
@@ -56,11 +58,12 @@ unsigned sorted_leaves(const ByteCounts& counts, Leaf* leaves) {
         return size;
     }
     Leaf other[257];
-    sort_by_byte(leaves, other, size, 0);
-    if (largest < 256) {
-        std::copy_n(other, size, leaves);
+    if (width <= 12) {  // a small sample's: the tables of wider digits would take longer than the leaves
+        sort_by_digit<6>(leaves, other, size, 0);
+        sort_by_digit<6>(other, leaves, size, 6);
     } else {
-        sort_by_byte(other, leaves, size, 8);
+        sort_by_digit<8>(leaves, other, size, 0);
+        sort_by_digit<8>(other, leaves, size, 8);
     }
     return size;
 }

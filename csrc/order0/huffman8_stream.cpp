@@ -183,14 +183,10 @@ std::size_t huffman8_cost(const HuffmanCode& code, const ByteCounts& coded, std:
 }
 
 std::size_t huffman8_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, const HuffmanCode& code,
-                            bool send_table, std::span<std::uint8_t> out) {
-    std::size_t at = 0;
-    if (send_table) {
-        std::uint8_t table[kHuffman8TableBound];
-        at = huffman8_write_table(code, bits, table);
-        if (at > out.size()) return 0;
-        std::memcpy(out.data(), table, at);
-    }
+                            std::span<const std::uint8_t> table, std::span<std::uint8_t> out) {
+    const std::size_t at = table.size();
+    if (at > out.size()) return 0;
+    if (at > 0) std::memcpy(out.data(), table.data(), at);
     if (symbols.empty()) return at;
     const std::size_t size = coded_bytes(symbols.size(), bits);
     const std::size_t written = encode_segments({kernels, code, symbols, bits, size, layout_of(size)}, out.subspan(at));

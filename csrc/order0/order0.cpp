@@ -11,6 +11,9 @@ namespace {
 struct Plan {
     HuffmanCode huffman;
     RansCode rans;
+    std::uint8_t huffman_table[kHuffman8TableBound];  // as sent: their sizes are part of the costs
+    std::uint8_t rans_table[kRans8TableBound];
+    std::size_t huffman_table_size, rans_table_size;
     Order0Costs costs;
     std::uint8_t constant;  // the symbol, where costs.constant
 };
@@ -32,14 +35,15 @@ void make_plan(const ByteCounts& coded, std::size_t count, unsigned bits, bool w
     }
     plan.costs.constant = distinct == 1;
     if (distinct < 2) return;
-    std::uint8_t table[std::max(kHuffman8TableBound, kRans8TableBound)];
     if (with_huffman) {
         huffman8_build(coded, plan.huffman);
-        plan.costs.huffman = 1 + huffman8_write_table(plan.huffman, bits, table) + huffman8_cost(plan.huffman, coded, count, bits);
+        plan.huffman_table_size = huffman8_write_table(plan.huffman, bits, plan.huffman_table);
+        plan.costs.huffman = 1 + plan.huffman_table_size + huffman8_cost(plan.huffman, coded, count, bits);
     }
     if (with_rans) {
         rans8_build(*symbol_counts, bits, rans8_precision(count, bits), plan.rans);
-        plan.costs.rans = 1 + rans8_write_table(plan.rans, bits, table) + rans8_cost(plan.rans, *symbol_counts, count, bits);
+        plan.rans_table_size = rans8_write_table(plan.rans, bits, plan.rans_table);
+        plan.costs.rans = 1 + plan.rans_table_size + rans8_cost(plan.rans, *symbol_counts, count, bits);
     }
 }
 
@@ -94,9 +98,9 @@ std::size_t order0_encode(const Order0Kernels& kernels, std::span<const std::uin
         body[0] = plan.constant;
         written = 1;
     } else if (mode == Order0Mode::huffman) {
-        written = huffman8_encode(kernels, symbols, bits, plan.huffman, true, body);
+        written = huffman8_encode(kernels, symbols, bits, plan.huffman, {plan.huffman_table, plan.huffman_table_size}, body);
     } else if (mode == Order0Mode::rans) {
-        written = rans8_encode(kernels, symbols, bits, plan.rans, true, body);
+        written = rans8_encode(kernels, symbols, bits, plan.rans, {plan.rans_table, plan.rans_table_size}, body);
     }
     return written == 0 ? encode_raw(kernels, symbols, bits, out) : with_mode(mode, written, out);
 }
@@ -107,10 +111,10 @@ std::size_t order0_encode_static(const Order0Kernels& kernels, std::span<const s
     if (symbols.empty()) return encode_raw(kernels, symbols, bits, out);
     const auto body = out.subspan(1, order0_bound(symbols.size(), bits) - 1);
     if (tables.huffman != nullptr) {
-        const std::size_t written = huffman8_encode(kernels, symbols, bits, tables.huffman->code, false, body);
+        const std::size_t written = huffman8_encode(kernels, symbols, bits, tables.huffman->code, {}, body);
         if (written != 0) return with_mode(Order0Mode::huffman_static, written, out);
     } else if (tables.rans != nullptr) {
-        const std::size_t written = rans8_encode(kernels, symbols, bits, tables.rans->code, false, body);
+        const std::size_t written = rans8_encode(kernels, symbols, bits, tables.rans->code, {}, body);
         if (written != 0) return with_mode(Order0Mode::rans_static, written, out);
     }
     return encode_raw(kernels, symbols, bits, out);

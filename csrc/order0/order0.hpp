@@ -53,8 +53,9 @@ void huffman8_build_static(const Order0Kernels& kernels, const ByteCounts& coded
 // From a table that huffman8_write_table made of such a code: what a codec keeps in its state.
 Status huffman8_load_static(const Order0Kernels& kernels, std::span<const std::uint8_t> table, unsigned bits, HuffmanStatic& fixed);
 
+// `table`: what huffman8_write_table made, sent first; empty where the receiver has it. 0 where out is too small.
 std::size_t huffman8_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, const HuffmanCode& code,
-                            bool send_table, std::span<std::uint8_t> out);
+                            std::span<const std::uint8_t> table, std::span<std::uint8_t> out);
 Status huffman8_decode(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, std::span<std::uint8_t> symbols);
 Status huffman8_decode_static(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, const HuffmanStatic& fixed,
                               std::span<std::uint8_t> symbols);
@@ -77,8 +78,9 @@ struct RansStatic {
 void rans8_build_static(const Order0Kernels& kernels, const ByteCounts& symbol_counts, unsigned bits, RansStatic& fixed);
 Status rans8_load_static(const Order0Kernels& kernels, std::span<const std::uint8_t> table, unsigned bits, RansStatic& fixed);
 
+// `table` as for Huffman.
 std::size_t rans8_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, const RansCode& code,
-                         bool send_table, std::span<std::uint8_t> out);
+                         std::span<const std::uint8_t> table, std::span<std::uint8_t> out);
 Status rans8_decode(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, std::span<std::uint8_t> symbols);
 Status rans8_decode_static(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, const RansStatic& fixed,
                            std::span<std::uint8_t> symbols);

@@ -28,14 +28,10 @@ unsigned rans8_lanes(std::size_t count) {
 }
 
 std::size_t rans8_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, const RansCode& code,
-                         bool send_table, std::span<std::uint8_t> out) {
-    std::size_t at = 0;
-    if (send_table) {
-        std::uint8_t table[kRans8TableBound];
-        at = rans8_write_table(code, bits, table);
-        if (at > out.size()) return 0;
-        std::memcpy(out.data(), table, at);
-    }
+                         std::span<const std::uint8_t> table, std::span<std::uint8_t> out) {
+    const std::size_t at = table.size();
+    if (at > out.size()) return 0;
+    if (at > 0) std::memcpy(out.data(), table.data(), at);
     const std::size_t written = kernels.rans_encode(code, bits, symbols.data(), symbols.size(), rans8_lanes(symbols.size()),
                                                     out.data() + at, out.size() - at);
     return written == 0 ? 0 : at + written;
