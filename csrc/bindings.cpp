@@ -1,6 +1,4 @@
-// The only file that knows Python: NumPy arrays in, NumPy arrays out, the GIL released around every call of the core.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
+// This and bindings_ldpc.cpp alone know Python: NumPy arrays in, NumPy arrays out, the GIL released around every call of the core.
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -9,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "bindings.hpp"
 #include "cpu.hpp"
 #include "feature.hpp"
 #include "featcodec.hpp"
@@ -19,23 +18,14 @@ namespace fc = featcodec;
 
 namespace {
 
-template <typename T>
-using Array = py::array_t<T, py::array::c_style>;  // bound with noconvert: a wrong dtype or layout is a TypeError
+using fc::python::Array;
+using fc::python::make;
+using fc::python::out_view;
 
 template <typename T>
 std::span<const T> view(const Array<T>& array) {
     if (array.ndim() != 1) throw py::value_error("expected a 1-D array, got " + std::to_string(array.ndim()) + "-D");
     return {array.data(), static_cast<std::size_t>(array.size())};
-}
-
-template <typename T>
-Array<T> make(std::size_t size) {
-    return Array<T>(static_cast<py::ssize_t>(size));
-}
-
-template <typename T>
-std::span<T> out_view(Array<T>& array) {
-    return {array.mutable_data(), static_cast<std::size_t>(array.size())};
 }
 
 // `array` cut to its first `size` items; the copy is what lets the rest be freed.
@@ -386,7 +376,8 @@ void set_isa(const std::string& name) {
 }  // namespace
 
 PYBIND11_MODULE(_core, m) {
-    m.doc() = "featcodec's C++ core: checksums, quantisers, entropy coders";
+    m.doc() = "featcodec's C++ core: checksums, quantisers, entropy coders, LDPC";
+    fc::python::bind_ldpc(m);
     m.attr("MAX_SYMBOL_BITS") = fc::kMaxSymbolBits;
     m.attr("MAX_CODE_LENGTH") = fc::kMaxCodeLength;
     m.def("crc32c", &crc32c, py::arg("data"), py::arg("crc") = 0);

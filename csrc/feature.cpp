@@ -6,8 +6,6 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <exception>
-#include <mutex>
 
 #include "threads.hpp"
 
@@ -237,17 +235,7 @@ void for_samples(std::size_t samples, std::size_t elements, const std::function<
         for (std::size_t i = 0; i < samples; ++i) task(i);
         return;
     }
-    std::exception_ptr failure;  // out of memory, say: tasks of other threads must not throw
-    std::mutex guard;
-    parallel_for(samples, [&](std::size_t i) {
-        try {
-            task(i);
-        } catch (...) {
-            const std::lock_guard<std::mutex> lock(guard);
-            failure = std::current_exception();
-        }
-    });
-    if (failure) std::rethrow_exception(failure);
+    parallel_for(samples, task);
 }
 
 void lower(std::atomic<std::size_t>& first, std::size_t index) {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <thread>
 
@@ -97,7 +98,22 @@ unsigned num_threads() noexcept { return thread_count.load(); }
 void parallel_for(std::size_t count, const std::function<void(std::size_t)>& task) {
     static const long owner = process_id();
     const auto threads = static_cast<unsigned>(count < num_threads() ? count : num_threads());
-    if (threads > 1 && process_id() == owner && pool().run(count, threads, task)) return;
+    if (threads > 1 && process_id() == owner) {
+        std::exception_ptr failure;
+        std::mutex guard;
+        const std::function<void(std::size_t)> guarded = [&](std::size_t i) {
+            try {
+                task(i);
+            } catch (...) {  // must not leave a helper's stack
+                const std::lock_guard<std::mutex> lock(guard);
+                failure = std::current_exception();
+            }
+        };
+        if (pool().run(count, threads, guarded)) {
+            if (failure) std::rethrow_exception(failure);
+            return;
+        }
+    }
     for (std::size_t i = 0; i < count; ++i) task(i);
 }
 

@@ -10,7 +10,8 @@ namespace featcodec {
 void set_num_threads(unsigned count) noexcept;
 unsigned num_threads() noexcept;
 
-// Calls task(0) ... task(count - 1), each once, in any order, and returns when all are done. Tasks must not throw. One caller
+// Calls task(0) ... task(count - 1), each once, in any order, and returns when all are done. Where tasks throw (out of memory,
+// say), one of their exceptions is thrown then. One caller
 // at a time gets the helpers; another meanwhile works alone, as does a process forked from one that had them.
 void parallel_for(std::size_t count, const std::function<void(std::size_t)>& task);
 

@@ -1,0 +1,133 @@
+// Python's view of the LDPC core: NumPy arrays in, NumPy arrays out, the GIL released around every call.
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <stdexcept>
+
+#include "bindings.hpp"
+#include "ldpc/coder.hpp"
+
+namespace featcodec::python {
+namespace {
+
+std::size_t bytes_of(std::size_t bits) { return (bits + 7) / 8; }
+
+class LdpcCode {
+public:
+    explicit LdpcCode(ldpc::Code code) : coder_(std::make_unique<ldpc::Coder>(std::move(code))) {}
+
+    static LdpcCode wifi(unsigned n, unsigned rate, unsigned k, unsigned punctured) {
+        return LdpcCode(ldpc::wifi_code(n, static_cast<ldpc::Rate>(rate), k, punctured));
+    }
+    static LdpcCode nr(unsigned k, unsigned n) { return LdpcCode(ldpc::nr_code(k, n)); }
+
+    unsigned k() const { return code().k; }
+    unsigned n() const { return code().n; }
+    unsigned z() const { return code().z; }
+    unsigned mother_bits() const { return code().mother_bits(); }
+
+    Array<std::int16_t> shifts() const {
+        const ldpc::Matrix& matrix = code().matrix;
+        return Array<std::int16_t>({matrix.rows, matrix.cols}, matrix.shifts.data());
+    }
+
+    Array<std::uint8_t> encode(const Array<std::uint8_t>& info) const {
+        const std::size_t blocks = rows_of(info, bytes_of(k()));
+        Array<std::uint8_t> sent({blocks, bytes_of(n())});
+        const auto from = in_view(info);
+        const auto to = out_view(sent);
+        const py::gil_scoped_release release;
+        coder_->encode(from, to, blocks);
+        return sent;
+    }
+
+    Array<std::uint8_t> encode_mother(const Array<std::uint8_t>& info) const {
+        const std::size_t blocks = rows_of(info, bytes_of(k()));
+        Array<std::uint8_t> mother({blocks, bytes_of(mother_bits())});
+        const auto from = in_view(info);
+        const auto to = out_view(mother);
+        const py::gil_scoped_release release;
+        coder_->encode_mother(from, to, blocks);
+        return mother;
+    }
+
+    py::tuple decode_min_sum(const Array<std::int8_t>& llr, unsigned max_iterations, bool early_stop) const {
+        return decode(llr, [&](auto from, std::size_t blocks, ldpc::Decoded out) {
+            coder_->decode_min_sum(from, blocks, max_iterations, early_stop, out);
+        });
+    }
+
+    py::tuple decode_sum_product(const Array<float>& llr, unsigned max_iterations, bool early_stop) const {
+        return decode(llr, [&](auto from, std::size_t blocks, ldpc::Decoded out) {
+            coder_->decode_sum_product(from, blocks, max_iterations, early_stop, out);
+        });
+    }
+
+    py::tuple decode_erasure(const Array<std::int8_t>& llr) const {
+        return decode(llr, [&](auto from, std::size_t blocks, ldpc::Decoded out) { coder_->decode_erasure(from, blocks, out); });
+    }
+
+    Array<std::uint32_t> syndrome_weight(const Array<std::uint8_t>& mother) const {
+        const std::size_t blocks = rows_of(mother, bytes_of(mother_bits()));
+        auto weight = make<std::uint32_t>(blocks);
+        const auto from = in_view(mother);
+        const auto to = out_view(weight);
+        const py::gil_scoped_release release;
+        coder_->syndrome_weight(from, to, blocks);
+        return weight;
+    }
+
+private:
+    const ldpc::Code& code() const { return coder_->code(); }
+
+    template <typename T>
+    static std::span<const T> in_view(const Array<T>& array) {
+        return {array.data(), static_cast<std::size_t>(array.size())};
+    }
+
+    template <typename T>
+    static std::size_t rows_of(const Array<T>& array, std::size_t width) {
+        if (array.ndim() != 2 || static_cast<std::size_t>(array.shape(1)) != width) {
+            throw py::value_error("expected an array (blocks, " + std::to_string(width) + ")");
+        }
+        return static_cast<std::size_t>(array.shape(0));
+    }
+
+    template <typename T, typename Decode>
+    py::tuple decode(const Array<T>& llr, const Decode& run) const {
+        const std::size_t blocks = rows_of(llr, n());
+        Array<std::uint8_t> bits({blocks, bytes_of(k())});
+        auto ok = make<std::uint8_t>(blocks);
+        auto iterations = make<std::uint16_t>(blocks);
+        const ldpc::Decoded out{out_view(bits), out_view(ok), out_view(iterations)};
+        const auto from = in_view(llr);
+        {
+            const py::gil_scoped_release release;
+            run(from, blocks, out);
+        }
+        return py::make_tuple(bits, ok, iterations);
+    }
+
+    std::unique_ptr<ldpc::Coder> coder_;
+};
+
+}  // namespace
+
+void bind_ldpc(py::module_& m) {
+    py::class_<LdpcCode>(m, "LdpcCode")
+        .def_static("wifi", &LdpcCode::wifi, py::arg("n"), py::arg("rate"), py::arg("k"), py::arg("punctured"))
+        .def_static("nr", &LdpcCode::nr, py::arg("k"), py::arg("n"))
+        .def_property_readonly("k", &LdpcCode::k)
+        .def_property_readonly("n", &LdpcCode::n)
+        .def_property_readonly("z", &LdpcCode::z)
+        .def_property_readonly("mother_bits", &LdpcCode::mother_bits)
+        .def_property_readonly("shifts", &LdpcCode::shifts)
+        .def("encode", &LdpcCode::encode, py::arg("info").noconvert())
+        .def("encode_mother", &LdpcCode::encode_mother, py::arg("info").noconvert())
+        .def("decode_min_sum", &LdpcCode::decode_min_sum, py::arg("llr").noconvert(), py::arg("max_iterations"), py::arg("early_stop"))
+        .def("decode_sum_product", &LdpcCode::decode_sum_product, py::arg("llr").noconvert(), py::arg("max_iterations"), py::arg("early_stop"))
+        .def("decode_erasure", &LdpcCode::decode_erasure, py::arg("llr").noconvert())
+        .def("syndrome_weight", &LdpcCode::syndrome_weight, py::arg("mother").noconvert());
+}
+
+}  // namespace featcodec::python

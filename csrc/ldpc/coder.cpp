@@ -1,0 +1,119 @@
+// Picks decoders by instruction set and number of blocks, and shares batches out to threads.
+#include "ldpc/coder.hpp"
+
+#include <algorithm>
+
+#include "ldpc/sum_product.hpp"
+#include "ldpc/syndrome.hpp"
+#include "threads.hpp"
+
+namespace featcodec::ldpc {
+namespace {
+
+constexpr std::size_t kInlineBits = 1 << 16;  // a batch below this is not worth waking threads for
+
+std::size_t bytes_of(std::size_t bits) { return (bits + 7) / 8; }
+
+// Calls task(first, count) for runs of blocks, a multiple of `unit` each but the last.
+template <typename Task>
+void for_runs(std::size_t blocks, std::size_t bits, std::size_t unit, const Task& task) {
+    const std::size_t threads = num_threads();
+    if (blocks == 0) return;
+    if (threads < 2 || blocks < 2 || blocks * bits < kInlineBits) {
+        task(std::size_t{0}, blocks);
+        return;
+    }
+    const std::size_t units = (blocks + unit - 1) / unit;
+    const std::size_t run = (units + 4 * threads - 1) / (4 * threads) * unit;
+    parallel_for((blocks + run - 1) / run, [&](std::size_t i) { task(i * run, std::min(run, blocks - i * run)); });
+}
+
+Decoded part(const Decoded& out, std::size_t k, std::size_t first, std::size_t count) {
+    return {out.bits.subspan(first * bytes_of(k), count * bytes_of(k)), out.ok.subspan(first, count), out.iterations.subspan(first, count)};
+}
+
+// Null where the level has no decoder across frames.
+const FramesKernel* frames_kernel(Isa isa) noexcept {
+#ifdef FEATCODEC_X86
+    if (isa >= Isa::avx512) return &kFramesAvx512;
+    if (isa == Isa::avx2) return &kFramesAvx2;
+#endif
+    static_cast<void>(isa);
+    return nullptr;
+}
+
+const ErasureKernels& erasure_kernels(Isa isa) noexcept {
+#ifdef FEATCODEC_X86
+    if (isa == Isa::avx512vbmi) return kErasureAvx512Vbmi;
+    if (isa == Isa::avx512) return kErasureAvx512;
+    if (isa == Isa::avx2) return kErasureAvx2;
+#endif
+    static_cast<void>(isa);
+    return kErasureScalar;
+}
+
+}  // namespace
+
+Coder::Coder(Code code) : code_(std::move(code)) {}
+
+const Encoder& Coder::encoder() const {
+    const Isa isa = current_isa();
+    return encoder_[static_cast<std::size_t>(isa)].get(code_, encode_kernel(isa));
+}
+
+const single::Plan& Coder::single_plan() const {
+    const Isa isa = current_isa();
+    return single_[static_cast<std::size_t>(isa)].get(code_, isa);
+}
+
+void Coder::encode(std::span<const std::uint8_t> info, std::span<std::uint8_t> sent, std::size_t blocks) const {
+    const std::size_t in = bytes_of(code_.k), out = bytes_of(code_.n);
+    const Encoder& plan = encoder();
+    for_runs(blocks, code_.n, 8, [&](std::size_t first, std::size_t count) {
+        plan.encode(info.subspan(first * in, count * in), sent.subspan(first * out, count * out), count);
+    });
+}
+
+void Coder::encode_mother(std::span<const std::uint8_t> info, std::span<std::uint8_t> mother, std::size_t blocks) const {
+    encoder().encode_mother(info, mother, blocks);
+}
+
+void Coder::decode_min_sum(std::span<const std::int8_t> llr, std::size_t blocks, unsigned max_iterations, bool early_stop, Decoded out) const {
+    const FramesKernel* const frames = frames_kernel(current_isa());
+    // A group that is not nearly full costs as much as a full one.
+    const bool many = frames != nullptr && blocks >= frames->lanes - frames->lanes / 8;
+    const single::Plan* const single = many ? nullptr : &single_plan();
+    const FramesTables* const tables = many ? &frames_.get(code_) : nullptr;
+    for_runs(blocks, code_.n, many ? frames->lanes : 1, [&](std::size_t first, std::size_t count) {
+        const auto from = llr.subspan(first * code_.n, count * code_.n);
+        const Decoded to = part(out, code_.k, first, count);
+        if (many) {
+            decode_min_sum_frames(*frames, *tables, from, count, max_iterations, early_stop, to);
+        } else {
+            single::decode(*single, from, count, max_iterations, early_stop, to);
+        }
+    });
+}
+
+void Coder::decode_sum_product(std::span<const float> llr, std::size_t blocks, unsigned max_iterations, bool early_stop, Decoded out) const {
+    const Isa isa = current_isa();
+    for_runs(blocks, code_.n, 1, [&](std::size_t first, std::size_t count) {
+        const auto from = llr.subspan(first * code_.n, count * code_.n);
+        ldpc::decode_sum_product(isa, code_, from, count, max_iterations, early_stop, part(out, code_.k, first, count));
+    });
+}
+
+void Coder::decode_erasure(std::span<const std::int8_t> llr, std::size_t blocks, Decoded out) const {
+    const ErasurePlan& plan = erasure_.get(code_);
+    ErasureOptions options;
+    options.kernels = &erasure_kernels(current_isa());
+    for_runs(blocks, code_.n, 1, [&](std::size_t first, std::size_t count) {
+        ldpc::decode_erasure(plan, llr.subspan(first * code_.n, count * code_.n), count, part(out, code_.k, first, count), {}, options);
+    });
+}
+
+void Coder::syndrome_weight(std::span<const std::uint8_t> mother, std::span<std::uint32_t> weight, std::size_t blocks) const {
+    ldpc::syndrome_weight(code_, mother, weight, blocks);
+}
+
+}  // namespace featcodec::ldpc
