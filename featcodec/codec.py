@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,6 +29,26 @@ _FEATURE_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
+class Losses:
+    """What a channel did to one batch, where a codec can tell.
+
+    Attributes
+    ----------
+    blocks, failed_blocks
+        Protected blocks, and those that could not be decoded.
+    concealed_elements
+        Feature elements that were made up for lost ones.
+    resent_bits
+        Bits sent again, as they were sent.
+    """
+
+    blocks: int = 0
+    failed_blocks: int = 0
+    concealed_elements: int = 0
+    resent_bits: int = 0
+
+
+@dataclass(frozen=True)
 class Transmission:
     """One batch's way through a codec, with what it cost.
 
@@ -40,12 +60,15 @@ class Transmission:
         What was sent, one per sample.
     encode_s, decode_s
         Wall-clock seconds for the whole batch.
+    losses
+        What was lost on the way, made up for, or sent again.
     """
 
     output: Tensor
     packets: list[Packet]
     encode_s: float
     decode_s: float
+    losses: Losses
 
 
 class Codec(nn.Module):
@@ -118,8 +141,8 @@ class Codec(nn.Module):
         return crc
 
     def _state_version(self) -> tuple[tuple[int, int], ...]:
-        """What changes whenever an integer buffer of this codec itself does."""
-        return tuple((id(buffer), buffer._version) for buffer in self._buffers.values() if buffer is not None)
+        """What changes whenever an integer buffer of this codec does, or of one inside it."""
+        return tuple((id(buffer), buffer._version) for buffer in self.buffers())
 
     def encode(self, x: Tensor) -> list[Packet]:
         """Encode a batch.
@@ -178,12 +201,7 @@ class Codec(nn.Module):
         parsed = self._check_packets(packets, like)
         first = parsed[0]
         values = self.decode_payloads([self._receive(packet) for packet in parsed], first.shape)
-        wanted = (len(parsed), *first.shape)
-        if values.shape != wanted or values.dtype != np.float32:
-            raise AssertionError(f"{self.codec_id} decoded to {values.dtype} {values.shape}, not float32 {wanted}")
-        x = saturating_cast(torch.from_numpy(np.ascontiguousarray(values)), first.dtype)
-        if not bool(torch.isfinite(x).all()):
-            raise BitstreamError("the packets decode to values that are not finite")
+        x = self._to_feature(values, len(parsed), first)
         return x if device is None else x.to(device)
 
     def forward(self, x: Tensor, channel: Channel | None = None) -> Tensor:
@@ -203,17 +221,34 @@ class Codec(nn.Module):
             start = time.perf_counter()
             packets = self.encode(x)
             encoded = time.perf_counter()
-            received = packets if channel is None else [channel(packet) for packet in packets]
+            received, resent_bits = self.carry(packets, channel)
             arrived = time.perf_counter()
-            value = _in_layout_of(x, self.decode(received, device=x.device))
+            value, losses = self.decode_counted(received)
             end = time.perf_counter()
-        return Transmission(straight_through(x, value), packets, encoded - start, end - arrived)
+            value = _in_layout_of(x, value.to(x.device))
+        losses = replace(losses, resent_bits=resent_bits)
+        return Transmission(straight_through(x, value), packets, encoded - start, end - arrived, losses)
+
+    def carry(self, packets: list[Packet], channel: Channel | None) -> tuple[list[Packet], int]:
+        """Return what arrives of packets, and the bits that were sent again; a codec that asks again overrides this."""
+        return (packets if channel is None else [channel(packet) for packet in packets]), 0
+
+    def decode_counted(self, packets: list[Packet]) -> tuple[Tensor, Losses]:
+        """Decode as `decode` does, and say what was lost; a codec that conceals losses overrides this."""
+        return self.decode(packets), Losses()
 
     # ---- what a codec that can go faster overrides ----------------------------------------------------------------------
 
     def encode_payloads(self, x: FloatArray) -> list[Payload]:
         """Encode a batch (B, ...) of float32; sample by sample unless overridden."""
         return [self.encode_payload(np.asarray(sample)) for sample in x]
+
+    def decode_soft(self, llr: Payload, shape: tuple[int, ...]) -> FloatArray | None:
+        """Decode one sample from the LLRs of its payload's bits, some of them erased; None where that cannot be done.
+
+        What codecs of uncoded bits override: a bit in doubt then costs accuracy and not the sample.
+        """
+        return None
 
     def decode_payloads(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
         """Decode payloads of samples of one shape to (B, ...) float32; sample by sample unless overridden."""
@@ -258,6 +293,16 @@ class Codec(nn.Module):
                 )
             packet.verify()
         return parsed
+
+    def _to_feature(self, values: FloatArray, samples: int, first: Packet) -> Tensor:
+        """What a codec decoded, in the header's dtype."""
+        wanted = (samples, *first.shape)
+        if values.shape != wanted or values.dtype != np.float32:
+            raise AssertionError(f"{self.codec_id} decoded to {values.dtype} {values.shape}, not float32 {wanted}")
+        x = saturating_cast(torch.from_numpy(np.ascontiguousarray(values)), first.dtype)
+        if not bool(torch.isfinite(x).all()):
+            raise BitstreamError("the packets decode to values that are not finite")
+        return x
 
     def _receive(self, packet: Packet) -> Payload:
         """Return the payload in the kind this codec decodes; soft bits become bytes where none was erased."""

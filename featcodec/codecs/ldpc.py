@@ -1,0 +1,390 @@
+"""ldpc: any digital codec behind LDPC blocks: soft bits in, lost blocks concealed or refused, sent again where asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from featcodec.bitstream import Packet, PayloadKind
+from featcodec.channel import Channel, get_channel
+from featcodec.codec import Codec, FloatArray, Losses, Payload, check_feature
+from featcodec.errors import BitstreamError, ConfigError, FeatureError
+from featcodec.ops.fec import LOWEST_RATE, MAX_MESSAGE_BYTES, BlockCode, Policy, Recovered, parse_rate
+from featcodec.ops.ldpc_rates import Points, check_points, interpolate, rate_points
+from featcodec.ops.soft_bits import SURE
+from featcodec.registry import get_codec
+from featcodec.spec import Spec, check_choice, check_int
+
+_MOST_MAPS = 4096
+_LENGTH_BYTES = 4
+
+
+class LdpcCodec(Codec):
+    """Protects what another codec sends: segmentation, CRC-32C per block, LDPC, interleaving, scrambling (`featcodec.ops.fec`).
+
+    Payload: where there are several groups or `head_bytes`, a head (for every group its payload's length, 4 bytes, and its
+    first `head_bytes` bytes) as one protected message of its own at `head_rate`; then for each group the rest of its payload.
+    Without a head the one group's payload is the message.
+
+    Parameters
+    ----------
+    inner
+        The codec that is protected: any spec of one that sends bytes.
+    code
+        "nr": 5G NR, any length and rate. "wifi": IEEE 802.11n, rate 1/2 and above.
+    rate
+        The code rate, as in "3/4" or 0.75. "auto": the highest at which at most `target_fer` of the features are lost on
+        `channel`, from measured tables (`featcodec.ops.ldpc_rates`); the config then carries the integers that follow from
+        them, points (k, n), so that both ends agree.
+    channel
+        For rate="auto": a "bec", "bsc" or "awgn" spec.
+    target_fer
+        For rate="auto": the share of features that may be lost, 1e-6..0.5.
+    groups
+        The maps are cut into so many runs, each coded on its own: what is lost is lost for the maps of one group.
+    head_bytes
+        The bytes at the front of every group's payload (ranges, tables) that travel in the head.
+    head_rate
+        The head's code rate; half the payload's unless given. The head is always an "nr" message.
+    on_loss
+        "raise": a group that cannot be decoded is a BitstreamError. "conceal": an inner codec that decodes soft bits gets them,
+        what remains lost becomes the mean that `calibrate` measured (0 before).
+    retransmit
+        How often blocks that fail are sent again in `transmit` and in an insertion; copies of a bit are added up.
+    max_iterations
+        Of the min-sum decoder.
+    """
+
+    codec_id = "ldpc"
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"inner": "huffman:bits=4"},
+        {"inner": "context:bits=4", "code": "wifi", "rate": "5/6"},
+        {"inner": "bitpack:bits=3", "rate": "3/4", "groups": 4, "head_bytes": 8, "on_loss": "conceal"},
+        {"inner": "rans:bits=4", "rate": "auto", "channel": "bec:p=0.05", "retransmit": 1},
+    )
+
+    def __init__(
+        self,
+        *,
+        inner: Spec = "huffman",
+        code: str = "nr",
+        rate: str | float = "1/2",
+        channel: Spec | None = None,
+        target_fer: float = 1e-3,
+        groups: int = 1,
+        head_bytes: int = 0,
+        head_rate: str | float | None = None,
+        on_loss: str = "raise",
+        retransmit: int = 0,
+        max_iterations: int = 20,
+    ) -> None:
+        super().__init__()
+        self.inner = get_codec(inner)
+        if self.inner.payload_kind is not PayloadKind.BYTES:
+            raise ConfigError(f"ldpc protects bytes, {self.inner.codec_id!r} sends {self.inner.payload_kind.name}")
+        self.code = check_choice("code", code, ("nr", "wifi"))
+        self.rate = _resolve_rate(rate, self.code, channel, target_fer)
+        self.groups = check_int("groups", groups, 1, _MOST_MAPS)
+        self.head_bytes = check_int("head_bytes", head_bytes, 0, 1 << 16)
+        self.head_rate = head_rate
+        self.on_loss = check_choice("on_loss", on_loss, ("raise", "conceal"))
+        self.retransmit = check_int("retransmit", retransmit, 0, 1000)
+        self.max_iterations = check_int("max_iterations", max_iterations, 1, 1000)
+        self._blocks, self._head_blocks = self._block_codes()
+        # Of every map; beyond the maps that were calibrated, the mean of all.
+        self.register_buffer("means", torch.zeros(_MOST_MAPS))
+
+    means: Tensor
+
+    def params(self) -> dict[str, Any]:
+        """Return the constructor's arguments; those beyond inner, code and rate where they are not the defaults."""
+        every = {
+            "groups": (self.groups, 1),
+            "head_bytes": (self.head_bytes, 0),
+            "head_rate": (self.head_rate, None),
+            "on_loss": (self.on_loss, "raise"),
+            "retransmit": (self.retransmit, 0),
+            "max_iterations": (self.max_iterations, 20),
+        }
+        rest = {key: value for key, (value, default) in every.items() if value != default}
+        return {"inner": self.inner.config(), "code": self.code, "rate": self.rate, **rest}
+
+    def calibrate(self, features: Tensor | Iterable[Tensor]) -> LdpcCodec:
+        """Measure the means that losses are concealed with, from a batch (B, C, ...) or several; static inner tables too.
+
+        Raises
+        ------
+        FeatureTypeError, FeatureError
+            As for `encode`; nothing is changed then.
+        """
+        batches = [features] if isinstance(features, Tensor) else list(features)
+        for batch in batches:
+            check_feature(batch)
+        if not batches:
+            raise FeatureError("there must be a feature to calibrate with")
+        maps = {batch.shape[1] if batch.ndim > 1 else 1 for batch in batches}
+        if len(maps) > 1:
+            raise FeatureError(f"the features to calibrate with must agree in their maps, got {sorted(maps)}")
+        if getattr(self.inner, "tables", None) == "static":
+            parts = [batch[:, part] if batch.ndim > 1 else batch for batch in batches for part in self._parts(batch.shape[1:])]
+            self.inner.calibrate(parts)  # type: ignore[operator]
+        count = min(maps.pop(), _MOST_MAPS)
+        flat = torch.cat([batch.detach().double().cpu().reshape(len(batch), -1) for batch in batches])
+        means = flat.reshape(len(flat), count, -1).mean(dim=(0, 2)) if count < _MOST_MAPS else flat.mean().expand(1)
+        self.means.fill_(float(means.mean()))
+        self.means[: len(means)] = means.float()
+        return self
+
+    def reconstruct(self, x: Tensor) -> Tensor | None:
+        """Do what the inner codec does: the protection changes nothing where nothing is lost."""
+        if x.ndim < 2:
+            return self.inner.reconstruct(x)
+        values = [self.inner.reconstruct(x[:, part]) for part in self._parts(tuple(x.shape[1:]))]
+        found = [value for value in values if value is not None]
+        return torch.cat(found, dim=1) if len(found) == len(values) else None
+
+    def sends(self, x: Tensor, channel: Channel | None) -> bool:
+        """Return True where the real way is taken: also in training where the inner codec has no other."""
+        return super().sends(x, channel) or self.inner.sends(x, None)
+
+    # ---- to bytes ------------------------------------------------------------------------------------------------------
+
+    def encode_payloads(self, x: FloatArray) -> list[Payload]:
+        """Encode every group with the inner codec, then protect sample by sample."""
+        batch = torch.from_numpy(x)
+        parts = [batch] if x.ndim < 2 else [batch[:, part].contiguous() for part in self._parts(x.shape[1:])]
+        groups = [self.inner.encode(part) for part in parts]
+        return [self._protect([packet.payload for packet in sample]) for sample in zip(*groups, strict=True)]
+
+    def _protect(self, payloads: list[Payload]) -> Payload:
+        if not self._has_head(len(payloads)):
+            return self._blocks.protect(payloads[0]) if payloads[0].size else payloads[0]
+        head = np.zeros((len(payloads), _LENGTH_BYTES + self.head_bytes), np.uint8)
+        for row, payload in zip(head, payloads, strict=True):
+            row[:_LENGTH_BYTES] = np.array([payload.size], "<u4").view(np.uint8)
+            front = payload[: self.head_bytes]
+            row[_LENGTH_BYTES:][: front.size] = front
+        rest = [payload[self.head_bytes :] for payload in payloads]
+        coded = [self._blocks.protect(np.ascontiguousarray(part)) for part in rest if part.size]
+        return np.concatenate([self._head_blocks.protect(head.reshape(-1)), *coded])
+
+    # ---- and back ------------------------------------------------------------------------------------------------------
+
+    def carry(self, packets: list[Packet], channel: Channel | None) -> tuple[list[Packet], int]:
+        """Send, and send again what fails; see `Codec.carry`."""
+        received, bits = super().carry(packets, channel)
+        if channel is None or self.retransmit == 0:
+            return received, bits
+        pairs = [self._insist(sent, got, channel) for sent, got in zip(packets, received, strict=True)]
+        return [packet for packet, _ in pairs], sum(again for _, again in pairs)
+
+    def decode_counted(self, packets: list[Packet]) -> tuple[Tensor, Losses]:
+        """Decode and count; see `Codec.decode_counted`."""
+        parsed = self._check_packets(packets, None)
+        values, losses = self._decode_soft_payloads([self._receive(packet) for packet in parsed], parsed[0].shape)
+        return self._to_feature(values, len(parsed), parsed[0]), losses
+
+    def decode_payloads(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
+        """Decode soft bits, as `_receive` gives them."""
+        return self._decode_soft_payloads(payloads, shape)[0]
+
+    def _receive(self, packet: Packet) -> Payload:
+        """Return the payload's soft bits."""
+        if packet.kind is PayloadKind.LLR:
+            return packet.payload
+        if packet.kind is PayloadKind.BYTES:
+            bits = np.unpackbits(packet.payload).view(np.int8)
+            soft: Payload = SURE - 2 * SURE * bits.astype(np.int16)
+            return soft.astype(np.int8)
+        raise BitstreamError(f"{self.codec_id!r} decodes bits, hard or soft, got {packet.kind.name}")
+
+    def _decode_soft_payloads(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> tuple[FloatArray, Losses]:
+        messages = [self._messages(soft, shape) for soft in payloads]
+        parts = self._parts(shape)
+        out = np.empty((len(payloads), *shape), np.float32)
+        concealed = 0
+        for g, part in enumerate(parts):
+            part_shape = shape if not shape else (part.stop - part.start, *shape[1:])
+            whole = [i for i, message in enumerate(messages) if message.groups[g].good]
+            if whole:
+                crc = self.inner.config_crc()
+                packets = [
+                    Packet(part_shape, torch.float32, PayloadKind.BYTES, crc, messages[i].groups[g].payload) for i in whole
+                ]
+                values = self.inner.decode(packets).numpy()
+                for i, value in zip(whole, values, strict=True):
+                    out[(i, part) if shape else i] = value
+            for i in set(range(len(messages))) - set(whole):
+                if self.on_loss == "raise":
+                    lost = messages[i]
+                    raise BitstreamError(f"{lost.failed} of {lost.blocks} blocks of sample {i} could not be decoded")
+                out[(i, part) if shape else i] = self._conceal(messages[i].groups[g], part_shape, part.start)
+                concealed += int(np.prod(part_shape))
+        blocks, failed = sum(m.blocks for m in messages), sum(m.failed for m in messages)
+        return out, Losses(blocks, failed, concealed)
+
+    def _conceal(self, group: _Group, shape: tuple[int, ...], first_map: int) -> FloatArray:
+        """What is known of a group that was not decoded: from its soft bits, else the calibrated means."""
+        if group.soft is not None:
+            value = self.inner.decode_soft(group.soft, shape)
+            if value is not None:
+                return value
+        if not shape:
+            return self.means[0].numpy()
+        maps = np.minimum(np.arange(first_map, first_map + shape[0]), _MOST_MAPS - 1)
+        means = self.means.cpu().numpy()[maps].reshape(-1, *[1] * (len(shape) - 1))
+        return np.broadcast_to(means, shape)
+
+    # ---- one sample's soft bits to its groups' payloads ----------------------------------------------------------------
+
+    def _messages(self, soft: Payload, shape: tuple[int, ...]) -> _Sample:
+        """What arrived of every group; BitstreamError where the payload cannot be one of this codec's."""
+        count = len(self._parts(shape))
+        sample = _Sample([], 0, 0, [])
+        if self._has_head(count):
+            self._read_by_head(sample, soft, count)
+        elif soft.size == 0:
+            sample.groups.append(_Group(soft.view(np.uint8), True, None))
+        else:
+            sample.add(self._blocks.recover(soft), 0)
+        return sample
+
+    def _read_by_head(self, sample: _Sample, soft: Payload, count: int) -> None:
+        head_bytes = count * (_LENGTH_BYTES + self.head_bytes)
+        at = 8 * self._head_blocks.coded_bytes(head_bytes)
+        if soft.size < at:
+            raise BitstreamError(f"the head of {count} groups is sent with {at} bits, the payload has {soft.size}")
+        head = self._head_blocks.recover(soft[:at])
+        sample.count(head, 0)
+        if head.failed or head.data is None:
+            sample.groups.extend([_LOST] * count)
+            return
+        for row in head.data.reshape(count, -1):
+            size = int(row[:_LENGTH_BYTES].view("<u4")[0])
+            front = row[_LENGTH_BYTES:][: min(size, self.head_bytes)]
+            left = size - front.size
+            if left == 0:
+                sample.groups.append(_Group(np.ascontiguousarray(front), True, None))
+                continue
+            bits = 8 * self._blocks.coded_bytes(left) if left <= MAX_MESSAGE_BYTES else soft.size + 1
+            if at + bits > soft.size:
+                raise BitstreamError(f"the head says that {left} bytes follow, {(soft.size - at) // 8} coded ones are left")
+            rest = self._blocks.recover(soft[at : at + bits])
+            if rest.data is not None and rest.data.size != left:
+                raise BitstreamError(f"the head says that {left} bytes follow, the blocks hold {rest.data.size}")
+            sample.add(rest, at, front)
+            at += bits
+        if at != soft.size:
+            raise BitstreamError(f"{soft.size - at} bits are left over after the last group")
+
+    def _insist(self, sent: Packet, received: Packet, channel: Channel) -> tuple[Packet, int]:
+        """Ask for failed blocks again and add what comes to what came: the packet in the end, and the bits sent again."""
+        soft, bits = self._receive(received).copy(), 0
+        coded = np.unpackbits(sent.payload)
+        for attempt in range(1, self.retransmit + 1):
+            failed = self._messages(soft, sent.shape).failed_bits
+            if not failed:
+                break
+            places = np.concatenate(failed)
+            again = Packet(sent.shape, sent.dtype, sent.kind, sent.config_crc, np.packbits(coded[places]))
+            came = self._receive(channel(again, seed=(channel.seed + attempt) % (1 << 63)))
+            added = soft[places].astype(np.int16) + came
+            soft[places] = np.clip(added, -SURE, SURE)
+            bits += 8 * again.payload.size
+        return Packet(sent.shape, sent.dtype, PayloadKind.LLR, sent.config_crc, soft), bits
+
+    # ---- what the parameters mean --------------------------------------------------------------------------------------
+
+    def _has_head(self, groups: int) -> bool:
+        return groups > 1 or self.head_bytes > 0
+
+    def _parts(self, shape: Sequence[int]) -> list[slice]:
+        """The runs of maps that are coded on their own: as equal as can be, the first ones longer."""
+        maps = shape[0] if shape else 1
+        groups = min(self.groups, maps)
+        ends = [maps * g // groups for g in range(groups + 1)]
+        return [slice(a, b) for a, b in zip(ends, ends[1:], strict=False)]
+
+    def _block_codes(self) -> tuple[BlockCode, BlockCode]:
+        """The blocks of payloads and those of heads."""
+        iterations = self.max_iterations
+        if isinstance(self.rate, list):
+            payload: Policy | Fraction = _by_points(self.rate)
+            lowest = min(Fraction(k, n) for points in self.rate for k, n in points)
+        else:
+            payload = lowest = parse_rate(self.code, self.rate)
+        head_rate = max(lowest / 2, LOWEST_RATE) if self.head_rate is None else parse_rate("nr", self.head_rate)
+        return BlockCode(self.code, payload, max_iterations=iterations), BlockCode("nr", head_rate, max_iterations=iterations)
+
+
+def _resolve_rate(rate: Any, code: str, channel: Spec | None, target_fer: float) -> Any:
+    """The rate as a config carries it: a code rate, or the points that "auto" is on its channel."""
+    if rate == "auto":
+        if channel is None:
+            raise ConfigError("rate=auto needs the channel it is for, as in channel=(bec:p=0.01)")
+        return rate_points(code, get_channel(channel).config(), _check_target(target_fer))
+    if channel is not None:
+        raise ConfigError("channel= belongs to rate=auto; give the channel that packets meet to insert or forward")
+    return check_points(rate) if isinstance(rate, (list, tuple)) else rate
+
+
+def _by_points(points: list[Points]) -> Policy:
+    one, many = points
+    return lambda k, count: interpolate(one if count == 1 else many, k)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A group's payload; `soft`: its bits as LLRs, 0 in failed blocks, where it is not good; no bits at all where it is lost."""
+
+    payload: Payload
+    good: bool
+    soft: Payload | None
+
+
+_LOST = _Group(np.zeros(0, np.uint8), False, None)
+
+
+@dataclass
+class _Sample:
+    """What arrived of one sample, group by group."""
+
+    groups: list[_Group]
+    blocks: int
+    failed: int
+    failed_bits: list[NDArray[np.int64]]
+
+    def count(self, message: Recovered, start: int) -> None:
+        """Count the blocks of a message whose bits begin at `start`."""
+        self.blocks += message.blocks
+        self.failed += message.failed
+        if message.failed:
+            self.failed_bits.append(message.failed_bits + start)
+
+    def add(self, message: Recovered, start: int, front: Payload | None = None) -> None:
+        """Add the group that a message carries, after the bytes of it that came with the head."""
+        self.count(message, start)
+        if message.data is None:
+            self.groups.append(_LOST)
+            return
+        front = message.data[:0] if front is None else front
+        payload = np.concatenate([front, message.data])
+        if message.failed == 0:
+            self.groups.append(_Group(payload, True, None))
+            return
+        good = np.repeat(np.concatenate([np.ones(front.size, np.bool_), message.good]), 8)
+        hard = SURE - 2 * SURE * np.unpackbits(payload).astype(np.int16)
+        self.groups.append(_Group(payload, False, np.where(good, hard, 0).astype(np.int8)))
+
+
+def _check_target(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1e-6 <= value <= 0.5:
+        raise ConfigError(f"target_fer must be 1e-6..0.5, got {value!r}")
+    return float(value)

@@ -1,0 +1,308 @@
+"""Forward error correction of one message: blocks of the least waste, a CRC each, scrambled and interleaved; soft bits back to bytes.
+
+A message of m bytes becomes B blocks, the fewest that the code takes, of the same size: for B > 1 the message is preceded by its
+length (4 bytes, little-endian) and followed by zeros. A block is its bytes, their CRC-32C, and the parity of the LDPC code; it is
+sent with a whole number of bytes. Bit i of block b is sent as bit i B + b, so that a burst is spread over the blocks, and
+scrambled with the sequence of IEEE 802.11 (x^7 + x^4 + 1, all ones first). The receiver finds B and the block's size from the
+number of bytes alone.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcodec._core import crc32c
+from featcodec.errors import BitstreamError, ConfigError, FeatureError
+from featcodec.ops.ldpc import LDPC, WIFI_RATES
+from featcodec.ops.soft_bits import LLR_SCALE, SURE
+
+Bytes = NDArray[np.uint8]
+SoftBits = NDArray[np.int8]
+
+CRC_BYTES = 4
+LENGTH_BYTES = 4
+MAX_MESSAGE_BYTES = 1 << 28
+LOWEST_RATE = Fraction(1, 20)
+HIGHEST_RATE = Fraction(99, 100)
+_MOST_BITS = {"nr": 8448, "wifi": 1620}
+HARD_LLR = 4.0  # nats: what a bit is worth that is only probably right: hard bits that contradict a check
+_HARD_STEPS = round(HARD_LLR * LLR_SCALE)
+
+Policy = Callable[[int, int], int]  # the sent bits of a block of k bits, one of so many; grows by at least one a bit of k
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """B blocks of `data_bytes` bytes and a CRC, sent as `sent_bits` bits each."""
+
+    count: int
+    data_bytes: int
+    sent_bits: int
+
+    @property
+    def coded_bytes(self) -> int:
+        """Bytes of all blocks as sent."""
+        return self.count * self.sent_bits // 8
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What arrived of a message.
+
+    Attributes
+    ----------
+    data
+        (m,) bytes, those of a failed block the decoder's best guess; None where the block with the message's length failed.
+    good
+        (m,) bool: the byte lies in a block whose CRC held.
+    blocks, failed
+        How many blocks there were, and how many failed.
+    failed_bits
+        Where the bits of the failed blocks stand among those sent.
+    """
+
+    data: Bytes | None
+    good: NDArray[np.bool_]
+    blocks: int
+    failed: int
+    failed_bits: NDArray[np.int64]
+
+
+class BlockCode:
+    """LDPC blocks of one family at one code rate, or at the rate that a policy picks.
+
+    Parameters
+    ----------
+    family
+        "nr" or "wifi" (`featcodec.ops.ldpc.LDPC`). A wifi block is shortened and punctured to its rate.
+    rate
+        The code rate k / n of a block, CRC counted as information; or a function from k and the number of blocks to n.
+    max_iterations
+        Of the min-sum decoder.
+    """
+
+    def __init__(self, family: str, rate: Fraction | Policy, *, max_iterations: int = 20) -> None:
+        self.family = family
+        self.max_iterations = max_iterations
+        self._policy: Policy = _fixed(family, rate) if isinstance(rate, Fraction) else rate
+        self.most_bytes = self._most_bytes()  # that one block carries
+
+    # ---- sizes ---------------------------------------------------------------------------------------------------------
+
+    def _most_bytes(self) -> int:
+        most = _MOST_BITS[self.family] // 8 - CRC_BYTES
+        while self.family == "wifi" and wifi_mother(8 * (most + CRC_BYTES), self._blocks_of(1, most).sent_bits) is None:
+            most -= 1
+            if most < 1:
+                raise ConfigError("a wifi code sends at most two bits for each bit of information: use code=nr for lower rates")
+        return most
+
+    def blocks(self, message_bytes: int) -> Blocks:
+        """Return the blocks of a message of so many bytes, 1..2^28."""
+        if not 1 <= message_bytes <= MAX_MESSAGE_BYTES:
+            raise FeatureError(f"a protected message has 1..{MAX_MESSAGE_BYTES} bytes, got {message_bytes}")
+        if message_bytes <= self.most_bytes:
+            return self._blocks_of(1, message_bytes)
+        framed = message_bytes + LENGTH_BYTES
+        count = -(-framed // self.most_bytes)
+        return self._blocks_of(count, -(-framed // count))
+
+    def coded_bytes(self, message_bytes: int) -> int:
+        """Return the bytes that are sent of a message of so many bytes."""
+        return self.blocks(message_bytes).coded_bytes
+
+    def _blocks_of(self, count: int, data_bytes: int) -> Blocks:
+        sent = self._policy(8 * (data_bytes + CRC_BYTES), count)
+        return Blocks(count, data_bytes, 8 * (-(-sent // 8)))
+
+    def _candidates(self, coded_bytes: int) -> list[Blocks]:
+        """Every way in which a sender may have come to so many bytes; more than one is rare."""
+        largest = self._blocks_of(1 << 16, self.most_bytes).sent_bits // 8  # no block of any message is larger
+        least = -(-coded_bytes // largest)
+        found = []
+        for count in range(least, least + 2 + least // 8):
+            if coded_bytes % count:
+                continue
+            data_bytes = self._data_bytes(count, 8 * (coded_bytes // count))
+            if data_bytes is None:
+                continue
+            blocks = self._blocks_of(count, data_bytes)
+            # the least message that fills blocks of this size must be one that takes this many
+            framed = max((data_bytes - 1) * count + 1, (count - 1) * self.most_bytes + 1)
+            if count == 1 or framed <= min(data_bytes, self.most_bytes) * count:
+                found.append(blocks)
+        return found
+
+    def _data_bytes(self, count: int, sent_bits: int) -> int | None:
+        """The bytes of each of `count` blocks that are sent with so many bits; None where none is."""
+        low, high = 1, self.most_bytes
+        while low < high:
+            middle = (low + high) // 2
+            if self._blocks_of(count, middle).sent_bits < sent_bits:
+                low = middle + 1
+            else:
+                high = middle
+        return low if self._blocks_of(count, low).sent_bits == sent_bits else None
+
+    # ---- there and back ------------------------------------------------------------------------------------------------
+
+    def protect(self, message: Bytes) -> Bytes:
+        """Return the bytes to send for a message (m,) of uint8."""
+        blocks = self.blocks(message.size)
+        data = np.zeros((blocks.count, blocks.data_bytes + CRC_BYTES), np.uint8)
+        framed = message if blocks.count == 1 else np.concatenate([_little_endian(message.size), message])
+        padded = np.zeros(blocks.count * blocks.data_bytes, np.uint8)
+        padded[: framed.size] = framed
+        data[:, :-CRC_BYTES] = padded.reshape(blocks.count, blocks.data_bytes)
+        for row in data:
+            row[-CRC_BYTES:] = _little_endian(crc32c(row[:-CRC_BYTES].tobytes()))
+        coded = self._code(blocks).encode_packed(data)
+        if blocks.count > 1:
+            bits = np.unpackbits(coded, axis=1)
+            coded = np.packbits(np.ascontiguousarray(bits.T))
+        sent: Bytes = coded.reshape(-1) ^ _scrambling(blocks.coded_bytes)
+        return sent
+
+    def recover(self, llr: SoftBits) -> Recovered:
+        """Recover a message from the LLRs (8 x coded bytes,) of its bits, int8 in steps; 0 is erased.
+
+        Raises
+        ------
+        BitstreamError
+            No message is sent with so many bits, or the length in its first block is none.
+        """
+        candidates = self._candidates(llr.size // 8) if llr.size % 8 == 0 and llr.size > 0 else []
+        if not candidates:
+            raise BitstreamError(f"no protected message is sent with {llr.size} bits")
+        flipped = np.unpackbits(_scrambling(llr.size // 8)).view(np.bool_)
+        plain = np.where(flipped, -np.maximum(llr, -SURE), llr).astype(np.int8)
+        tried = [(blocks, *self._decode(blocks, plain)) for blocks in candidates]
+        return _unframed(*max(tried, key=lambda found: float(found[2].mean())))
+
+    def _decode(self, blocks: Blocks, plain: SoftBits) -> tuple[Bytes, NDArray[np.bool_]]:
+        """The bytes of each block without its CRC, (B, data_bytes), and whether the CRC held, (B,)."""
+        code = self._code(blocks)
+        llr = np.ascontiguousarray(plain.reshape(blocks.sent_bits, blocks.count).T[:, : code.n])
+        data = np.zeros((blocks.count, blocks.data_bytes + CRC_BYTES), np.uint8)
+        good = np.zeros(blocks.count, np.bool_)
+        hard = bool(((llr == 0) | (np.abs(llr) == SURE)).all())
+        if hard:  # sure bits and erased ones: maximum likelihood, at a gigabit a second
+            data = code.decode_packed(llr, algorithm="erasure").bits
+            good = _crc_holds(data)
+        if not good.all():
+            left = np.flatnonzero(~good)
+            soft = np.clip(llr[left], -_HARD_STEPS, _HARD_STEPS) if hard else llr[left]
+            data[left] = code.decode_packed(soft, max_iterations=self.max_iterations).bits
+            good[left] = _crc_holds(data[left])
+        return data[:, :-CRC_BYTES], good
+
+    def _code(self, blocks: Blocks) -> LDPC:
+        return ldpc_of(self.family, 8 * (blocks.data_bytes + CRC_BYTES), blocks.sent_bits)
+
+
+def parse_rate(family: str, value: Any) -> Fraction:
+    """Return a code rate from "1/2" or a number.
+
+    Raises
+    ------
+    ConfigError
+        It is no rate, or none that the family has: wifi 1/2 to 99/100, nr 1/20 to 99/100.
+    """
+    try:
+        rate = Fraction(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    lowest = Fraction(1, 2) if family == "wifi" else LOWEST_RATE
+    if not lowest <= rate <= HIGHEST_RATE:
+        raise ConfigError(f"rate of a {family} code must be {lowest}..{HIGHEST_RATE}, as in rate=3/4, got {value!r}")
+    return rate
+
+
+def _fixed(family: str, rate: Fraction) -> Policy:
+    """n = k / R; a wifi block is shortened, and punctured towards R by at most a third of its parity."""
+    if family == "nr":
+        return lambda k, _: -(-k * rate.denominator // rate.numerator)
+    mother = Fraction([text for text in WIFI_RATES if Fraction(text) <= rate][-1])
+
+    def sent_bits(k: int, _: int) -> int:
+        length = next((size for size in (648, 1296, 1944) if k <= mother * size), 1944)
+        parity = length - int(mother * length)
+        return max(-(-k * rate.denominator // rate.numerator), k + -(-2 * parity // 3))
+
+    return sent_bits
+
+
+@functools.lru_cache(maxsize=256)
+def ldpc_of(family: str, k: int, n: int) -> LDPC:
+    """The code of k bits sent as n."""
+    if family == "nr":
+        return LDPC("nr", k=k, n=n)
+    mother = wifi_mother(k, n)
+    if mother is None:
+        raise ConfigError(f"no wifi code sends {k} bits as {n}")
+    length, rate, punctured = mother
+    return LDPC("wifi", n=length, rate=rate, k=k, punctured=punctured)
+
+
+def wifi_mother(k: int, n: int) -> tuple[int, str, int] | None:
+    """(n, rate, punctured) of the wifi code that sends k bits as n with the fewest punctured; None where none has the parity.
+
+    Up to seven bits more than a code has are padding.
+    """
+    found = []
+    for length in (648, 1296, 1944):
+        for rate in WIFI_RATES:
+            most = int(Fraction(rate) * length)
+            punctured = k + length - most - n
+            if k <= most and punctured > -8:
+                found.append((max(0, punctured), length, rate))
+    if not found:
+        return None
+    punctured, length, rate = min(found)
+    return length, rate, punctured
+
+
+def _crc_holds(data: Bytes) -> NDArray[np.bool_]:
+    crcs = np.ascontiguousarray(data[:, -CRC_BYTES:]).view("<u4").reshape(-1)
+    return np.array([crc32c(row[:-CRC_BYTES].tobytes()) == int(crc) for row, crc in zip(data, crcs, strict=True)], np.bool_)
+
+
+def _unframed(blocks: Blocks, data: Bytes, ok: NDArray[np.bool_]) -> Recovered:
+    failed = np.flatnonzero(~ok)
+    bits = (np.arange(blocks.sent_bits)[:, None] * blocks.count + failed).reshape(-1)
+    good, flat = np.repeat(ok, blocks.data_bytes), data.reshape(-1)
+    if blocks.count == 1:
+        return Recovered(flat, good, 1, failed.size, bits)
+    if not good[:LENGTH_BYTES].all():
+        return Recovered(None, good[:0], blocks.count, failed.size, bits)
+    size = int(flat[:LENGTH_BYTES].view("<u4")[0])
+    if not 0 < size <= flat.size - LENGTH_BYTES:
+        raise BitstreamError(f"the protected message says it has {size} bytes, its blocks hold {flat.size - LENGTH_BYTES}")
+    good = good[LENGTH_BYTES:][:size]
+    return Recovered(flat[LENGTH_BYTES:][:size], good, blocks.count, failed.size, bits)
+
+
+def _little_endian(value: int) -> Bytes:
+    return np.array([value], "<u4").view(np.uint8)
+
+
+@functools.cache
+def _scrambling_period() -> Bytes:
+    """127 bytes: 8 periods of the scrambler's 127 bits."""
+    state, bits = 0x7F, np.zeros(127, np.uint8)
+    for i in range(127):
+        bit = (state >> 6 ^ state >> 3) & 1
+        state = (state << 1 | bit) & 0x7F
+        bits[i] = bit
+    return np.packbits(np.tile(bits, 8))
+
+
+def _scrambling(size_bytes: int) -> Bytes:
+    return np.resize(_scrambling_period(), size_bytes)
