@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -266,7 +266,9 @@ class Codec(nn.Module):
         if packet.kind is PayloadKind.LLR and self.payload_kind is PayloadKind.BYTES:
             erased = int(np.count_nonzero(packet.payload == 0))
             if erased == 0 and packet.payload.size % 8 == 0:
-                return np.packbits(packet.payload < 0)
+                decided = replace(packet, kind=PayloadKind.BYTES, payload=np.packbits(packet.payload < 0))
+                decided.verify()  # hard decisions may be wrong
+                return decided.payload
             raise BitstreamError(
                 f"{erased} of {packet.payload.size} payload bits were erased on the channel; {self.codec_id!r} needs every bit"
             )

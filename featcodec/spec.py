@@ -111,6 +111,13 @@ def check_probability(name: str, value: Any) -> float:
     return float(value)
 
 
+def check_number(name: str, value: Any, low: float, high: float) -> float:
+    """Return `value` as a float where it is a number in low..high; raise ConfigError where it is not."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ConfigError(f"{name} must be a number {low:g}..{high:g}, got {value!r}")
+    return float(value)
+
+
 def _split_outside_parentheses(text: str, spec: str) -> list[str]:
     items, depth, start = [], 0, 0
     for i, char in enumerate(text):

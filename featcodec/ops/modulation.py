@@ -115,14 +115,14 @@ class Modulation:
 
     def amplitudes(self, bits: Any) -> Any:
         """Map bits (..., m K) to the amplitudes (..., dimensions K) of their symbols, I before Q, float32; array or Tensor."""
-        shape = (*bits.shape[:-1], -1, self.bits_per_dimension, self.dimensions)
-        groups = bits.reshape(shape)
+        *batch, size = bits.shape
+        groups = bits.reshape(*batch, size // self.bits_per_symbol, self.bits_per_dimension, self.dimensions)
         is_tensor = isinstance(bits, Tensor)
         labels = groups[..., 0, :].long() if is_tensor else groups[..., 0, :]
         for i in range(1, self.bits_per_dimension):
             labels = labels * 2 + groups[..., i, :]
         levels = torch.tensor(self.levels, device=bits.device) if is_tensor else np.array(self.levels, np.float32)
-        return levels[labels].reshape(*bits.shape[:-1], -1)
+        return levels[labels].reshape(*batch, size // self.bits_per_dimension)
 
     def amplitude_llrs(self, received: Any, noise_variance: Any, power_gain: Any = None) -> Any:
         """Return the LLRs (..., m K) of amplitudes (..., dimensions K) that met noise; array or Tensor.
@@ -130,10 +130,11 @@ class Modulation:
         `noise_variance` and `power_gain` have a shape that goes with (..., K, dimensions). With a power gain |g|^2 the
         amplitudes are those of conj(g) y.
         """
-        pairs = received.reshape(*received.shape[:-1], -1, self.dimensions)
+        *batch, size = received.shape
+        pairs = received.reshape(*batch, size // self.dimensions, self.dimensions)
         if self.bits_per_dimension == 1:
             # two levels, +-a: the squares cancel
-            return (pairs * (2 * self.levels[0] / noise_variance)).reshape(*received.shape[:-1], -1)
+            return (pairs * (2 * self.levels[0] / noise_variance)).reshape(*batch, size)
         largest = torch.maximum if isinstance(received, Tensor) else np.maximum
         # |y - l|^2 without y^2, which cancels: the largest of these is the nearest level
         metrics = [pairs * (2 * a) - (a * a if power_gain is None else power_gain * (a * a)) for a in self.levels]
@@ -144,7 +145,7 @@ class Modulation:
             )
             llrs.append((zero - one) / (2 * noise_variance))
         stack: Any = torch.stack if isinstance(received, Tensor) else np.stack
-        return stack(llrs, -2).reshape(*received.shape[:-1], -1)
+        return stack(llrs, -2).reshape(*batch, size * self.bits_per_dimension)
 
     @property
     def bits_per_dimension(self) -> int:
