@@ -2,8 +2,21 @@
 
 from featcodec.channel.base import Channel
 from featcodec.channel.bits import BEC, BSC
+from featcodec.channel.loss import PacketErasure
 from featcodec.channel.radio import AWGN, RadioChannel, Rayleigh
-from featcodec.channel.table import get_channel, list_channels
+from featcodec.channel.table import Chain, get_channel, list_channels
 from featcodec.ops.soft_bits import SURE
 
-__all__ = ["AWGN", "BEC", "BSC", "SURE", "Channel", "RadioChannel", "Rayleigh", "get_channel", "list_channels"]
+__all__ = [
+    "AWGN",
+    "BEC",
+    "BSC",
+    "SURE",
+    "Chain",
+    "Channel",
+    "PacketErasure",
+    "RadioChannel",
+    "Rayleigh",
+    "get_channel",
+    "list_channels",
+]
