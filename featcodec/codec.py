@@ -88,6 +88,14 @@ class Codec(nn.Module):
         """Return the constructor's arguments, JSON only."""
         return {}
 
+    def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
+        """Tell what of an encoded payload is not coded symbols: bits by "side", "table" and "fec", or fewer of them.
+
+        Side: ranges, codebook numbers. Table: the entropy coder's, sent with the sample. Fec: parity. A codec that cannot
+        tell returns nothing. `featcodec.accounting` counts by it.
+        """
+        return {}
+
     def reconstruct(self, x: Tensor) -> Tensor | None:
         """Return what decoding the encoded batch would give, computed on the device of `x`; None where there is no such way.
 

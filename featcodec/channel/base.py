@@ -100,6 +100,11 @@ class Channel:
         """
         raise NotImplementedError
 
+    @property
+    def modulation(self) -> str | None:
+        """What bits are sent with; None where the channel takes bits as they are."""
+        return None
+
     # ---- what follows ---------------------------------------------------------------------------------------------------
 
     def perturb_words(self, values: Tensor, bits: int, generator: torch.Generator | None = None) -> Tensor:

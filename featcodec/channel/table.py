@@ -53,6 +53,11 @@ class Chain(Channel):
         """True where BYTES arrive as LLR."""
         return any(link.softens for link in self.links)
 
+    @property
+    def modulation(self) -> str | None:
+        """What bits are sent with: that of its radio channel."""
+        return next((link.modulation for link in self.links if link.modulation is not None), None)
+
     def params(self) -> dict[str, Any]:
         """Return the links as one spec, and the seed."""
         return {"links": "+".join(format_spec(link.config()) for link in self.links), **super().params()}
