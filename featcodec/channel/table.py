@@ -92,12 +92,12 @@ class Chain(Channel):
         return bits
 
 
-_CHANNELS: dict[str, type[Channel]] = {cls.channel_id: cls for cls in (AWGN, BEC, BSC, Chain, PacketErasure, Rayleigh)}
+CHANNELS: dict[str, type[Channel]] = {cls.channel_id: cls for cls in (AWGN, BEC, BSC, Chain, PacketErasure, Rayleigh)}
 
 
 def list_channels() -> tuple[str, ...]:
     """Return every channel id, sorted."""
-    return tuple(sorted(_CHANNELS))
+    return tuple(sorted(CHANNELS))
 
 
 def get_channel(spec: Spec) -> Channel:
@@ -117,8 +117,8 @@ def get_channel(spec: Spec) -> Channel:
     if isinstance(spec, str) and len(split_chain(spec)) > 1:
         return Chain(spec)
     name, params = parse_spec(spec)
-    if name not in _CHANNELS:
-        raise UnknownCodecError(f"no channel {name!r}; {near_names(name, _CHANNELS)}")
-    cls = _CHANNELS[name]
+    if name not in CHANNELS:
+        raise UnknownCodecError(f"no channel {name!r}; {near_names(name, CHANNELS)}")
+    cls = CHANNELS[name]
     channel: Channel = build("channel", name, cls, params, inspect.signature(cls).parameters)
     return channel
