@@ -258,3 +258,13 @@ def test_perturbing_words_is_reproducible_and_on_average_pulls_to_the_middle(spe
     assert 0.4 < float(y.mean()) < 1.0
     assert float(y.min()) >= 0
     assert float(y.max()) <= 1
+
+
+@pytest.mark.parametrize("spec", [*EVERY.values(), "packet_erasure:p=0.3,burst=4", "awgn:snr_db=3,modulation=64qam"])
+def test_everything_happens_on_the_tensors_device(spec):
+    """Without a GPU: a tensor of the CPU that met one of the meta device would raise."""
+    channel = fc.get_channel(spec)
+    x = torch.zeros(3, 50, device="meta")
+    assert channel.perturb_bits(x).device.type == "meta"
+    if isinstance(channel, (RadioChannel, fc.channel.PacketErasure)):
+        assert channel.perturb(x).device.type == "meta"
