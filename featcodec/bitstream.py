@@ -158,6 +158,11 @@ class Packet:
         return 8 * self.payload.nbytes
 
     @property
+    def frame_bits(self) -> int:
+        """Bits of the header and the checksum: all but the payload's."""
+        return self.num_bits - self.payload_bits
+
+    @property
     def num_elements(self) -> int:
         """Elements of the sample."""
         return math.prod(self.shape)

@@ -111,6 +111,14 @@ class Codec(nn.Module):
         """Return the constructor's arguments, JSON only."""
         return {}
 
+    def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
+        """Tell what of an encoded payload is not coded symbols: bits by "side", "table" and "fec", or fewer of them.
+
+        Side: ranges, codebook numbers. Table: the entropy coder's, sent with the sample. Fec: parity. A codec that cannot
+        tell returns nothing. `featcodec.accounting` counts by it.
+        """
+        return {}
+
     def reconstruct(self, x: Tensor) -> Tensor | None:
         """Return what decoding the encoded batch would give, computed on the device of `x`; None where there is no such way.
 
@@ -311,7 +319,9 @@ class Codec(nn.Module):
         if packet.kind is PayloadKind.LLR and self.payload_kind is PayloadKind.BYTES:
             erased = int(np.count_nonzero(packet.payload == 0))
             if erased == 0 and packet.payload.size % 8 == 0:
-                return np.packbits(packet.payload < 0)
+                decided = replace(packet, kind=PayloadKind.BYTES, payload=np.packbits(packet.payload < 0))
+                decided.verify()  # hard decisions may be wrong
+                return decided.payload
             raise BitstreamError(
                 f"{erased} of {packet.payload.size} payload bits were erased on the channel; {self.codec_id!r} needs every bit"
             )

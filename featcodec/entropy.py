@@ -16,7 +16,9 @@ from featcodec import _core
 from featcodec.bitstream import Packet, PayloadKind
 from featcodec.codec import Codec, Payload, check_batch_shape, check_feature, check_layout
 from featcodec.errors import ConfigError, FeatureError
+from featcodec.ops.layout import num_maps
 from featcodec.ops.quantizer import MAX_BITS, minmax_reconstruct, step_reconstruct
+from featcodec.quantized import range_parts
 from featcodec.spec import check_choice, check_int
 
 _MAX_COUNT = 1 << 28  # counts above are halved, so that sums stay within 32 bits
@@ -144,6 +146,12 @@ class EntropyCodec(Codec):
         elif len(shape) != 3:
             x = x.view(-1, *shape)
         return x if device is None else x.to(device)
+
+    def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
+        """Tell the ranges, or the step quantiser's byte; a table sent with the symbols counts with them."""
+        if self.step is not None:
+            return {"side": 8}
+        return range_parts(payload, num_maps(shape) if self.axis == "map" else 1)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Quantise and dequantise where `x` is."""

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from featcodec.accounting import ledger
+from featcodec.bitstream import Packet, PayloadKind
 from featcodec.channel import Channel, get_channel
 from featcodec.codec import Codec
 from featcodec.errors import BitstreamError, ConfigError, FeatureError, FeatureTypeError, LayerError
@@ -21,7 +23,11 @@ from featcodec.spec import Spec
 
 @dataclasses.dataclass(frozen=True)
 class Crossing:
-    """What one batch cost: `samples` of `elements` each; bits and seconds for the whole batch; pixels of one input image."""
+    """What one batch cost: `samples` of `elements` each; bits, symbols, uses and seconds for the whole batch.
+
+    Analog symbols are no bits: they count in `real_symbols` alone. `complex_uses` is None where bits went over a channel that
+    has no modulation. `pixels` are those of one input image.
+    """
 
     samples: int
     elements: int
@@ -30,13 +36,16 @@ class Crossing:
     encode_s: float
     decode_s: float
     pixels: int | None
+    real_symbols: int = 0
+    complex_uses: int | None = None
 
 
 class Stats:
     """What has crossed the cut since the insertion or the last `reset`; figures are nan before anything has.
 
-    Bits are of packets as sent, header and all, but for `payload_bits_per_sample`. Times are a batch's divided by its
-    samples; every sample of a batch counts with that time in median and p95.
+    Bits are of packets as sent, header and all, but for `payload_bits_per_sample`. Analog symbols are no bits: where they
+    crossed, the ratios of bits are nan and the cost is in `real_symbols_per_sample` and `channel_uses_per_sample`. Times are a
+    batch's divided by its samples; every sample of a batch counts with that time in median and p95.
     """
 
     def __init__(self) -> None:
@@ -69,19 +78,34 @@ class Stats:
     @property
     def compression_ratio(self) -> float:
         """Bits of the float32 feature over bits on the wire."""
-        return _ratio(32 * self.elements_per_sample, self.bits_per_sample)
+        return _ratio(32 * self.elements_per_sample, self.bits_per_sample) if self._digital else float("nan")
 
     @property
     def bpe(self) -> float:
         """Bits on the wire per feature element."""
-        return _ratio(self.bits_per_sample, self.elements_per_sample)
+        return _ratio(self.bits_per_sample, self.elements_per_sample) if self._digital else float("nan")
 
     @property
     def bpp(self) -> float | None:
-        """Bits on the wire per pixel of the model's input; None where that is no image."""
-        if not self.crossings or any(c.pixels is None for c in self.crossings):
+        """Bits on the wire per pixel of the model's input; None where that is no image, or symbols are analog."""
+        if not self.crossings or not self._digital or any(c.pixels is None for c in self.crossings):
             return None
         return _ratio(sum(c.wire_bits for c in self.crossings), sum((c.pixels or 0) * c.samples for c in self.crossings))
+
+    @property
+    def real_symbols_per_sample(self) -> float:
+        """Mean analog channel symbols per sample, real ones, without the header."""
+        return _ratio(sum(c.real_symbols for c in self.crossings), self.samples)
+
+    @property
+    def channel_uses_per_sample(self) -> float | None:
+        """Mean complex channel uses per sample, header and all, at the channel's modulation (BPSK where it has none).
+
+        None where bits went without a channel that modulates them.
+        """
+        if not self.crossings or any(c.complex_uses is None for c in self.crossings):
+            return None
+        return _ratio(sum(c.complex_uses or 0 for c in self.crossings), self.samples)
 
     @property
     def encode_ms(self) -> float:
@@ -104,9 +128,14 @@ class Stats:
         return self._percentile("decode_s", 95)
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """Return every figure by name."""
-        names = [name for name, value in vars(type(self)).items() if isinstance(value, property)]
-        return {name: getattr(self, name) for name in names}
+        """Return every figure by name, None for nan: JSON has no nan."""
+        names = [name for name, value in vars(type(self)).items() if isinstance(value, property) and name[0] != "_"]
+        figures = {name: getattr(self, name) for name in names}
+        return {name: None if value is None or np.isnan(value) else value for name, value in figures.items()}
+
+    @property
+    def _digital(self) -> bool:
+        return not any(c.real_symbols for c in self.crossings)
 
     def _percentile(self, field: str, percent: float) -> float:
         if not self.crossings:
@@ -204,18 +233,26 @@ class Insertion:
             y: Tensor = codec(x, self.channel)
             return y
         way = codec.transmit(x, self.channel)
+        analog = way.packets[0].kind is PayloadKind.SYMBOLS
+        modulated = self.channel is not None and self.channel.modulation is not None
         self.stats.crossings.append(
             Crossing(
                 samples=len(way.packets),
                 elements=way.packets[0].num_elements,
-                payload_bits=sum(packet.payload_bits for packet in way.packets),
-                wire_bits=sum(packet.num_bits for packet in way.packets),
+                payload_bits=0 if analog else sum(packet.payload_bits for packet in way.packets),
+                wire_bits=sum(packet.frame_bits if analog else packet.num_bits for packet in way.packets),
                 encode_s=way.encode_s,
                 decode_s=way.decode_s,
                 pixels=self._pixels,
+                real_symbols=sum(packet.payload.size for packet in way.packets) if analog else 0,
+                complex_uses=self._complex_uses(way.packets) if analog or modulated else None,
             )
         )
         return way.output
+
+    def _complex_uses(self, packets: list[Packet]) -> int:
+        modulation = (self.channel.modulation if self.channel is not None else None) or "bpsk"
+        return sum(ledger(packet, modulation=modulation).complex_uses for packet in packets)
 
 
 def insert(

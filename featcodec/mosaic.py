@@ -15,6 +15,7 @@ from featcodec.codec import Codec, FloatArray, Payload
 from featcodec.errors import BitstreamError, FeatureError
 from featcodec.ops.quantizer import minmax_dequantize, minmax_quantize, minmax_ranges
 from featcodec.ops.tiling import mosaic_shape, tile, untile
+from featcodec.quantized import range_parts
 
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -70,6 +71,10 @@ class MosaicCodec(Codec):
             )
         symbols = untile(self._decode_checked(data[8:], height, width), shape).astype(np.uint16)
         return minmax_dequantize(symbols.reshape(1, -1), ranges, 8).reshape(shape)
+
+    def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
+        """Tell the range from the picture."""
+        return range_parts(payload, 1)
 
     def encode_payloads(self, x: FloatArray) -> list[Payload]:
         """Encode samples in parallel: image coders release the GIL."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -85,9 +86,24 @@ class QuantizedCodec(Codec):
             values[varies] = minmax_dequantize(symbols.reshape(-1, elements), ranges[varies], self.bits)
         return from_maps(values, shape) if self.axis == "map" else values.reshape(shape)
 
+    def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
+        """Tell the ranges and the table from the symbols."""
+        return range_parts(payload, num_maps(shape) if self.axis == "map" else 1, self.table_bits)
+
+    def table_bits(self, data: Payload) -> int:
+        """Return how many bits of what `encode_symbols` wrote are a table."""
+        return 0
+
     def reconstruct(self, x: Tensor) -> Tensor:
         """Quantise and dequantise where `x` is."""
         return minmax_reconstruct(x, self.bits, self.axis == "map")
+
+
+def range_parts(payload: Payload, groups: int, table_bits: Callable[[Payload], int] = lambda data: 0) -> dict[str, int]:
+    """Return the parts (`Codec.payload_parts`) of a payload of ranges (minima alone where nothing varies) and coded symbols."""
+    if payload.size == 4 * groups:
+        return {"side": 32 * groups}
+    return {"side": 64 * groups, "table": table_bits(payload[8 * groups :])}
 
 
 def _read_floats(data: Payload) -> NDArray[np.float32]:

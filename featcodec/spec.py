@@ -40,7 +40,7 @@ def parse_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
     if not name:
         raise ConfigError(f"a spec begins with an id, got {spec!r}")
     params = {}
-    for item in _split_outside_parentheses(rest, spec):
+    for item in _split_outside_parentheses(rest, spec, ","):
         key, equals, value = item.partition("=")
         if not equals or not key.strip().isidentifier():
             raise ConfigError(f"a spec's parameters are written key=value, got {item!r} in {spec!r}")
@@ -48,6 +48,12 @@ def parse_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
             raise ConfigError(f"{key.strip()} is given twice in {spec!r}")
         params[key.strip()] = _parse_value(value.strip())
     return name, params
+
+
+def split_chain(spec: str) -> list[str]:
+    """Split ``"a:p=1+b:q=2"`` at each + outside parentheses that an id follows; the + of a number such as 1e+3 is none."""
+    parts = _split_outside_parentheses(spec, spec, "+", lambda rest: not rest.strip() or rest.lstrip()[0].isalpha())
+    return [part.strip() for part in parts]
 
 
 def format_spec(config: Mapping[str, Any]) -> str:
@@ -111,13 +117,22 @@ def check_probability(name: str, value: Any) -> float:
     return float(value)
 
 
-def _split_outside_parentheses(text: str, spec: str) -> list[str]:
+def check_number(name: str, value: Any, low: float, high: float) -> float:
+    """Return `value` as a float where it is a number in low..high; raise ConfigError where it is not."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ConfigError(f"{name} must be a number {low:g}..{high:g}, got {value!r}")
+    return float(value)
+
+
+def _split_outside_parentheses(
+    text: str, spec: str, separator: str, splits: Callable[[str], bool] = lambda rest: True
+) -> list[str]:
     items, depth, start = [], 0, 0
     for i, char in enumerate(text):
         depth += (char == "(") - (char == ")")
         if depth < 0:
             break
-        if char == "," and depth == 0:
+        if char == separator and depth == 0 and splits(text[i + 1 :]):
             items.append(text[start:i])
             start = i + 1
     if depth != 0:

@@ -91,3 +91,14 @@ def mosaic(x: np.ndarray) -> np.ndarray:
         r, c = divmod(k, columns)
         picture[r * h : (r + 1) * h, c * w : (c + 1) * w] = x[k]
     return picture
+
+
+def max_log_llrs(received: np.ndarray, symbols: dict, variance: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """For each received value and each bit: the nearest symbol with a one less the nearest with a zero, over 2 sigma^2."""
+    llrs = []
+    for y, v, g in zip(received, variance, gain, strict=True):
+        distances = {bits: abs(y - g * s) ** 2 for bits, s in symbols.items()}
+        for i in range(len(next(iter(symbols)))):
+            one, zero = (min(d for bits, d in distances.items() if bits[i] == b) for b in (1, 0))
+            llrs.append((one - zero) / (2 * v))
+    return np.array(llrs)

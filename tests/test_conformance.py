@@ -59,9 +59,10 @@ def test_law_1_batch_invariance(codec_id, example):
 def test_law_1_channel_noise_does_not_depend_on_the_batch(codec_id, example):
     codec = build(codec_id, example)
     packets = codec.encode(batch(codec.example_shape))
-    for channel in (fc.get_channel("bsc:p=0.3"), fc.get_channel("bec:p=0.3")):
-        if packets[0].kind is not fc.PayloadKind.BYTES:
-            continue
+    specs = ["awgn:snr_db=3", "rayleigh:snr_db=3", "packet_erasure:p=0.5,unit_bytes=8"]
+    if packets[0].kind is fc.PayloadKind.BYTES:
+        specs += ["bsc:p=0.3", "bec:p=0.3", "bsc:p=0.1+bec:p=0.1"]
+    for channel in map(fc.get_channel, specs):
         for packet, again in zip(packets, reversed([channel(p) for p in reversed(packets)]), strict=True):
             assert np.array_equal(channel(packet).payload, again.payload)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import copy
 import dataclasses
+import json
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,7 @@ def test_real_bytes_in_eval_and_the_stats_of_them(resnet20, images):
     assert stats.samples == 0
     assert np.isnan(stats.bits_per_sample)
     assert stats.bpp is None
+    json.dumps(stats.to_dict(), allow_nan=False)
 
 
 def test_batches_of_other_sizes_give_the_same_bits(resnet20, images):

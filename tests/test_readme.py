@@ -25,15 +25,29 @@ def test_the_example_runs():
     assert "huffman" in done.stdout
 
 
-def test_the_codec_table_names_every_codec_and_parameter():
-    lines = re.findall(r"^\| `\w+` \|.*\|$", TEXT, re.M)
+def table(section: str) -> dict[str, str]:
+    """The parameters by id, from the rows of a section that begin with an id."""
+    text = TEXT.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    lines = re.findall(r"^\| `\w+` \|.*\|$", text, re.M)
     cells = [re.split(r"(?<!\\)\|", line) for line in lines]
-    rows = {row[1].strip(" `"): row[3] for row in cells}
+    return {row[1].strip(" `"): row[3] for row in cells}
+
+
+def test_the_codec_table_names_every_codec_and_parameter():
+    rows = table("Codecs")
     assert set(rows) == set(builtin_codecs())
     for codec_id, cell in rows.items():
         wanted = set(inspect.signature(fc.codec_class(codec_id)).parameters)
         found = set(re.findall(r"`(\w+)", rows["huffman"] if "the same" in cell else cell))
         assert found == (wanted if wanted != {"args", "kwargs"} else set()), codec_id
+
+
+def test_the_channel_table_names_every_channel_and_parameter():
+    rows = table("Channels")
+    assert tuple(rows) == fc.channel.list_channels()
+    for channel_id, cell in rows.items():
+        wanted = set(inspect.signature(fc.channel.CHANNELS[channel_id]).parameters) - {"seed"}
+        assert set(re.findall(r"`(\w+)", cell)) == wanted, channel_id
 
 
 def test_the_results_shown_are_the_committed_ones():

@@ -42,6 +42,13 @@ class AnsCodec(QuantizedCodec):
         coder.encode_reverse(indices, _model(mantissas, exponents))
         return np.concatenate([*table, coder.get_compressed().astype("<u4").view(np.uint8)])
 
+    def table_bits(self, data: Payload) -> int:
+        """Read over the table's sequences."""
+        size, rest = _read(data, 1)
+        for _ in range(3 if size[0] > 0 else 1):
+            rest = _read(rest, int(size[0]) + 1)[1]
+        return 8 * (data.size - rest.size)
+
     def decode_symbols(self, data: Payload, count: int) -> Symbols:
         """Read the table, check it, then decode the ANS words."""
         size, data = _read(data, 1)
