@@ -16,6 +16,10 @@
 #include "feature.hpp"
 #include "threads.hpp"
 
+#if defined(FEATCODEC_X86)
+#include <xmmintrin.h>
+#endif
+
 namespace fc = featcodec;
 
 namespace {
@@ -84,8 +88,9 @@ std::uint16_t half_of(float value) {
     const auto bits = std::bit_cast<std::uint32_t>(value);
     const std::uint32_t sign = (bits >> 16) & 0x8000u;
     const std::uint32_t exponent = (bits >> 23) & 255u;
-    if (exponent < 113) return static_cast<std::uint16_t>(sign | ((bits >> 13) & 0x1Fu));  // a subnormal
-    if (exponent > 142) return static_cast<std::uint16_t>(exponent == 255 ? sign | 0x7C00u : sign | 0x7BFFu);
+    if (exponent < 113) return static_cast<std::uint16_t>(sign | ((bits ^ bits >> 13) & 0x3FFu));  // some subnormal
+    if (exponent == 255) return static_cast<std::uint16_t>(sign | 0x7C00u | ((bits >> 13) & 0x3FFu));
+    if (exponent > 142) return static_cast<std::uint16_t>(sign | 0x7BFFu);
     return static_cast<std::uint16_t>(sign | (exponent - 112) << 10 | ((bits >> 13) & 0x3FFu));
 }
 
@@ -275,6 +280,28 @@ void print_large() {
     for (const Bytes& payload : encoded.payloads) std::printf("batch: %zu bytes %08x\n", payload.size(), digest_of(payload));
 }
 
+// As torch.set_flush_denormal leaves the thread: subnormals are taken for zero and made zero.
+void flush_subnormals() {
+#if defined(FEATCODEC_X86)
+    _mm_setcsr(_mm_getcsr() | 0x8040);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" ::"r"(std::uint64_t{1} << 24));
+#endif
+}
+
+void print_flushed() {
+    flush_subnormals();
+    for (unsigned type = 0; type < 3; ++type) {
+        for (const unsigned bits : {3u, 8u, 12u}) {
+            fc::FeatureCoder coder;
+            coder.bits = bits;
+            char name[64];
+            std::snprintf(name, sizeof name, "%s n=%u flushed", kTypeNames[type], bits);
+            print_feature(name, coder, Values(feature(1001, tiny), type), {7, 11, 13});
+        }
+    }
+}
+
 // ---- primitives ------------------------------------------------------------------------------------------------------------------
 void print_primitives() {
     Bytes bytes(70000);
@@ -316,5 +343,6 @@ int main(int argc, char** argv) {
     print_features(false);
     print_features(true);
     print_large();
+    print_flushed();
     return 0;
 }
