@@ -74,7 +74,6 @@ struct BFloat16 {
 // ---- ranges ----------------------------------------------------------------------------------------------------------------------
 struct Patterns32 {
     using Word = std::uint32_t;
-    using Signed = std::int32_t;
     using Vector = uint32x4_t;
     using SignedVector = int32x4_t;
     static Vector load(const void* x) { return vreinterpretq_u32_u8(vld1q_u8(static_cast<const std::uint8_t*>(x))); }
@@ -87,7 +86,6 @@ struct Patterns32 {
 
 struct Patterns16 {
     using Word = std::uint16_t;
-    using Signed = std::int16_t;
     using Vector = uint16x8_t;
     using SignedVector = int16x8_t;
     static Vector load(const void* x) { return vreinterpretq_u16_u8(vld1q_u8(static_cast<const std::uint8_t*>(x))); }
@@ -442,7 +440,7 @@ const QuantizeKernels& quantize_neon() noexcept {
         {quantize_step<Float32>, quantize_step<Float16>, quantize_step<BFloat16>},
         {dequantize_step<Float32>, dequantize_step<Float16>, dequantize_step<BFloat16>},
         count_symbols,
-        // NEON is in every compiler's reach here: it makes vectors of the scalar ones.
+        // The compiler makes vectors of the scalar ones.
         quantize_scalar().zigzag,
         quantize_scalar().unzigzag,
     };

@@ -72,7 +72,10 @@ std::vector<float> feature(std::size_t count, Sort sort) {
             // Halves of 1 / 255 of a range that the ends force: what is rounded to even.
             case ties: value = static_cast<float>(draw() % 511) * 0.5f; break;
             case tiny: value = std::bit_cast<float>((draw() & 0x80000FFFu) | (draw() % 3 == 0 ? 0x00400000u : 0u)); break;
-            case huge: value = std::bit_cast<float>((draw() & 0x807FFFFFu) | (draw() % 254 + 1) << 23); break;
+            case huge:
+                value = std::bit_cast<float>((draw() & 0x807FFFFFu) | (draw() % 254 + 1) << 23);
+                if (draw() % 5 == 0) value = value < 0 ? -0x1.FFFFFEp127f : 0x1.FFFFFEp127f;
+                break;
             default: value = std::bit_cast<float>(draw()); break;
         }
     }
@@ -309,6 +312,17 @@ void print_primitives() {
     for (const std::size_t size : {0u, 1u, 7u, 8u, 9u, 63u, 503u, 504u, 505u, 12287u, 12288u, 69990u}) {
         for (const std::size_t start : {0u, 1u, 5u}) {
             std::printf("crc32c of %zu %08x\n", size, fc::crc32c({bytes.data() + start, size}, static_cast<std::uint32_t>(start)));
+        }
+    }
+    // Any bytes: packing drops what a symbol has above `bits`.
+    const fc::Order0Kernels& kernels = fc::order0_kernels(fc::current_isa());
+    for (unsigned bits = 1; bits <= 4; ++bits) {
+        for (const std::size_t count : {1u, 16u, 31u, 32u, 63u, 64u, 100u, 127u, 128u, 1000u}) {
+            Bytes packed(fc::coded_bytes(count, bits));
+            kernels.pack(bytes.data() + count, count, bits, packed.data());
+            Bytes symbols(count);
+            kernels.unpack(packed.data(), count, bits, symbols.data());
+            std::printf("n=%u %zu bytes: packed %08x, unpacked %08x\n", bits, count, digest_of(packed), digest_of(symbols));
         }
     }
     for (unsigned bits = 1; bits <= 16; ++bits) {
