@@ -1,11 +1,13 @@
-// The NEON level of the order-0 kernels: packing, with which counting begins too. The rest is the scalar level's: Huffman and rANS look
-// up a table at every symbol, and NEON has no gathers; their interleaved lanes keep the scalar units busy instead.
+// The NEON level of the order-0 kernels: packing, with which counting begins too, and the portable Huffman decoder around it. The rest
+// is the scalar level's: Huffman and rANS look up a table at every symbol, and NEON has no gathers; their interleaved lanes keep the
+// scalar units busy instead.
 #if defined(FEATCODEC_NEON)
 
 #include <arm_neon.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "order0_isa.hpp"
 #include "order0_kernels.hpp"
@@ -110,11 +112,14 @@ void unpack(const std::uint8_t* packed, std::size_t count, unsigned bits, std::u
     if (count > 0) order0_scalar().unpack(packed, count, bits, symbols);
 }
 
+#include "huffman8_loops.inc"
+
 Order0Kernels make_kernels() noexcept {
     Order0Kernels kernels = order0_scalar();
     kernels.name = "neon";
     kernels.pack = pack;
     kernels.unpack = unpack;
+    kernels.huffman_decode = huffman_decode;
     return kernels;
 }
 
