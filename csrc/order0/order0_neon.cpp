@@ -15,14 +15,13 @@
 namespace featcodec {
 namespace {
 
+// vsli(a, b, n) is b << n with the low n bits of a: what a symbol has above them is gone, and what the first one has leaves at the top.
+
 // ---- 1 bit: 128 symbols in 16 bytes --------------------------------------------------------------------------------------------
-// 64 symbols to 16 nibbles; the interleaved loads put the symbols of a nibble side by side.
+// 64 symbols to 16 nibbles, with anything above them.
 inline uint8x16_t nibbles_of(const std::uint8_t* symbols) {
-    const uint8x16_t one = vdupq_n_u8(1);
     const uint8x16x4_t x = vld4q_u8(symbols);
-    const uint8x16_t first = vsliq_n_u8(vandq_u8(x.val[1], one), x.val[0], 1);
-    const uint8x16_t second = vsliq_n_u8(vandq_u8(x.val[3], one), x.val[2], 1);
-    return vsliq_n_u8(vandq_u8(second, vdupq_n_u8(3)), first, 2);  // bits above the fourth are shifted out later
+    return vsliq_n_u8(vsliq_n_u8(x.val[3], x.val[2], 1), vsliq_n_u8(x.val[1], x.val[0], 1), 2);
 }
 
 inline void spread_nibbles(uint8x16_t nibbles, std::uint8_t* symbols) {
@@ -35,7 +34,7 @@ inline void spread_nibbles(uint8x16_t nibbles, std::uint8_t* symbols) {
 inline void pack128(const std::uint8_t* symbols, std::uint8_t* out) {
     const uint8x16_t low = nibbles_of(symbols);
     const uint8x16_t high = nibbles_of(symbols + 64);
-    vst1q_u8(out, vsliq_n_u8(vandq_u8(vuzp2q_u8(low, high), vdupq_n_u8(15)), vuzp1q_u8(low, high), 4));
+    vst1q_u8(out, vsliq_n_u8(vuzp2q_u8(low, high), vuzp1q_u8(low, high), 4));
 }
 
 inline void unpack128(const std::uint8_t* packed, std::uint8_t* symbols) {
@@ -48,11 +47,8 @@ inline void unpack128(const std::uint8_t* packed, std::uint8_t* symbols) {
 
 // ---- 2 bits: 64 symbols in 16 bytes ----------------------------------------------------------------------------------------------
 inline void pack64(const std::uint8_t* symbols, std::uint8_t* out) {
-    const uint8x16_t three = vdupq_n_u8(3);
     const uint8x16x4_t x = vld4q_u8(symbols);
-    const uint8x16_t first = vsliq_n_u8(vandq_u8(x.val[1], three), x.val[0], 2);
-    const uint8x16_t second = vsliq_n_u8(vandq_u8(x.val[3], three), x.val[2], 2);
-    vst1q_u8(out, vsliq_n_u8(vandq_u8(second, vdupq_n_u8(15)), first, 4));
+    vst1q_u8(out, vsliq_n_u8(vsliq_n_u8(x.val[3], x.val[2], 2), vsliq_n_u8(x.val[1], x.val[0], 2), 4));
 }
 
 inline void unpack64(const std::uint8_t* packed, std::uint8_t* symbols) {
@@ -64,10 +60,9 @@ inline void unpack64(const std::uint8_t* packed, std::uint8_t* symbols) {
 
 // ---- 3 and 4 bits: 32 symbols in 16 bytes ----------------------------------------------------------------------------------------
 inline void pack32(const std::uint8_t* symbols, unsigned bits, std::uint8_t* out) {
-    const uint8x16_t mask = vdupq_n_u8(static_cast<std::uint8_t>((1u << bits) - 1));
-    const int8x16_t shift = vdupq_n_s8(static_cast<std::int8_t>(bits));
     const uint8x16x2_t x = vld2q_u8(symbols);
-    vst1q_u8(out, vorrq_u8(vshlq_u8(vandq_u8(x.val[0], mask), shift), vandq_u8(x.val[1], mask)));
+    const uint8x16_t threes = vandq_u8(vsliq_n_u8(x.val[1], x.val[0], 3), vdupq_n_u8(63));
+    vst1q_u8(out, bits == 3 ? threes : vsliq_n_u8(x.val[1], x.val[0], 4));
 }
 
 inline void unpack32(const std::uint8_t* packed, unsigned bits, std::uint8_t* symbols) {
