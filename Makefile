@@ -50,7 +50,7 @@ sanitize: $(VENV)/.installed
 ARM_PREFIX = /usr/aarch64-linux-gnu
 ARM_RUN = qemu-aarch64 -L $(ARM_PREFIX) -cpu cortex-a53
 CORE_TESTS = -G Ninja -DFEATCODEC_PYTHON=OFF -DFEATCODEC_WERROR=ON -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja
-ARM_TESTS = $(CORE_TESTS) --no-warn-unused-cli -DCMAKE_TOOLCHAIN_FILE=cmake/aarch64.cmake
+ARM_TESTS = $(CORE_TESTS) -Wno-unused-cli -DCMAKE_TOOLCHAIN_FILE=cmake/aarch64.cmake
 test-neon: arm-tools $(VENV)/.installed
 	$(BIN)/cmake -S . -B build/host $(CORE_TESTS) -DFEATCODEC_TESTS=ON >/dev/null
 	$(BIN)/cmake -S . -B build/aarch64 $(ARM_TESTS) -DFEATCODEC_TESTS=ON >/dev/null
