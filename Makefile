@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # The package is installed in place: only what the build reads asks for another install.
 BUILD_INPUTS = setup.py pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/*/*.inc)
 
-.PHONY: bench bench-entropy test test-wheel sanitize fuzz lint goldens results clean
+.PHONY: bench bench-entropy test test-wheel test-neon arm-tools sanitize fuzz lint goldens results clean
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks --out $(OUT)
@@ -44,6 +44,30 @@ sanitize: $(VENV)/.installed
 		-DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja >/dev/null
 	$(BIN)/cmake --build build/sanitize --target test_core
 	build/sanitize/test_core
+
+# The core for 64-bit ARM, cross-compiled and run under emulation of a core of plain ARMv8.0: its tests under the
+# sanitizers (leaks need ptrace, which the emulator lacks), and its digests, which must be those of this machine's build.
+ARM_PREFIX = /usr/aarch64-linux-gnu
+ARM_RUN = qemu-aarch64 -L $(ARM_PREFIX) -cpu cortex-a53
+CORE_TESTS = -G Ninja -DFEATCODEC_PYTHON=OFF -DFEATCODEC_WERROR=ON -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja
+ARM_TESTS = $(CORE_TESTS) -Wno-unused-cli -DCMAKE_TOOLCHAIN_FILE=cmake/aarch64.cmake
+test-neon: arm-tools $(VENV)/.installed
+	$(BIN)/cmake -S . -B build/host $(CORE_TESTS) -DFEATCODEC_TESTS=ON >/dev/null
+	$(BIN)/cmake -S . -B build/aarch64 $(ARM_TESTS) -DFEATCODEC_TESTS=ON >/dev/null
+	$(BIN)/cmake -S . -B build/aarch64-sanitize $(ARM_TESTS) -DFEATCODEC_SANITIZE=ON >/dev/null
+	$(BIN)/cmake --build build/host --target digest_core
+	$(BIN)/cmake --build build/aarch64 --target digest_core
+	$(BIN)/cmake --build build/aarch64-sanitize --target test_core
+	ASAN_OPTIONS=detect_leaks=0 $(ARM_RUN) build/aarch64-sanitize/test_core
+	build/host/digest_core scalar >build/digest.txt
+	build/host/digest_core | cmp - build/digest.txt
+	$(ARM_RUN) build/aarch64/digest_core scalar | cmp - build/digest.txt
+	$(ARM_RUN) build/aarch64/digest_core neon | cmp - build/digest.txt
+	@echo "the same $$(wc -l <build/digest.txt) digests here and on AArch64, scalar and NEON"
+
+arm-tools:
+	@command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null || { \
+		echo "make test-neon needs aarch64-linux-gnu-g++ and qemu-aarch64: apt-get install g++-aarch64-linux-gnu qemu-user" >&2; exit 1; }
 
 # libFuzzer over all decoders, for FUZZ_SECONDS; needs clang.
 FUZZ_SECONDS ?= 60

@@ -20,7 +20,7 @@ from featcodec import _core
 
 from .coders import Coder, Encoded, Shape, Symbols
 
-ISAS = ("scalar", "avx2", "avx512", "avx512vbmi")
+ISAS = ("scalar", "neon") if _core.best_isa() == "neon" else ("scalar", "avx2", "avx512", "avx512vbmi")
 
 
 @dataclass(frozen=True)

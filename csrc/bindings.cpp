@@ -367,9 +367,18 @@ private:
     std::unique_ptr<fc::StaticModel> model_;
 };
 
+// What this machine runs, scalar first.
+std::vector<std::string> isas() {
+    std::vector<std::string> names;
+    for (const fc::Isa isa : fc::kAllIsas) {
+        if (fc::isa_supported(isa)) names.emplace_back(fc::isa_name(isa));
+    }
+    return names;
+}
+
 void set_isa(const std::string& name) {
     fc::Isa isa{};
-    if (!fc::parse_isa(name, isa)) throw py::value_error("no instruction set " + name + "; known: scalar, avx2, avx512, avx512vbmi");
+    if (!fc::parse_isa(name, isa)) throw py::value_error("no instruction set " + name + "; known: scalar, avx2, avx512, avx512vbmi, neon");
     if (!fc::set_isa(isa)) throw py::value_error("this machine cannot run " + name + "; its best is " + fc::isa_name(fc::best_isa()));
 }
 
@@ -393,6 +402,7 @@ PYBIND11_MODULE(_core, m) {
         return problem != nullptr ? py::object(py::str(problem)) : py::none();
     });
     m.def("set_isa", &set_isa, py::arg("name"));
+    m.def("isas", &isas);
     m.def("isa", [] { return std::string(fc::isa_name(fc::current_isa())); });
     m.def("best_isa", [] { return std::string(fc::isa_name(fc::best_isa())); });
     m.def("set_num_threads", &fc::set_num_threads, py::arg("count"));

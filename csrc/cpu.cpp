@@ -1,4 +1,4 @@
-// Processor features by cpuid, and the operating system's part by xgetbv.
+// Processor features: on x86-64 by cpuid, and the operating system's part by xgetbv; on AArch64, which includes NEON, from the kernel.
 #include "cpu.hpp"
 
 #include <atomic>
@@ -8,12 +8,14 @@
 
 #if defined(FEATCODEC_X86)
 #include <cpuid.h>
+#elif defined(FEATCODEC_NEON) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 namespace featcodec {
 namespace {
 
-constexpr const char* kNames[] = {"scalar", "avx2", "avx512", "avx512vbmi"};
+constexpr const char* kNames[] = {"scalar", "avx2", "avx512", "avx512vbmi", "neon"};
 
 #if defined(FEATCODEC_X86)
 
@@ -49,6 +51,10 @@ Isa detect() {
     return has(c, 1) && has(c, 6) ? Isa::avx512vbmi : Isa::avx512;  // VBMI, VBMI2
 }
 
+#elif defined(FEATCODEC_NEON)
+
+Isa detect() { return Isa::neon; }
+
 #else
 
 Isa detect() { return Isa::scalar; }
@@ -68,7 +74,7 @@ Wish read_wish() {
     Isa asked{};
     if (!parse_isa(name, asked)) {
         std::snprintf(wish.problem, sizeof wish.problem,
-                      "FEATCODEC_ISA must be scalar, avx2, avx512 or avx512vbmi, got \"%.40s\"; using %s", name, isa_name(wish.isa));
+                      "FEATCODEC_ISA must be scalar, avx2, avx512, avx512vbmi or neon, got \"%.40s\"; using %s", name, isa_name(wish.isa));
     } else if (!isa_supported(asked)) {
         std::snprintf(wish.problem, sizeof wish.problem, "FEATCODEC_ISA=%s is not supported here; using %s", isa_name(asked),
                       isa_name(wish.isa));
@@ -99,8 +105,12 @@ bool parse_isa(std::string_view name, Isa& isa) noexcept {
     return false;
 }
 
-// Levels are nested: each includes those below it.
-bool isa_supported(Isa isa) noexcept { return isa <= best_isa(); }
+// Levels of one kind of processor are nested: each includes those below it.
+bool isa_supported(Isa isa) noexcept {
+    const Isa best = best_isa();
+    if (best == Isa::neon) return isa == Isa::neon || isa == Isa::scalar;
+    return isa <= best;
+}
 
 Isa best_isa() noexcept {
     static const Isa once = detect();
@@ -119,6 +129,18 @@ bool set_isa(Isa isa) noexcept {
 }
 
 void reset_isa() noexcept { pinned.store(-1, std::memory_order_relaxed); }
+
+bool has_arm_crc32() noexcept {
+#if defined(FEATCODEC_NEON) && defined(__linux__)
+    constexpr unsigned long kCrc32 = 1ul << 7;  // HWCAP_CRC32
+    static const bool once = (getauxval(AT_HWCAP) & kCrc32) != 0;
+    return once;
+#elif defined(FEATCODEC_NEON) && defined(__APPLE__)
+    return true;  // in every one of its 64-bit ARM computers
+#else
+    return false;
+#endif
+}
 
 const char* isa_problem() noexcept { return wish().problem[0] != '\0' ? wish().problem : nullptr; }
 

@@ -5,10 +5,11 @@
 
 namespace featcodec {
 
-enum class Isa { scalar, avx2, avx512, avx512vbmi };
-inline constexpr Isa kAllIsas[] = {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512vbmi};
+// scalar runs anywhere, avx2 to avx512vbmi on x86-64, neon on AArch64.
+enum class Isa { scalar, avx2, avx512, avx512vbmi, neon };
+inline constexpr Isa kAllIsas[] = {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512vbmi, Isa::neon};
 
-// "scalar", "avx2", "avx512", "avx512vbmi".
+// "scalar", "avx2", "avx512", "avx512vbmi", "neon".
 const char* isa_name(Isa isa) noexcept;
 // False where `name` names no level; `isa` is then left alone.
 bool parse_isa(std::string_view name, Isa& isa) noexcept;
@@ -26,5 +27,8 @@ bool set_isa(Isa isa) noexcept;
 void reset_isa() noexcept;
 // Why FEATCODEC_ISA was not followed, for a warning by the caller; nullptr where it was, or where it is not set.
 const char* isa_problem() noexcept;
+
+// Whether an ARM processor has the CRC instructions, which NEON does not imply.
+bool has_arm_crc32() noexcept;
 
 }  // namespace featcodec

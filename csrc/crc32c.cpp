@@ -1,4 +1,4 @@
-// CRC-32C by eight tables, eight bytes a step, and the choice between it and the processor's instruction.
+// CRC-32C by eight tables, eight bytes a step, and the choice between it and the processor's instructions.
 #include <array>
 #include <cstring>
 
@@ -54,6 +54,8 @@ std::uint32_t crc32c_scalar(const std::uint8_t* data, std::size_t size, std::uin
 std::uint32_t crc32c(std::span<const std::uint8_t> data, std::uint32_t crc) noexcept {
 #if defined(FEATCODEC_X86)
     if (current_isa() != Isa::scalar) return ~crc32c_sse42(data.data(), data.size(), ~crc);
+#elif defined(FEATCODEC_NEON)
+    if (current_isa() != Isa::scalar && has_arm_crc32()) return ~crc32c_arm(data.data(), data.size(), ~crc);
 #endif
     return ~crc32c_scalar(data.data(), data.size(), ~crc);
 }

@@ -8,7 +8,8 @@ from featcodec import _core
 def core_info() -> dict[str, str | int]:
     """Return the instruction set in use, the best this machine has, and the number of threads.
 
-    FEATCODEC_ISA (scalar, avx2, avx512, avx512vbmi) lowers the instruction set of a process; the bytes are the same on all.
+    FEATCODEC_ISA (scalar; avx2, avx512, avx512vbmi on x86-64; neon on AArch64) lowers the instruction set of a process; the
+    bytes are the same on all.
     """
     return {"isa": _core.isa(), "best_isa": _core.best_isa(), "threads": _core.num_threads()}
 

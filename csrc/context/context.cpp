@@ -290,6 +290,9 @@ const ContextKernels* context_kernels(Isa isa) noexcept {
                        ? &kContextAvx512Vbmi
                        : nullptr;
 #endif
+#ifdef FEATCODEC_NEON
+        case Isa::neon: return &kContextScalar;  // no kernels of its own yet
+#endif
         default: return nullptr;
     }
 }

@@ -14,6 +14,10 @@ const Order0Kernels& order0_kernels(Isa isa) noexcept {
     }
 }
 
+#elif defined(FEATCODEC_NEON)
+
+const Order0Kernels& order0_kernels(Isa isa) noexcept { return isa == Isa::neon ? order0_neon() : order0_scalar(); }
+
 #else
 
 const Order0Kernels& order0_kernels(Isa) noexcept { return order0_scalar(); }

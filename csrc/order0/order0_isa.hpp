@@ -9,6 +9,7 @@ const Order0Kernels& order0_scalar() noexcept;
 const Order0Kernels& order0_avx2() noexcept;
 const Order0Kernels& order0_avx512() noexcept;
 const Order0Kernels& order0_avx512vbmi() noexcept;
+const Order0Kernels& order0_neon() noexcept;
 
 // The AVX2 loop, which the AVX-512 levels use too: gcc 12 spills the 18 live registers to vector registers there, 10 % slower.
 bool huffman_decode_avx2(const HuffmanJob& job);

@@ -139,6 +139,8 @@ const QuantizeKernels& quantize_kernels(Isa isa) noexcept {
         case Isa::avx512vbmi: return quantize_avx512vbmi();
         default: return quantize_scalar();
     }
+#elif defined(FEATCODEC_NEON)
+    return isa == Isa::neon ? quantize_neon() : quantize_scalar();
 #else
     static_cast<void>(isa);
     return quantize_scalar();

@@ -83,6 +83,7 @@ const QuantizeKernels& quantize_scalar() noexcept;
 const QuantizeKernels& quantize_avx2() noexcept;
 const QuantizeKernels& quantize_avx512() noexcept;
 const QuantizeKernels& quantize_avx512vbmi() noexcept;
+const QuantizeKernels& quantize_neon() noexcept;
 // The kernels of a supported level. They expect the default floating-point environment.
 const QuantizeKernels& quantize_kernels(Isa isa) noexcept;
 

@@ -19,8 +19,7 @@ from tests import reference
 from tests.features import batch, features
 
 IDS = ("auto", "context", "huffman", "rans")
-LEVELS = ("scalar", "avx2", "avx512", "avx512vbmi")
-AVAILABLE = LEVELS[: LEVELS.index(_core.best_isa()) + 1]
+AVAILABLE = _core.isas()
 CASES = [(codec_id, example) for codec_id in IDS for example in fc.codec_class(codec_id).examples]
 SHAPES = [
     (1, 1, 1),
@@ -89,8 +88,12 @@ def test_large_features_round_trip_on_every_instruction_set(codec_id, bits):
 
 
 def test_an_unknown_instruction_set_is_refused():
-    with pytest.raises(ValueError, match="known: scalar, avx2"):
+    with pytest.raises(ValueError, match="known: scalar, avx2, avx512, avx512vbmi, neon"):
         _core.set_isa("mmx")
+    for absent in {"avx2", "avx512", "avx512vbmi", "neon"} - set(AVAILABLE):
+        with pytest.raises(ValueError, match=f"this machine cannot run {absent}; its best is {AVAILABLE[-1]}"):
+            _core.set_isa(absent)
+    assert AVAILABLE[0] == "scalar"
     assert fc.core_info()["isa"] in AVAILABLE
     assert fc.core_info()["best_isa"] == AVAILABLE[-1]
 
@@ -302,7 +305,7 @@ def test_a_wish_for_an_instruction_set_is_followed_or_warned_of():
     assert level("scalar").stdout.strip() == "scalar"
     wrong = level("mmx")
     assert wrong.stdout.strip() == AVAILABLE[-1]
-    assert 'must be scalar, avx2, avx512 or avx512vbmi, got "mmx"' in wrong.stderr
+    assert 'must be scalar, avx2, avx512, avx512vbmi or neon, got "mmx"' in wrong.stderr
 
 
 def test_flushing_denormals_changes_no_byte():
