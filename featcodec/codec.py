@@ -208,8 +208,7 @@ class Codec(nn.Module):
         """
         parsed = self._check_packets(packets, like)
         first = parsed[0]
-        values = self.decode_payloads([self._receive(packet) for packet in parsed], first.shape)
-        x = self._to_feature(values, len(parsed), first)
+        x = self._to_feature(self._decode_values(parsed), len(parsed), first)
         return x if device is None else x.to(device)
 
     def forward(self, x: Tensor, channel: Channel | None = None) -> Tensor:
@@ -301,6 +300,21 @@ class Codec(nn.Module):
                 )
             packet.verify()
         return parsed
+
+    def _decode_values(self, packets: list[Packet]) -> FloatArray:
+        """What packets of one shape decode to; soft bits where the codec takes them and some were erased."""
+        shape = packets[0].shape
+        soft: dict[int, FloatArray] = {}
+        for i, packet in enumerate(packets):
+            if packet.kind is PayloadKind.LLR and self.payload_kind is PayloadKind.BYTES and not packet.payload.all():
+                value = self.decode_soft(packet.payload, shape)
+                if value is not None:
+                    soft[i] = value
+        hard = [self._receive(packet) for i, packet in enumerate(packets) if i not in soft]
+        if not soft:
+            return self.decode_payloads(hard, shape)
+        decoded = iter(self.decode_payloads(hard, shape)) if hard else iter(())
+        return np.stack([soft[i] if i in soft else next(decoded) for i in range(len(packets))])
 
     def _to_feature(self, values: FloatArray, samples: int, first: Packet) -> Tensor:
         """What a codec decoded, in the header's dtype."""

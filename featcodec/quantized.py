@@ -65,7 +65,17 @@ class QuantizedCodec(Codec):
 
     def decode_payload(self, payload: Payload, shape: tuple[int, ...]) -> FloatArray:
         """Read the ranges, decode the symbols, dequantise."""
-        groups = num_maps(shape) if self.axis == "map" else 1
+        return self.dequantize_payload(payload, shape, self.decode_symbols)
+
+    def num_groups(self, shape: tuple[int, ...]) -> int:
+        """Return how many ranges a sample of this shape has."""
+        return num_maps(shape) if self.axis == "map" else 1
+
+    def dequantize_payload(
+        self, payload: Payload, shape: tuple[int, ...], decode_symbols: Callable[[Payload, int], NDArray[Any]]
+    ) -> FloatArray:
+        """Do what `decode_payload` does with symbols of any number type, from the coded bytes and how many there are."""
+        groups = self.num_groups(shape)
         elements = int(np.prod(shape, dtype=np.int64)) // groups
         if payload.size == 4 * groups:
             ranges = np.repeat(_read_floats(payload), 2).reshape(groups, 2)
@@ -82,13 +92,13 @@ class QuantizedCodec(Codec):
             raise BitstreamError("the payload has symbols, but no group varies")
         values = np.repeat(ranges[:, :1], elements, axis=1)
         if varies.any():
-            symbols = self.decode_symbols(payload[8 * groups :], elements * int(varies.sum()))
+            symbols = decode_symbols(payload[8 * groups :], elements * int(varies.sum()))
             values[varies] = minmax_dequantize(symbols.reshape(-1, elements), ranges[varies], self.bits)
         return from_maps(values, shape) if self.axis == "map" else values.reshape(shape)
 
     def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
         """Tell the ranges and the table from the symbols."""
-        return range_parts(payload, num_maps(shape) if self.axis == "map" else 1, self.table_bits)
+        return range_parts(payload, self.num_groups(shape), self.table_bits)
 
     def table_bits(self, data: Payload) -> int:
         """Return how many bits of what `encode_symbols` wrote are a table."""

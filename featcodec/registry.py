@@ -31,6 +31,7 @@ _BUILTIN: dict[str, Row] = {
     "heif": Row("featcodec.codecs.heif:HeifCodec", "heif"),
     "huffman": Row("featcodec.codecs.huffman:HuffmanCodec"),
     "jpeg": Row("featcodec.codecs.jpeg:JpegCodec", "image"),
+    "ldpc": Row("featcodec.codecs.ldpc:LdpcCodec"),
     "png": Row("featcodec.codecs.png:PngCodec", "image"),
     "rans": Row("featcodec.codecs.rans:RansCodec"),
     "raw": Row("featcodec.codecs.raw:RawCodec"),

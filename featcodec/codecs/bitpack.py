@@ -1,10 +1,15 @@
-"""bitpack: n-bit min-max symbols, packed, no entropy coding: what quantisation alone gives."""
+"""bitpack: n-bit min-max symbols, packed, no entropy coding: what quantisation alone gives. A lost bit costs one symbol."""
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from featcodec import _core
-from featcodec.codec import Payload
+from featcodec.codec import FloatArray, Payload
+from featcodec.errors import BitstreamError
 from featcodec.ops.quantizer import Symbols
+from featcodec.ops.soft_bits import soft_words
 from featcodec.quantized import QuantizedCodec
 
 
@@ -20,3 +25,19 @@ class BitpackCodec(QuantizedCodec):
     def decode_symbols(self, data: Payload, count: int) -> Symbols:
         """Unpack."""
         return _core.unpack_bits(data, count, self.bits)
+
+    def decode_soft(self, llr: Payload, shape: tuple[int, ...]) -> FloatArray | None:
+        """Decode symbols to their expected values (`ops.soft_bits`); None where a bit of the ranges was erased.
+
+        Every value stays within its range, and one whose bits all arrived is what it would be otherwise.
+        """
+        ranges_bits = 64 * self.num_groups(shape)
+        if llr.size % 8 or not llr[:ranges_bits].all():
+            return None
+
+        def expected_symbols(data: Payload, count: int) -> NDArray[np.float64]:
+            if data.size != (count * self.bits + 7) // 8:
+                raise BitstreamError(f"{count} symbols of {self.bits} bits do not take {data.size} bytes")
+            return soft_words(llr[ranges_bits:][: count * self.bits], self.bits)
+
+        return self.dequantize_payload(np.packbits(llr < 0), shape, expected_symbols)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -310,7 +311,7 @@ class LdpcCodec(Codec):
         maps = shape[0] if shape else 1
         groups = min(self.groups, maps)
         ends = [maps * g // groups for g in range(groups + 1)]
-        return [slice(a, b) for a, b in zip(ends, ends[1:], strict=False)]
+        return [slice(a, b) for a, b in pairwise(ends)]
 
     def _block_codes(self) -> tuple[BlockCode, BlockCode]:
         """The blocks of payloads and those of heads."""
@@ -342,7 +343,7 @@ def _by_points(points: list[Points]) -> Policy:
 
 @dataclass(frozen=True)
 class _Group:
-    """A group's payload; `soft`: its bits as LLRs, 0 in failed blocks, where it is not good; no bits at all where it is lost."""
+    """A group's payload; where it is not good, `soft` has its bits as LLRs, 0 in failed blocks; None where all is lost."""
 
     payload: Payload
     good: bool

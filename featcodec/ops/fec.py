@@ -1,10 +1,10 @@
-"""Forward error correction of one message: blocks of the least waste, a CRC each, scrambled and interleaved; soft bits back to bytes.
+"""Forward error correction of one message: LDPC blocks with a CRC each, scrambled, interleaved; soft bits back to bytes.
 
-A message of m bytes becomes B blocks, the fewest that the code takes, of the same size: for B > 1 the message is preceded by its
-length (4 bytes, little-endian) and followed by zeros. A block is its bytes, their CRC-32C, and the parity of the LDPC code; it is
-sent with a whole number of bytes. Bit i of block b is sent as bit i B + b, so that a burst is spread over the blocks, and
-scrambled with the sequence of IEEE 802.11 (x^7 + x^4 + 1, all ones first). The receiver finds B and the block's size from the
-number of bytes alone.
+A message of m bytes becomes B blocks, the fewest that the code takes, of the same size: for B > 1 the message is preceded by
+its length (4 bytes, little-endian) and followed by zeros. A block is its bytes, their CRC-32C, and the parity of the LDPC
+code; it is sent with a whole number of bytes. Bit i of block b is sent as bit i B + b, so that a burst is spread over the
+blocks, and scrambled with the sequence of IEEE 802.11 (x^7 + x^4 + 1, all ones first). The receiver finds B and the size of a
+block from the number of bytes alone.
 """
 
 from __future__ import annotations

@@ -55,8 +55,8 @@ class LDPC:
     Parameters
     ----------
     family
-        "wifi": IEEE 802.11n-2009, annex R: `n` of 648, 1296 or 1944 and `rate` of 1/2, 2/3, 3/4 or 5/6. A smaller `k` shortens the
-        block, `punctured` leaves out that many of its last parity bits; `LDPC.n` tells what is then sent.
+        "wifi": IEEE 802.11n: `n` of 648, 1296 or 1944 and `rate` of 1/2, 2/3, 3/4 or 5/6. A smaller `k` shortens the block,
+        `punctured` leaves out that many of its last parity bits; `LDPC.n` tells what is then sent.
         "nr": 3GPP TS 38.212, 5.3.2 and 5.4.2: any `k` of 1..8448 and any `n` of k..2^20, redundancy version 0.
     n
         The bits of the whole code (wifi), or the bits sent (nr).
@@ -176,7 +176,7 @@ class LDPC:
         check_bool("early_stop", early_stop)
         array = self._check_llr(llr)
         if algorithm == "sum-product":
-            nats = array if array.dtype == np.float32 else array.astype(np.float32) / LLR_SCALE
+            nats = array if array.dtype == np.float32 else array.astype(np.float32) / np.float32(LLR_SCALE)
             bits, ok, iterations = self._core.decode_sum_product(nats, max_iterations, early_stop)
         else:
             steps = array if array.dtype == np.int8 else quantize_llr(array)

@@ -1,9 +1,9 @@
 """Code rates by channel: the fewest sent bits of a block that fails no more often than asked, from measured tables.
 
 `ldpc_rates.json` is made by ``python -m benchmarks.ldpc_rates`` and holds, by family and channel, what this package's decoders
-did. Erasures: for codes of k bits sent as n, by how many bits the parity must exceed the erasures for a share of failures of 1/2,
-1/10, 1/100, 1/1000 under maximum likelihood. Noise and flips: the least snr_db (BPSK, per real dimension) and the largest p at
-which 1/100 and 1/1000 of the blocks fail under min-sum.
+did. Erasures: for codes of k bits sent as n, by how many bits the parity must exceed the erasures for a share of failures of
+1/2, 1/10, 1/100, 1/1000 under maximum likelihood. Noise and flips: the least snr_db (BPSK, per real dimension) and the largest
+p at which 1/100 and 1/1000 of the blocks fail under min-sum.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def rate_points(family: str, channel: Mapping[str, Any], target_fer: float) -> l
 
 
 def interpolate(points: Points, k: int) -> int:
-    """Return n of k, in integers: the parity grows in straight lines between the points, as a share of k before and after them."""
+    """Return n of k, in integers: straight lines between the points, before them the first parity, then in proportion."""
     below = [point for point in points if point[0] <= k]
     above = [point for point in points if point[0] > k]
     if not below:  # a short block needs at least the parity of the first point
@@ -95,7 +95,13 @@ def _rises(points: Any) -> bool:
         return False
     parity = [n - k for k, n in pairs]
     ks = [k for k, _ in pairs]
-    return ks == sorted(set(ks)) and 1 <= ks[0] and ks[-1] <= 8448 and parity == sorted(parity) and 0 < parity[0] <= parity[-1] <= 1 << 18
+    return (
+        ks == sorted(set(ks))
+        and ks[0] >= 1
+        and ks[-1] <= 8448
+        and parity == sorted(parity)
+        and 0 < parity[0] <= parity[-1] <= 1 << 18
+    )
 
 
 @functools.cache
@@ -120,7 +126,7 @@ def _erasure_points(rows: Sequence[Mapping[str, Any]], p: float, target: float) 
 
 
 def _least_parity(k: int, rows: Sequence[Mapping[str, Any]], p: float, target: float) -> int | None:
-    low, high = rows[0]["n"] - k, rows[-1]["n"] - k
+    low, high = int(rows[0]["n"]) - k, int(rows[-1]["n"]) - k
     if _erasure_failures(k, high, rows, p) > target:
         return None
     while low < high:
@@ -149,22 +155,27 @@ def _failures_by_margin(margins: NDArray[Any], margin: NDArray[Any]) -> NDArray[
     found = np.interp(margin, steps, logs)
     found = np.where(margin > steps[-1], logs[-1] + slope * (margin - steps[-1]), found)
     found = np.where(margin < steps[0], 0.0, found)
-    return np.exp(np.maximum(found, -60))
+    shares: NDArray[np.float64] = np.exp(np.maximum(found, -60))
+    return shares
 
 
 def _binomial(n: int, p: float) -> NDArray[np.float64]:
     if p in (0.0, 1.0):
-        return np.eye(n + 1)[n if p else 0]
+        sure = np.zeros(n + 1)
+        sure[n if p else 0] = 1.0
+        return sure
     e = np.arange(n + 1)
     factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
-    return np.exp(factorial[n] - factorial[e] - factorial[n - e] + e * math.log(p) + (n - e) * math.log1p(-p))
+    logs = factorial[n] - factorial[e] - factorial[n - e] + e * math.log(p) + (n - e) * math.log1p(-p)
+    shares: NDArray[np.float64] = np.exp(logs)
+    return shares
 
 
 # ---- noise and flips -------------------------------------------------------------------------------------------------------
 
 
 def _noise_points(rows: Sequence[Mapping[str, Any]], quality: float, target: float) -> Points:
-    """For every k the highest code rate whose threshold the channel meets; rows are {"k", "n", "thresholds"} at 1e-2 and 1e-3."""
+    """For every k the highest code rate whose threshold the channel meets; rows are {"k", "n", "thresholds"}."""
     points: Points = []
     for k in sorted({row["k"] for row in rows}):
         of_k = sorted((row for row in rows if row["k"] == k), key=lambda row: row["n"])

@@ -53,8 +53,8 @@ def minmax_quantize(groups: FloatArray, ranges: FloatArray, bits: int) -> Symbol
     return symbols
 
 
-def minmax_dequantize(symbols: Symbols, ranges: FloatArray, bits: int) -> FloatArray:
-    """Return the float32 values (G, N) of symbols (G, N) in the given ranges (G, 2)."""
+def minmax_dequantize(symbols: NDArray[Any], ranges: FloatArray, bits: int) -> FloatArray:
+    """Return the float32 values (G, N) of symbols (G, N) in the given ranges (G, 2); expected symbols need not be integers."""
     low, span = _low_and_span(ranges)
     values: FloatArray = (low + symbols.astype(np.float64) * (span / (2**bits - 1))).astype(np.float32)
     return values
