@@ -65,7 +65,10 @@ class Codec(nn.Module):
     payload_kind
         What `encode_payload` returns and `decode_payload` takes.
     stable_bytes
-        True where the bytes come from this package alone; False where another library's encoder may change them.
+        True where the bytes come from this package alone; False where another library's encoder may change them, or where they
+        depend on how a machine rounds floats.
+    learned
+        True where the codec has weights to train: its gradient is its networks', and bytes mean nothing without its state.
     """
 
     codec_id: ClassVar[str]
@@ -73,6 +76,7 @@ class Codec(nn.Module):
     example_shape: ClassVar[tuple[int, ...]] = (8, 7, 5)
     payload_kind: ClassVar[PayloadKind] = PayloadKind.BYTES
     stable_bytes: ClassVar[bool] = True
+    learned: ClassVar[bool] = False
 
     # ---- what an author writes ------------------------------------------------------------------------------------------
 
@@ -95,7 +99,21 @@ class Codec(nn.Module):
         """
         return None
 
+    @classmethod
+    def params_for(cls, shape: tuple[int, ...]) -> dict[str, Any]:
+        """Return the constructor's arguments that follow from a feature's shape (one sample's); see `featcodec.fit_spec`."""
+        return {}
+
     # ---- what a user calls ----------------------------------------------------------------------------------------------
+
+    def losses(self) -> dict[str, Tensor]:
+        """Return what the most recent forward in training mode adds to a task's loss, unweighted.
+
+        Classical codecs have none: {}. A learned codec returns scalars with gradients, by name: "rate" is its estimate of what
+        is sent (its docstring says in which unit), others are auxiliary ("vq"). They are gone once read, and every training
+        forward replaces them: weigh and add them between forward and backward, ``loss + sum(w[k] * v for k, v in ...)``.
+        """
+        return {}
 
     def config(self) -> dict[str, Any]:
         """Return ``{"id": ..., **params()}``: JSON that `featcodec.get_codec` rebuilds the codec from."""
@@ -112,7 +130,8 @@ class Codec(nn.Module):
         text = json.dumps(self.config(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         crc = crc32c(text.encode())
         for name, buffer in self.named_buffers():
-            if not buffer.is_floating_point():
+            # batch norm's count of batches is no table
+            if not buffer.is_floating_point() and not name.endswith("num_batches_tracked"):
                 crc = crc32c(name.encode() + np.ascontiguousarray(buffer.cpu().numpy()).tobytes(), crc)
         self.__dict__["_config_crc"] = (version, crc)
         return crc
@@ -207,7 +226,11 @@ class Codec(nn.Module):
             arrived = time.perf_counter()
             value = _in_layout_of(x, self.decode(received, device=x.device))
             end = time.perf_counter()
-        return Transmission(straight_through(x, value), packets, encoded - start, end - arrived)
+        return Transmission(self.attach_gradient(x, value, received), packets, encoded - start, end - arrived)
+
+    def attach_gradient(self, x: Tensor, value: Tensor, received: Sequence[Packet]) -> Tensor:
+        """Return `value`, what `received` decoded to, with the gradient that training takes: the identity's in `x`."""
+        return straight_through(x, value)
 
     # ---- what a codec that can go faster overrides ----------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ _BUILTIN: dict[str, Row] = {
     "auto": Row("featcodec.codecs.auto:AutoCodec"),
     "bitpack": Row("featcodec.codecs.bitpack:BitpackCodec"),
     "context": Row("featcodec.codecs.context:ContextCodec"),
+    "dsc": Row("featcodec.codecs.dsc:DscCodec"),
     "half": Row("featcodec.codecs.half:HalfCodec"),
     "heif": Row("featcodec.codecs.heif:HeifCodec", "heif"),
     "huffman": Row("featcodec.codecs.huffman:HuffmanCodec"),
@@ -134,6 +136,26 @@ def get_codec(spec: Spec, **params: Any) -> Codec:
     codec: Codec = build("codec", codec_id, cls, {**given, **params}, allowed)
     check_params(codec_id, codec.config())
     return codec
+
+
+def fit_spec(spec: Spec, shape: Sequence[int]) -> dict[str, Any]:
+    """Return a spec as a config, with what follows from a feature's shape filled in where the spec leaves it out.
+
+    Parameters
+    ----------
+    spec
+        As for `get_codec`.
+    shape
+        Of one sample of the feature, without the batch axis: (C, h, w), (T, D), ... Learned codecs take their `maps` from it.
+
+    Raises
+    ------
+    UnknownCodecError, ConfigError, MissingDependencyError
+        As for `get_codec`.
+    """
+    codec_id, given = parse_spec(spec)
+    fitted = codec_class(codec_id).params_for(tuple(int(dim) for dim in shape))
+    return {"id": codec_id, **fitted, **given}
 
 
 def _check_class(codec_id: str, target: Any) -> type[Codec]:

@@ -26,7 +26,7 @@ def test_the_example_runs():
 
 
 def test_the_codec_table_names_every_codec_and_parameter():
-    lines = re.findall(r"^\| `\w+` \|.*\|$", TEXT, re.M)
+    lines = re.findall(r"^\| `[^`]+` \|.*\|$", TEXT, re.M)
     cells = [re.split(r"(?<!\\)\|", line) for line in lines]
     rows = {row[1].strip(" `"): row[3] for row in cells}
     assert set(rows) == set(builtin_codecs())
@@ -39,7 +39,7 @@ def test_the_codec_table_names_every_codec_and_parameter():
 def test_the_results_shown_are_the_committed_ones():
     result = json.loads((ROOT / "benchmarks/results/default/results.json").read_text())
     assert readme.render(TEXT, ROOT / "benchmarks/results") == TEXT
-    assert {row["codec"]["id"] for row in result["rows"]} == set(builtin_codecs())
+    assert {row["codec"]["id"] for row in result["rows"]} == {c for c in builtin_codecs() if not fc.codec_class(c).learned}
     assert {row["layer"] for row in result["rows"]} == {"layer1", "layer2", "layer3"}
     pictures = re.findall(r"!\[.*\]\((.*)\)", TEXT)
     assert len(pictures) == 2
