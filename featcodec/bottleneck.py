@@ -81,7 +81,7 @@ class BottleneckCodec(Codec):
         if self.sends(x, channel):
             return self.transmit(x, channel).output
         check_feature(x)
-        _, height, width = self._check_maps(tuple(x.shape[1:]), FeatureError)
+        _, height, width = self._check_shape(tuple(x.shape[1:]), FeatureError)
         self.__dict__.pop("_losses", None)
         z = self.analyze(to_images(x).to(self._weight().dtype)).float()
         arrived = self.pass_latents(z)
@@ -122,7 +122,7 @@ class BottleneckCodec(Codec):
 
     def decode_payloads(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
         """Decode the latents, then run the network sample by sample."""
-        _, height, width = self._check_maps(shape, BitstreamError)
+        _, height, width = self._check_shape(shape, BitstreamError)
         weight = self._weight()
         z = torch.from_numpy(self.decode_latents(payloads, self.latent_shape(height, width))).to(weight)
         with self._inference():
@@ -137,7 +137,7 @@ class BottleneckCodec(Codec):
         FeatureError
             The features have another number of maps than the codec.
         """
-        self._check_maps(tuple(x.shape[1:]), FeatureError)
+        self._check_shape(tuple(x.shape[1:]), FeatureError)
         images = to_images(x)
         weight = self._weight()
         with self._inference():
@@ -160,7 +160,7 @@ class BottleneckCodec(Codec):
         """A weight: whence device and dtype of the networks are known."""
         return next(self.analysis.parameters())
 
-    def _check_maps(self, shape: tuple[int, ...], error: type[Exception]) -> tuple[int, int, int]:
+    def _check_shape(self, shape: tuple[int, ...], error: type[Exception]) -> tuple[int, int, int]:
         maps, height, width = image_shape(shape)
         if maps != self.maps:
             raise error(f"{self.codec_id!r} was built for {self.maps} maps, got {maps} in a feature of shape {shape}")
