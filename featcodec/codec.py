@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from featcodec.errors import BitstreamError, ConfigError, FeatureError, FeatureT
 from featcodec.ops.cast import saturating_cast
 from featcodec.ops.eager import eager
 from featcodec.ops.straight_through import straight_through
+from featcodec.weights import check_same_config, check_same_state, read_weights, write_weights
 
 FloatArray = NDArray[np.float32]
 Payload = np.ndarray[Any, np.dtype[Any]]
@@ -139,6 +141,32 @@ class Codec(nn.Module):
     def _state_version(self) -> tuple[tuple[int, int], ...]:
         """What changes whenever an integer buffer of this codec itself does."""
         return tuple((id(buffer), buffer._version) for buffer in self._buffers.values() if buffer is not None)
+
+    def save(self, path: str | Path) -> None:
+        """Write config and state to a .safetensors file, which `featcodec.load_codec` makes the codec from again.
+
+        Raises
+        ------
+        MissingDependencyError
+            safetensors is not installed.
+        """
+        write_weights(path, self.config(), self.state_dict())
+
+    def load(self, path: str | Path) -> Codec:
+        """Take the state from a file that `save` wrote, of a codec of this very config; return self.
+
+        Raises
+        ------
+        ConfigError
+            The file is damaged, or of another config: what differs is named, and this codec stays what it was.
+        FileNotFoundError, MissingDependencyError
+            No such file; safetensors is not installed.
+        """
+        config, state = read_weights(path)
+        check_same_config(path, config, self.config())
+        check_same_state(path, state, self.state_dict())
+        self.load_state_dict(state)
+        return self
 
     def encode(self, x: Tensor) -> list[Packet]:
         """Encode a batch.

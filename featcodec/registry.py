@@ -7,11 +7,13 @@ import inspect
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from featcodec.codec import Codec, check_params
 from featcodec.errors import ConfigError, MissingDependencyError, UnknownCodecError
 from featcodec.spec import Spec, build, near_names, parse_spec
+from featcodec.weights import read_weights
 
 ENTRY_POINT_GROUP = "featcodec.codecs"
 
@@ -160,6 +162,20 @@ def fit_spec(spec: Spec, shape: Sequence[int]) -> dict[str, Any]:
     codec_id, given = parse_spec(spec)
     fitted = codec_class(codec_id).params_for(tuple(int(dim) for dim in shape))
     return {"id": codec_id, **fitted, **given}
+
+
+def load_codec(path: str | Path) -> Codec:
+    """Build the codec of a file that `Codec.save` wrote, with its state, in eval mode.
+
+    Raises
+    ------
+    ConfigError
+        The file is damaged, no codec's, or its state is not that of its config: what differs is named.
+    FileNotFoundError, UnknownCodecError, MissingDependencyError
+        No such file; no such codec; a package is missing.
+    """
+    config, _ = read_weights(path)
+    return get_codec(config).eval().load(path)
 
 
 def _check_class(codec_id: str, target: Any) -> type[Codec]:
