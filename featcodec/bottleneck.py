@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from featcodec.bitstream import Packet
 from featcodec.channel import Channel
-from featcodec.codec import Codec, FloatArray, Payload, check_feature
+from featcodec.codec import Codec, FloatArray, Payload, Transmission, check_feature
 from featcodec.errors import BitstreamError, FeatureError
 from featcodec.ops.cast import saturating_cast
 from featcodec.ops.images import from_images, image_shape, to_images
@@ -80,6 +80,19 @@ class BottleneckCodec(Codec):
         """Return what decodes of what was sent, differentiable in x and in the weights."""
         if self.sends(x, channel):
             return self.transmit(x, channel).output
+        with self.seeing(channel):
+            return self._train_on(x, channel)
+
+    def transmit(self, x: Tensor, channel: Channel | None = None) -> Transmission:
+        """Take the real way and say what it cost; see `Codec.transmit`."""
+        with self.seeing(channel):
+            return super().transmit(x, channel)
+
+    def seeing(self, channel: Channel | None) -> AbstractContextManager[None]:
+        """Within this context the analysis network may know the channel."""
+        return nullcontext()
+
+    def _train_on(self, x: Tensor, channel: Channel | None) -> Tensor:
         check_feature(x)
         _, height, width = self._check_shape(tuple(x.shape[1:]), FeatureError)
         self.__dict__.pop("_losses", None)
@@ -145,9 +158,9 @@ class BottleneckCodec(Codec):
         return _finite(torch.cat(rows)).contiguous()
 
     @classmethod
-    def params_for(cls, shape: tuple[int, ...]) -> dict[str, Any]:
-        """Return the parameters that a feature's shape gives: maps."""
-        return {"maps": image_shape(shape)[0]}
+    def fitted(cls, params: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+        """Add maps."""
+        return {"maps": image_shape(shape)[0], **params}
 
     # ---- its parts ------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -56,9 +57,9 @@ class CodebookCodec(UncodedBottleneckCodec):
         return {name: getattr(self, name) for name in names}
 
     @classmethod
-    def params_for(cls, shape: tuple[int, ...]) -> dict[str, Any]:
-        """Return maps, height and width."""
-        return dict(zip(("maps", "height", "width"), image_shape(shape), strict=True))
+    def fitted(cls, params: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+        """Add maps, height and width."""
+        return {**dict(zip(("maps", "height", "width"), image_shape(shape), strict=True)), **params}
 
     def latent_shape(self, height: int, width: int) -> tuple[int, ...]:
         """Return (hidden,)."""

@@ -102,9 +102,9 @@ class Codec(nn.Module):
         return None
 
     @classmethod
-    def params_for(cls, shape: tuple[int, ...]) -> dict[str, Any]:
-        """Return the constructor's arguments that follow from a feature's shape (one sample's); see `featcodec.fit_spec`."""
-        return {}
+    def fitted(cls, params: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+        """Return constructor's arguments with those added that follow from a sample's shape; see `featcodec.fit_spec`."""
+        return dict(params)
 
     # ---- what a user calls ----------------------------------------------------------------------------------------------
 

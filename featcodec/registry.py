@@ -41,6 +41,7 @@ _BUILTIN: dict[str, Row] = {
     "png": Row("featcodec.codecs.png:PngCodec", "image"),
     "rans": Row("featcodec.codecs.rans:RansCodec"),
     "raw": Row("featcodec.codecs.raw:RawCodec"),
+    "variable-rate": Row("featcodec.codecs.variable_rate:VariableRateCodec"),
     "vq": Row("featcodec.codecs.vq:VqCodec"),
     "webp": Row("featcodec.codecs.webp:WebpCodec", "image"),
 }
@@ -160,8 +161,7 @@ def fit_spec(spec: Spec, shape: Sequence[int]) -> dict[str, Any]:
         As for `get_codec`.
     """
     codec_id, given = parse_spec(spec)
-    fitted = codec_class(codec_id).params_for(tuple(int(dim) for dim in shape))
-    return {"id": codec_id, **fitted, **given}
+    return {"id": codec_id, **codec_class(codec_id).fitted(given, tuple(int(dim) for dim in shape))}
 
 
 def load_codec(path: str | Path) -> Codec:

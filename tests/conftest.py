@@ -25,6 +25,11 @@ def images() -> tuple[torch.Tensor, torch.Tensor]:
     return next(embedded().head(40).batches(40, "cifar10"))
 
 
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def one_thread():
     """On tiny tensors threads cost more than they give."""

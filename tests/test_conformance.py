@@ -29,6 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def build(codec_id: str, example: dict[str, Any]) -> fc.Codec:
+    torch.manual_seed(0)  # learned codecs begin with random weights
     return fc.get_codec(codec_id, **example).eval()
 
 
@@ -107,7 +108,9 @@ def _check_learned_gradient(codec: fc.Codec, x: torch.Tensor, real: torch.Tensor
         (total + sum(losses.values())).backward()
         for name, parameter in trained.named_parameters():
             assert parameter.grad is None or torch.isfinite(parameter.grad).all(), name
-            assert parameter.grad is not None or not training, name
+            # of several bottlenecks behind one codec only that of the level trains
+            assert parameter.grad is not None or not training or hasattr(codec, "level"), name
+        assert not training or any(p.grad is not None and p.grad.any() for p in trained.parameters())
         assert torch.isfinite(leaf.grad).all()
         assert leaf.grad.any()
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from featcodec.channel import Channel
-from featcodec.codec import FloatArray, Transmission
+from featcodec.codec import FloatArray
 from featcodec.ops.unit_quantizer import unit_dequantize, unit_quantize, unit_reconstruct
 from featcodec.ops.words import Words, expected_words
 from featcodec.spec import check_bool, check_choice, check_int
@@ -110,18 +110,9 @@ class BottleNetPlusPlusCodec(UncodedBottleneckCodec):
         """Return the words' expected values."""
         return unit_dequantize(expected_words(probabilities), self.bits)
 
-    def forward(self, x: Tensor, channel: Channel | None = None) -> Tensor:
-        """Return what decodes of what was sent; the encoder is told the channel's state."""
-        with self._seeing(channel):
-            return super().forward(x, channel)
-
-    def transmit(self, x: Tensor, channel: Channel | None = None) -> Transmission:
-        """Take the real way; the encoder is told the channel's state."""
-        with self._seeing(channel):
-            return super().transmit(x, channel)
-
     @contextmanager
-    def _seeing(self, channel: Channel | None) -> Iterator[None]:
+    def seeing(self, channel: Channel | None) -> Iterator[None]:
+        """Within this context the encoder is told the channel's state."""
         before = self._seen_state
         self._seen_state = state_of(channel)
         try:
