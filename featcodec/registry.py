@@ -33,6 +33,7 @@ _BUILTIN: dict[str, Row] = {
     "bottlenet++": Row("featcodec.codecs.bottlenetpp:BottleNetPlusPlusCodec"),
     "context": Row("featcodec.codecs.context:ContextCodec"),
     "dsc": Row("featcodec.codecs.dsc:DscCodec"),
+    "entropic": Row("featcodec.codecs.entropic:EntropicCodec"),
     "half": Row("featcodec.codecs.half:HalfCodec"),
     "heif": Row("featcodec.codecs.heif:HeifCodec", "heif"),
     "huffman": Row("featcodec.codecs.huffman:HuffmanCodec"),

@@ -124,6 +124,12 @@ class VariableRateCodec(Codec):
                 calibrate(batches)
         return self
 
+    def config_crc(self) -> int:
+        """Return the packet's name for config and tables, these brought up to date at every level."""
+        for bottleneck in self._all():
+            bottleneck.config_crc()
+        return super().config_crc()
+
     # ---- the way through ------------------------------------------------------------------------------------------------
 
     def forward(self, x: Tensor, channel: Channel | None = None) -> Tensor:
