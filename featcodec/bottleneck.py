@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from featcodec.bitstream import Packet
 from featcodec.channel import Channel
 from featcodec.codec import Codec, FloatArray, Payload, Transmission, check_feature
-from featcodec.errors import BitstreamError, FeatureError
+from featcodec.errors import BitstreamError, ConfigError, FeatureError
 from featcodec.ops.cast import saturating_cast
 from featcodec.ops.images import from_images, image_shape, to_images
 from featcodec.ops.straight_through import straight_through
@@ -224,15 +224,26 @@ class NestedBottleneckCodec(BottleneckCodec):
         values: FloatArray = self.inner.decode(packets).numpy()
         return values
 
-    def calibrate_inner(self, features: Tensor | Iterable[Tensor]) -> None:
-        """Make the inner codec's static tables from the latents of features: a batch (B, ...) or several."""
+    def calibrate(self, features: Tensor | Iterable[Tensor]) -> NestedBottleneckCodec:
+        """Make the inner codec's static tables from features (B, C, h, w), or batches of them, at the present weights.
+
+        Raises
+        ------
+        ConfigError
+            The inner codec has no static tables.
+        FeatureError
+            The features are not of this codec, or their latents are all alike.
+        """
+        calibrate: Any = getattr(self.inner, "calibrate", None)
+        if calibrate is None:
+            raise ConfigError(f"{self.inner.codec_id!r}, the inner codec, has no tables to calibrate")
         batches = [features] if isinstance(features, Tensor) else features
         latents = []
         for batch in batches:
             check_feature(batch)
             latents.append(self.latents(batch))
-        calibrate: Any = self.inner.calibrate
         calibrate(latents)
+        return self
 
 
 def _finite(x: Tensor) -> Tensor:

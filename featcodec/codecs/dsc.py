@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
@@ -80,16 +79,3 @@ class DscCodec(NestedBottleneckCodec):
         arrived = super().pass_latents(z)
         self.record_loss("rate", arrived.abs().mean())
         return arrived
-
-    def calibrate(self, features: Tensor | Iterable[Tensor]) -> DscCodec:
-        """Make the static tables from features (B, C, h, w), or batches of them, at the present weights.
-
-        Raises
-        ------
-        ConfigError
-            The tables are adaptive.
-        FeatureError
-            The features are not of this codec, or their latents are all alike.
-        """
-        self.calibrate_inner(features)
-        return self

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from featcodec.bitstream import Packet, PayloadKind
-from featcodec.bottleneck import BottleneckCodec
+from featcodec.bottleneck import BottleneckCodec, NestedBottleneckCodec
 from featcodec.channel import Channel
 from featcodec.codec import Codec, FloatArray, Payload, Transmission
 from featcodec.errors import BitstreamError, ConfigError
@@ -119,9 +119,8 @@ class VariableRateCodec(Codec):
         """Calibrate every level that has static tables; see that codec."""
         batches = [features] if isinstance(features, Tensor) else list(features)
         for bottleneck in self._all():
-            if getattr(bottleneck, "tables", None) == "static":
-                calibrate: Any = bottleneck.calibrate
-                calibrate(batches)
+            if isinstance(bottleneck, NestedBottleneckCodec) and getattr(bottleneck.inner, "tables", None) == "static":
+                bottleneck.calibrate(batches)
         return self
 
     def config_crc(self) -> int:

@@ -56,6 +56,18 @@ def test_the_payload_is_the_inner_codec_s():
     assert [p.payload.tobytes() for p in codec.encode(x)] == [p.payload.tobytes() for p in inner]
 
 
+def test_static_tables_of_the_inner_codec_are_made_from_features():
+    x = torch.relu(torch.randn(20, 8, 14, 14))
+    codec = fc.get_codec("bottlenet:maps=8,reduced=4,inner=(context:bits=4,tables=static)").eval()
+    flat = sum(p.payload_bits for p in codec.encode(x[:4]))
+    before = codec.config_crc()
+    codec.calibrate(x[4:])
+    assert codec.config_crc() != before
+    assert sum(p.payload_bits for p in codec.encode(x[:4])) < flat
+    with pytest.raises(fc.ConfigError, match="'jpeg', the inner codec, has no tables"):
+        fc.get_codec("bottlenet:maps=8").calibrate(x)
+
+
 def test_a_learned_inner_codec_is_refused():
     with pytest.raises(fc.ConfigError, match="no weights of its own"):
         fc.get_codec("bottlenet:maps=8,inner=(dsc:maps=1)")
