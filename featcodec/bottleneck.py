@@ -99,17 +99,28 @@ class BottleneckCodec(Codec):
         z = self.analyze(to_images(x).to(self._weight().dtype)).float()
         arrived = self.pass_latents(z)
         if channel is not None:
-            arrived = straight_through(arrived, self.send_latents(z, tuple(x.shape[1:]), channel))
+            arrived = self.pass_channel(z, arrived, tuple(x.shape[1:]), channel)
         y = self.synthesis(arrived.to(self._weight().dtype), (height, width)).float()
         return saturating_cast(from_images(y, tuple(x.shape[1:])), x.dtype)
 
-    def send_latents(self, z: Tensor, shape: tuple[int, ...], channel: Channel) -> Tensor:
-        """Return what arrives of latents sent over a channel as real packets; the value alone."""
+    def pass_channel(self, z: Tensor, arrived: Tensor, shape: tuple[int, ...], channel: Channel) -> Tensor:
+        """Return z^ after a channel, differentiable: here real packets meet it, with the gradient of `arrived`.
+
+        Parameters
+        ----------
+        z, arrived
+            Latents of a batch, and what `pass_latents` made of them.
+        shape
+            Of one sample of the feature.
+        channel
+            What the packets meet.
+        """
         check_feature(z)
         payloads = self.encode_latents(z.detach().cpu().numpy())
         packets = [Packet(shape, torch.float32, self.payload_kind, 0, payload) for payload in payloads]
         received = [self._receive(channel(packet)) for packet in packets]
-        return torch.from_numpy(self.decode_latents(received, tuple(z.shape[1:]))).to(z.device)
+        values = self.decode_latents(received, tuple(z.shape[1:]))
+        return straight_through(arrived, torch.from_numpy(values).to(z.device))
 
     def sends(self, x: Tensor, channel: Channel | None) -> bool:
         """True where forward makes real bytes: always but in training mode with a gradient wanted."""

@@ -34,11 +34,11 @@ def _list() -> int:
         try:
             cls = codec_class(codec_id)
         except MissingDependencyError as e:
-            print(f"{codec_id:<12} not available: {e}")
+            print(f"{codec_id:<14} not available: {e}")
             continue
         params = ", ".join(_show(p) for p in inspect.signature(cls).parameters.values() if p.kind is p.KEYWORD_ONLY)
         summary = (cls.__doc__ or "").strip().partition("\n")[0]
-        print(f"{codec_id:<12} {summary}" + (f"  [{params}]" if params else ""))
+        print(f"{codec_id:<14} {summary}" + (f"  [{params}]" if params else ""))
     return 0
 
 
