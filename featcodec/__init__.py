@@ -26,7 +26,7 @@ from featcodec.errors import (
 )
 from featcodec.evaluate import Report, evaluate
 from featcodec.insertion import Insertion, insert
-from featcodec.registry import codec_class, get_codec, list_codecs, register_codec
+from featcodec.registry import codec_class, fit_spec, get_codec, list_codecs, load_codec, register_codec
 from featcodec.split import split
 
 __all__ = [
@@ -50,10 +50,12 @@ __all__ = [
     "codec_class",
     "core_info",
     "evaluate",
+    "fit_spec",
     "get_channel",
     "get_codec",
     "insert",
     "list_codecs",
+    "load_codec",
     "register_codec",
     "set_num_threads",
     "split",

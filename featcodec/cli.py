@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import sys
 from collections.abc import Sequence
 
@@ -33,12 +34,17 @@ def _list() -> int:
         try:
             cls = codec_class(codec_id)
         except MissingDependencyError as e:
-            print(f"{codec_id:<12} not available: {e}")
+            print(f"{codec_id:<14} not available: {e}")
             continue
-        params = ", ".join(f"{k}={v}" for k, v in cls().params().items())
+        params = ", ".join(_show(p) for p in inspect.signature(cls).parameters.values() if p.kind is p.KEYWORD_ONLY)
         summary = (cls.__doc__ or "").strip().partition("\n")[0]
-        print(f"{codec_id:<12} {summary}" + (f"  [{params}]" if params else ""))
+        print(f"{codec_id:<14} {summary}" + (f"  [{params}]" if params else ""))
     return 0
+
+
+def _show(parameter: inspect.Parameter) -> str:
+    """``name=default``, or the name alone of a parameter that must be given."""
+    return parameter.name if parameter.default is parameter.empty else f"{parameter.name}={parameter.default}"
 
 
 def _bench(argv: list[str]) -> int:

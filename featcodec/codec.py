@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from featcodec.errors import BitstreamError, ConfigError, FeatureError, FeatureT
 from featcodec.ops.cast import saturating_cast
 from featcodec.ops.eager import eager
 from featcodec.ops.straight_through import straight_through
+from featcodec.weights import check_same_config, check_same_state, read_weights, write_weights
 
 FloatArray = NDArray[np.float32]
 Payload = np.ndarray[Any, np.dtype[Any]]
@@ -88,7 +90,10 @@ class Codec(nn.Module):
     payload_kind
         What `encode_payload` returns and `decode_payload` takes.
     stable_bytes
-        True where the bytes come from this package alone; False where another library's encoder may change them.
+        True where the bytes come from this package alone; False where another library's encoder may change them, or where they
+        depend on how a machine rounds floats.
+    learned
+        True where the codec has weights to train: its gradient is its networks', and bytes mean nothing without its state.
     """
 
     codec_id: ClassVar[str]
@@ -96,6 +101,7 @@ class Codec(nn.Module):
     example_shape: ClassVar[tuple[int, ...]] = (8, 7, 5)
     payload_kind: ClassVar[PayloadKind] = PayloadKind.BYTES
     stable_bytes: ClassVar[bool] = True
+    learned: ClassVar[bool] = False
 
     # ---- what an author writes ------------------------------------------------------------------------------------------
 
@@ -126,7 +132,21 @@ class Codec(nn.Module):
         """
         return None
 
+    @classmethod
+    def fitted(cls, params: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+        """Return constructor's arguments with those added that follow from a sample's shape; see `featcodec.fit_spec`."""
+        return dict(params)
+
     # ---- what a user calls ----------------------------------------------------------------------------------------------
+
+    def losses(self) -> dict[str, Tensor]:
+        """Return what the most recent forward in training mode adds to a task's loss, unweighted.
+
+        Classical codecs have none: {}. A learned codec returns scalars with gradients, by name: "rate" is its estimate of what
+        is sent (its docstring says in which unit), others are auxiliary ("vq"). They are gone once read, and every training
+        forward replaces them: weigh and add them between forward and backward, ``loss + sum(w[k] * v for k, v in ...)``.
+        """
+        return {}
 
     def config(self) -> dict[str, Any]:
         """Return ``{"id": ..., **params()}``: JSON that `featcodec.get_codec` rebuilds the codec from."""
@@ -143,7 +163,8 @@ class Codec(nn.Module):
         text = json.dumps(self.config(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         crc = crc32c(text.encode())
         for name, buffer in self.named_buffers():
-            if not buffer.is_floating_point():
+            # batch norm's count of batches is no table
+            if not buffer.is_floating_point() and not name.endswith("num_batches_tracked"):
                 crc = crc32c(name.encode() + np.ascontiguousarray(buffer.cpu().numpy()).tobytes(), crc)
         self.__dict__["_config_crc"] = (version, crc)
         return crc
@@ -151,6 +172,32 @@ class Codec(nn.Module):
     def _state_version(self) -> tuple[tuple[int, int], ...]:
         """What changes whenever an integer buffer of this codec does, or of one inside it."""
         return tuple((id(buffer), buffer._version) for buffer in self.buffers())
+
+    def save(self, path: str | Path) -> None:
+        """Write config and state to a .safetensors file, which `featcodec.load_codec` makes the codec from again.
+
+        Raises
+        ------
+        MissingDependencyError
+            safetensors is not installed.
+        """
+        write_weights(path, self.config(), self.state_dict())
+
+    def load(self, path: str | Path) -> Codec:
+        """Take the state from a file that `save` wrote, of a codec of this very config; return self.
+
+        Raises
+        ------
+        ConfigError
+            The file is damaged, or of another config: what differs is named, and this codec stays what it was.
+        FileNotFoundError, MissingDependencyError
+            No such file; safetensors is not installed.
+        """
+        config, state = read_weights(path)
+        check_same_config(path, config, self.config())
+        check_same_state(path, state, self.state_dict())
+        self.load_state_dict(state)
+        return self
 
     def encode(self, x: Tensor) -> list[Packet]:
         """Encode a batch.
@@ -234,7 +281,7 @@ class Codec(nn.Module):
             end = time.perf_counter()
             value = _in_layout_of(x, value.to(x.device))
         losses = replace(losses, resent_bits=resent_bits)
-        return Transmission(straight_through(x, value), packets, encoded - start, end - arrived, losses)
+        return Transmission(self.attach_gradient(x, value, received), packets, encoded - start, end - arrived, losses)
 
     def carry(self, packets: list[Packet], channel: Channel | None) -> tuple[list[Packet], int]:
         """Return what arrives of packets, and the bits that were sent again; a codec that asks again overrides this."""
@@ -243,6 +290,10 @@ class Codec(nn.Module):
     def decode_counted(self, packets: list[Packet]) -> tuple[Tensor, Losses]:
         """Decode as `decode` does, and say what was lost; a codec that conceals losses overrides this."""
         return self.decode(packets), Losses()
+
+    def attach_gradient(self, x: Tensor, value: Tensor, received: Sequence[Packet]) -> Tensor:
+        """Return `value`, what `received` decoded to, with the gradient that training takes: the identity's in `x`."""
+        return straight_through(x, value)
 
     # ---- what a codec that can go faster overrides ----------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from featcodec.accounting import ledger
@@ -17,7 +18,7 @@ from featcodec.codec import Codec
 from featcodec.errors import BitstreamError, ConfigError, FeatureError, FeatureTypeError, LayerError
 from featcodec.ops.eager import eager
 from featcodec.ops.modules import find_layer
-from featcodec.registry import get_codec
+from featcodec.registry import fit_spec, get_codec
 from featcodec.spec import Spec
 
 
@@ -171,6 +172,9 @@ class Insertion:
         self._path, host = _host(module)
         self._child = _free_name(host)
         self._host = host
+        weight = next(model.parameters(), None)
+        if codec.learned and weight is not None:
+            codec.to(weight.device)
         host.add_module(self._child, codec.train(module.training))
         self._handles = [
             module.register_forward_hook(self._cross),
@@ -260,6 +264,8 @@ def insert(
     layer: str | nn.Module,
     codec: Codec | Spec,
     channel: Channel | Spec | None = None,
+    *,
+    example: Tensor | None = None,
 ) -> Insertion:
     """Send a layer's output through a codec from now on.
 
@@ -277,6 +283,9 @@ def insert(
         A codec or its spec. Its parameters appear among the model's while inserted.
     channel
         A channel or its spec: what the packets meet on their way.
+    example
+        A batch of the model's inputs: run once in eval mode, so that a spec of a learned codec may leave out its sizes
+        (`featcodec.fit_spec`).
 
     Returns
     -------
@@ -290,10 +299,49 @@ def insert(
     ConfigError
         This very codec is in the model already, or a spec is wrong.
     """
+    if not isinstance(codec, Codec) and example is not None:
+        codec = fit_spec(codec, feature_shape(model, layer, example))
     built = codec if isinstance(codec, Codec) else get_codec(codec)
     if channel is not None and not isinstance(channel, Channel):
         channel = get_channel(channel)
     return Insertion(model, layer, built, channel)
+
+
+def feature_shape(model: nn.Module, layer: str | nn.Module, example: Tensor) -> tuple[int, ...]:
+    """Return the shape of one sample of a layer's output, the first tensor where it has several.
+
+    Parameters
+    ----------
+    example
+        A batch of the model's inputs; the model runs once on it, in eval mode and without gradients, and is left as it was.
+
+    Raises
+    ------
+    LayerError
+        No such layer, several, or one that the model does not call.
+    """
+    name, module = find_layer(model, layer)
+    seen: list[tuple[int, ...]] = []
+
+    def note(x: Tensor) -> Tensor:
+        seen.append(tuple(x.shape[1:]))
+        return x
+
+    def look(m: nn.Module, inputs: Any, output: Any) -> None:
+        map_tensors(output, note)
+
+    handle = module.register_forward_hook(look)
+    training = [m for m in model.modules() if m.training]
+    try:
+        with torch.no_grad():
+            model.eval()(example)
+    finally:
+        handle.remove()
+        for m in training:
+            m.training = True
+    if not seen:
+        raise LayerError(f"layer {name!r} gave no floating-point tensor when the model ran on the example")
+    return seen[0]
 
 
 def insertion_at(module: nn.Module) -> Insertion | None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from featcodec.codec import Codec, check_params
 from featcodec.errors import ConfigError, MissingDependencyError, UnknownCodecError
 from featcodec.spec import Spec, build, near_names, parse_spec
+from featcodec.weights import read_weights
 
 ENTRY_POINT_GROUP = "featcodec.codecs"
 
@@ -26,15 +29,22 @@ _BUILTIN: dict[str, Row] = {
     "ans": Row("featcodec.codecs.ans:AnsCodec", "ans"),
     "auto": Row("featcodec.codecs.auto:AutoCodec"),
     "bitpack": Row("featcodec.codecs.bitpack:BitpackCodec"),
+    "bottlenet": Row("featcodec.codecs.bottlenet:BottleNetCodec"),
+    "bottlenet++": Row("featcodec.codecs.bottlenetpp:BottleNetPlusPlusCodec"),
     "context": Row("featcodec.codecs.context:ContextCodec"),
+    "dsc": Row("featcodec.codecs.dsc:DscCodec"),
+    "entropic": Row("featcodec.codecs.entropic:EntropicCodec"),
     "half": Row("featcodec.codecs.half:HalfCodec"),
     "heif": Row("featcodec.codecs.heif:HeifCodec", "heif"),
     "huffman": Row("featcodec.codecs.huffman:HuffmanCodec"),
     "jpeg": Row("featcodec.codecs.jpeg:JpegCodec", "image"),
+    "learned_scalar": Row("featcodec.codecs.learned_scalar:LearnedScalarCodec"),
     "ldpc": Row("featcodec.codecs.ldpc:LdpcCodec"),
     "png": Row("featcodec.codecs.png:PngCodec", "image"),
     "rans": Row("featcodec.codecs.rans:RansCodec"),
     "raw": Row("featcodec.codecs.raw:RawCodec"),
+    "variable-rate": Row("featcodec.codecs.variable_rate:VariableRateCodec"),
+    "vq": Row("featcodec.codecs.vq:VqCodec"),
     "webp": Row("featcodec.codecs.webp:WebpCodec", "image"),
 }
 _registered: dict[str, Row] = {}
@@ -135,6 +145,39 @@ def get_codec(spec: Spec, **params: Any) -> Codec:
     codec: Codec = build("codec", codec_id, cls, {**given, **params}, allowed)
     check_params(codec_id, codec.config())
     return codec
+
+
+def fit_spec(spec: Spec, shape: Sequence[int]) -> dict[str, Any]:
+    """Return a spec as a config, with what follows from a feature's shape filled in where the spec leaves it out.
+
+    Parameters
+    ----------
+    spec
+        As for `get_codec`.
+    shape
+        Of one sample of the feature, without the batch axis: (C, h, w), (T, D), ... Learned codecs take their `maps` from it.
+
+    Raises
+    ------
+    UnknownCodecError, ConfigError, MissingDependencyError
+        As for `get_codec`.
+    """
+    codec_id, given = parse_spec(spec)
+    return {"id": codec_id, **codec_class(codec_id).fitted(given, tuple(int(dim) for dim in shape))}
+
+
+def load_codec(path: str | Path) -> Codec:
+    """Build the codec of a file that `Codec.save` wrote, with its state, in eval mode.
+
+    Raises
+    ------
+    ConfigError
+        The file is damaged, no codec's, or its state is not that of its config: what differs is named.
+    FileNotFoundError, UnknownCodecError, MissingDependencyError
+        No such file; no such codec; a package is missing.
+    """
+    config, _ = read_weights(path)
+    return get_codec(config).eval().load(path)
 
 
 def _check_class(codec_id: str, target: Any) -> type[Codec]:

@@ -40,7 +40,7 @@ def parse_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
     if not name:
         raise ConfigError(f"a spec begins with an id, got {spec!r}")
     params = {}
-    for item in _split_outside_parentheses(rest, spec, ","):
+    for item in split_outside_parentheses(rest, ","):
         key, equals, value = item.partition("=")
         if not equals or not key.strip().isidentifier():
             raise ConfigError(f"a spec's parameters are written key=value, got {item!r} in {spec!r}")
@@ -52,7 +52,7 @@ def parse_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
 
 def split_chain(spec: str) -> list[str]:
     """Split ``"a:p=1+b:q=2"`` at each + outside parentheses that an id follows; the + of a number such as 1e+3 is none."""
-    parts = _split_outside_parentheses(spec, spec, "+", lambda rest: not rest.strip() or rest.lstrip()[0].isalpha())
+    parts = split_outside_parentheses(spec, "+", lambda rest: not rest.strip() or rest.lstrip()[0].isalpha())
     return [part.strip() for part in parts]
 
 
@@ -89,6 +89,30 @@ def build(kind: str, name: str, make: Callable[..., Any], params: Mapping[str, A
         raise ConfigError(f"{kind} {name!r} cannot be built from {dict(params)!r}: {e}") from e
 
 
+def split_outside_parentheses(text: str, separator: str, splits: Callable[[str], bool] = lambda rest: True) -> list[str]:
+    """Return the parts of a text between separators that stand in no parentheses; [] of the empty text.
+
+    A separator counts where `splits` says so of what comes after it.
+
+    Raises
+    ------
+    ConfigError
+        Parentheses do not match.
+    """
+    items, depth, start = [], 0, 0
+    for i, char in enumerate(text):
+        depth += (char == "(") - (char == ")")
+        if depth < 0:
+            break
+        if char == separator and depth == 0 and splits(text[i + 1 :]):
+            items.append(text[start:i])
+            start = i + 1
+    if depth != 0:
+        raise ConfigError(f"parentheses do not match in {text!r}")
+    last = text[start:]
+    return [*items, last] if text else []
+
+
 def check_int(name: str, value: Any, low: int, high: int) -> int:
     """Return `value` where it is an integer in low..high; raise ConfigError where it is not."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -122,23 +146,6 @@ def check_number(name: str, value: Any, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise ConfigError(f"{name} must be a number {low:g}..{high:g}, got {value!r}")
     return float(value)
-
-
-def _split_outside_parentheses(
-    text: str, spec: str, separator: str, splits: Callable[[str], bool] = lambda rest: True
-) -> list[str]:
-    items, depth, start = [], 0, 0
-    for i, char in enumerate(text):
-        depth += (char == "(") - (char == ")")
-        if depth < 0:
-            break
-        if char == separator and depth == 0 and splits(text[i + 1 :]):
-            items.append(text[start:i])
-            start = i + 1
-    if depth != 0:
-        raise ConfigError(f"parentheses do not match in {spec!r}")
-    last = text[start:]
-    return [*items, last] if text else []
 
 
 def _parse_value(text: str) -> Any:

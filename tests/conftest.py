@@ -23,3 +23,17 @@ def images() -> tuple[torch.Tensor, torch.Tensor]:
     from featcodec.benchmarks.data import embedded
 
     return next(embedded().head(40).batches(40, "cifar10"))
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def one_thread():
+    """On tiny tensors threads cost more than they give."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

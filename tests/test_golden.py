@@ -30,7 +30,9 @@ def test_goldens_decode_to_their_values(path: Path):
         state = {key.removeprefix("state."): torch.from_numpy(file[key]) for key in file if key.startswith("state.")}
     codec = fc.get_codec(config).eval()
     codec.load_state_dict(state)
-    assert np.array_equal(codec.decode(packets).numpy(), values)
+    decoded = codec.decode(packets).numpy()
+    # a network's sums may round otherwise on another machine
+    assert np.allclose(decoded, values, rtol=1e-3, atol=1e-5) if codec.learned else np.array_equal(decoded, values)
 
 
 @pytest.mark.parametrize("case", DAMAGED, ids=lambda c: c["name"])

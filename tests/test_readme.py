@@ -28,7 +28,7 @@ def test_the_example_runs():
 def table(section: str) -> dict[str, str]:
     """The parameters by id, from the rows of a section that begin with an id."""
     text = TEXT.split(f"\n## {section}\n")[1].split("\n## ")[0]
-    lines = re.findall(r"^\| `\w+` \|.*\|$", text, re.M)
+    lines = re.findall(r"^\| `[^`]+` \|.*\|$", text, re.M)
     cells = [re.split(r"(?<!\\)\|", line) for line in lines]
     return {row[1].strip(" `"): row[3] for row in cells}
 
@@ -53,7 +53,7 @@ def test_the_channel_table_names_every_channel_and_parameter():
 def test_the_results_shown_are_the_committed_ones():
     result = json.loads((ROOT / "benchmarks/results/default/results.json").read_text())
     assert readme.render(TEXT, ROOT / "benchmarks/results") == TEXT
-    assert {row["codec"]["id"] for row in result["rows"]} == set(builtin_codecs())
+    assert {row["codec"]["id"] for row in result["rows"]} == {c for c in builtin_codecs() if not fc.codec_class(c).learned}
     assert {row["layer"] for row in result["rows"]} == {"layer1", "layer2", "layer3"}
     pictures = re.findall(r"!\[.*\]\((.*)\)", TEXT)
     assert len(pictures) == 2

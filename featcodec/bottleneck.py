@@ -1,0 +1,262 @@
+"""BottleneckCodec: what all learned digital codecs share. An analysis network, a coder of its latents, a synthesis network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from featcodec.bitstream import Packet
+from featcodec.channel import Channel
+from featcodec.codec import Codec, FloatArray, Payload, Transmission, check_feature
+from featcodec.errors import BitstreamError, ConfigError, FeatureError
+from featcodec.ops.cast import saturating_cast
+from featcodec.ops.images import from_images, image_shape, to_images
+from featcodec.ops.straight_through import straight_through
+
+_LARGEST = 1e30  # latents and features beyond it are clipped where bytes are made: no feature overflows a coder
+
+
+class BottleneckCodec(Codec):
+    """A trained bottleneck: x -> analysis -> latents z -> coder -> bytes -> z^ -> synthesis -> x^.
+
+    A subclass sets `maps`, the modules `analysis` (images -> z) and `synthesis` ((z^, (h, w)) -> images), and writes
+    `latent_shape`, `pass_latents`, `encode_latents` and `decode_latents`.
+
+    Wherever bytes are made or read, the networks run in eval mode and one sample at a time, so that a sample's bytes depend
+    on no other. Where the codec is in training mode and a gradient is wanted, the batch takes the way on the device:
+    analysis, the latents as the decoder would get them with the gradient of the identity, synthesis; batch norm then is in
+    training mode, and `losses` has what that pass cost. A gradient in eval mode is that of the networks at the values sent.
+
+    Features are images of `maps` maps (`featcodec.ops.images`); float weights ride in `state_dict`.
+    """
+
+    learned: ClassVar[bool] = True
+    stable_bytes: ClassVar[bool] = False
+
+    maps: int
+    analysis: nn.Module
+    synthesis: nn.Module
+
+    # ---- what an author writes ------------------------------------------------------------------------------------------
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, ...]:
+        """Return the shape of one sample's z for maps of this height and width."""
+        raise NotImplementedError
+
+    def pass_latents(self, z: Tensor) -> Tensor:
+        """Return z^ of a batch on its device, differentiable; `record_loss` what the pass costs. For training."""
+        raise NotImplementedError
+
+    def encode_latents(self, z: FloatArray) -> list[Payload]:
+        """Code a batch of finite latents (B, ...), each sample by itself."""
+        raise NotImplementedError
+
+    def decode_latents(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
+        """Decode to z^ (B, *shape); trust no byte: raise BitstreamError with the numbers."""
+        raise NotImplementedError
+
+    def analyze(self, images: Tensor) -> Tensor:
+        """Return z of images (B, C, h, w)."""
+        z: Tensor = self.analysis(images)
+        return z
+
+    # ---- training -------------------------------------------------------------------------------------------------------
+
+    def record_loss(self, name: str, value: Tensor) -> None:
+        """Keep a scalar for `losses`."""
+        self.__dict__.setdefault("_losses", {})[name] = value
+
+    def losses(self) -> dict[str, Tensor]:
+        """Return, and forget, the scalars of the most recent training forward; see `Codec.losses`."""
+        losses: dict[str, Tensor] = self.__dict__.pop("_losses", {})
+        return losses
+
+    def forward(self, x: Tensor, channel: Channel | None = None) -> Tensor:
+        """Return what decodes of what was sent, differentiable in x and in the weights."""
+        if self.sends(x, channel):
+            return self.transmit(x, channel).output
+        with self.seeing(channel):
+            return self._train_on(x, channel)
+
+    def transmit(self, x: Tensor, channel: Channel | None = None) -> Transmission:
+        """Take the real way and say what it cost; see `Codec.transmit`."""
+        with self.seeing(channel):
+            return super().transmit(x, channel)
+
+    def seeing(self, channel: Channel | None) -> AbstractContextManager[None]:
+        """Within this context the analysis network may know the channel."""
+        return nullcontext()
+
+    def _train_on(self, x: Tensor, channel: Channel | None) -> Tensor:
+        check_feature(x)
+        _, height, width = self._check_shape(tuple(x.shape[1:]), FeatureError)
+        self.__dict__.pop("_losses", None)
+        z = self.analyze(to_images(x).to(self._weight().dtype)).float()
+        arrived = self.pass_latents(z)
+        if channel is not None:
+            arrived = self.pass_channel(z, arrived, tuple(x.shape[1:]), channel)
+        y = self.synthesis(arrived.to(self._weight().dtype), (height, width)).float()
+        return saturating_cast(from_images(y, tuple(x.shape[1:])), x.dtype)
+
+    def pass_channel(self, z: Tensor, arrived: Tensor, shape: tuple[int, ...], channel: Channel) -> Tensor:
+        """Return z^ after a channel, differentiable: here real packets meet it, with the gradient of `arrived`.
+
+        Parameters
+        ----------
+        z, arrived
+            Latents of a batch, and what `pass_latents` made of them.
+        shape
+            Of one sample of the feature.
+        channel
+            What the packets meet.
+        """
+        check_feature(z)
+        payloads = self.encode_latents(z.detach().cpu().numpy())
+        packets = [Packet(shape, torch.float32, self.payload_kind, 0, payload) for payload in payloads]
+        received = [self._receive(channel(packet)) for packet in packets]
+        values = self.decode_latents(received, tuple(z.shape[1:]))
+        return straight_through(arrived, torch.from_numpy(values).to(z.device))
+
+    def sends(self, x: Tensor, channel: Channel | None) -> bool:
+        """True where forward makes real bytes: always but in training mode with a gradient wanted."""
+        return not (self.training and self._wants_gradient(x))
+
+    def attach_gradient(self, x: Tensor, value: Tensor, received: Sequence[Packet]) -> Tensor:
+        """Return `value`, differentiable as the networks are at the latents that arrived."""
+        if not self._wants_gradient(x):
+            return value
+        shape = tuple(x.shape[1:])
+        _, height, width = image_shape(shape)
+        z = self.analyze(to_images(x).to(self._weight().dtype)).float()
+        arrived = self.decode_latents([self._receive(packet) for packet in received], tuple(z.shape[1:]))
+        z = straight_through(z, torch.from_numpy(arrived).to(z.device))
+        y = self.synthesis(z.to(self._weight().dtype), (height, width)).float()
+        return straight_through(saturating_cast(from_images(y, shape), x.dtype), value)
+
+    # ---- bytes ----------------------------------------------------------------------------------------------------------
+
+    def encode_payloads(self, x: FloatArray) -> list[Payload]:
+        """Encode a batch: the network sample by sample, then the latents."""
+        return self.encode_latents(self.latents(torch.from_numpy(x)).numpy())
+
+    def decode_payloads(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
+        """Decode the latents, then run the network sample by sample."""
+        _, height, width = self._check_shape(shape, BitstreamError)
+        weight = self._weight()
+        z = torch.from_numpy(self.decode_latents(payloads, self.latent_shape(height, width))).to(weight)
+        with self._inference():
+            rows = [self.synthesis(z[i : i + 1], (height, width)).float().cpu() for i in range(len(z))]
+        return from_images(_finite(torch.cat(rows)), shape).contiguous().numpy()
+
+    def latents(self, x: Tensor) -> Tensor:
+        """Return z of a batch of features (B, ...) as it is sent: float32, on the CPU, sample by sample in eval mode.
+
+        Raises
+        ------
+        FeatureError
+            The features have another number of maps than the codec.
+        """
+        self._check_shape(tuple(x.shape[1:]), FeatureError)
+        images = to_images(x)
+        weight = self._weight()
+        with self._inference():
+            rows = [self.analyze(images[i : i + 1].to(weight)).float().cpu() for i in range(len(x))]
+        return _finite(torch.cat(rows)).contiguous()
+
+    @classmethod
+    def fitted(cls, params: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+        """Add maps."""
+        return {"maps": image_shape(shape)[0], **params}
+
+    # ---- its parts ------------------------------------------------------------------------------------------------------
+
+    def _wants_gradient(self, x: Tensor) -> bool:
+        if not torch.is_grad_enabled():
+            return False
+        return (isinstance(x, Tensor) and x.requires_grad) or any(p.requires_grad for p in self.parameters())
+
+    def _weight(self) -> Tensor:
+        """A weight: whence device and dtype of the networks are known."""
+        return next(self.analysis.parameters())
+
+    def _check_shape(self, shape: tuple[int, ...], error: type[Exception]) -> tuple[int, int, int]:
+        maps, height, width = image_shape(shape)
+        if maps != self.maps:
+            raise error(f"{self.codec_id!r} was built for {self.maps} maps, got {maps} in a feature of shape {shape}")
+        return maps, height, width
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        """The networks as they are deployed: eval mode, full precision, no gradient."""
+        training = [module for module in self.modules() if module.training]
+        for module in training:
+            module.training = False
+        try:
+            with torch.no_grad(), torch.autocast(self._weight().device.type, enabled=False):
+                yield
+        finally:
+            for module in training:
+                module.training = True
+
+    def _state_version(self) -> tuple[tuple[int, int], ...]:
+        return tuple((id(buffer), buffer._version) for buffer in self.buffers() if not buffer.is_floating_point())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the last forward's losses out of copies: they belong to its graph."""
+        return {key: value for key, value in self.__dict__.items() if key != "_losses"}
+
+
+class NestedBottleneckCodec(BottleneckCodec):
+    """A bottleneck whose latents go through another codec, `inner`: a subclass sets it and writes no coder of its own.
+
+    Payload: the inner codec's, without its header, which follows from the feature's shape and the config.
+    """
+
+    inner: Codec
+
+    def pass_latents(self, z: Tensor) -> Tensor:
+        """Send z through the inner codec: a lossless coder's values on the device, else its real bytes."""
+        arrived: Tensor = self.inner(z)
+        return arrived
+
+    def encode_latents(self, z: FloatArray) -> list[Payload]:
+        """Encode with the inner codec."""
+        return [packet.payload for packet in self.inner.encode(torch.from_numpy(np.ascontiguousarray(z)))]
+
+    def decode_latents(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
+        """Decode with the inner codec, which checks every byte."""
+        crc = self.inner.config_crc()
+        packets = [Packet(shape, torch.float32, self.inner.payload_kind, crc, np.ascontiguousarray(p)) for p in payloads]
+        values: FloatArray = self.inner.decode(packets).numpy()
+        return values
+
+    def calibrate(self, features: Tensor | Iterable[Tensor]) -> NestedBottleneckCodec:
+        """Make the inner codec's static tables from features (B, C, h, w), or batches of them, at the present weights.
+
+        Raises
+        ------
+        ConfigError
+            The inner codec has no static tables.
+        FeatureError
+            The features are not of this codec, or their latents are all alike.
+        """
+        calibrate: Any = getattr(self.inner, "calibrate", None)
+        if calibrate is None:
+            raise ConfigError(f"{self.inner.codec_id!r}, the inner codec, has no tables to calibrate")
+        batches = [features] if isinstance(features, Tensor) else features
+        latents = []
+        for batch in batches:
+            check_feature(batch)
+            latents.append(self.latents(batch))
+        calibrate(latents)
+        return self
+
+
+def _finite(x: Tensor) -> Tensor:
+    """Float32 without NaN and infinity: features near the largest float make a network overflow."""
+    return torch.nan_to_num(x, nan=0.0).clamp(-_LARGEST, _LARGEST)

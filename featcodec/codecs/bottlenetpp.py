@@ -1,0 +1,161 @@
+"""bottlenet++: a bottleneck whose latents in [0, 1] are sent as words of n bits, uncoded: it is trained to stand damage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from featcodec.channel import Channel
+from featcodec.codec import FloatArray
+from featcodec.ops.unit_quantizer import unit_dequantize, unit_quantize, unit_reconstruct
+from featcodec.ops.words import Words, expected_words
+from featcodec.spec import check_bool, check_choice, check_int
+from featcodec.uncoded import UncodedBottleneckCodec
+
+
+class BottleNetPlusPlusCodec(UncodedBottleneckCodec):
+    """Convolution, batch norm and sigmoid; n-bit words, uncoded; deconvolution, batch norm and ReLU: learned.
+
+    Shao and Zhang, "BottleNet++: an end-to-end approach for feature compression in device-edge co-inference systems", ICC
+    Workshops 2020. Over an erasure channel words decode to their expectation, soft bits likewise. Train it with the channel
+    in place (`insert(..., channel=)`): the gradient passes quantiser and channel as the identity's. No losses.
+
+    Parameters
+    ----------
+    maps
+        C, maps of the feature.
+    reduced
+        C', maps sent; a sixteenth of `maps` unless given.
+    stride
+        2: 2 x 2 kernels (the paper's); 1: 3 x 3 kernels.
+    bits
+        n, 1..16.
+    mode
+        "digital".
+    csi
+        True: a constant plane with the channel's state goes into the encoder as a last map.
+
+    Attributes
+    ----------
+    channel_state
+        What that plane holds. None, the default: the state of the channel that forward is given (p of an erasure or
+        symmetric channel, sigma of a noisy one), 0 without one; a number: that, whatever the channel. `encode` by itself
+        knows no channel.
+    """
+
+    codec_id = "bottlenet++"
+    examples = (
+        {"maps": 8, "reduced": 2, "stride": 2, "bits": 8, "mode": "digital", "csi": False},
+        {"maps": 8, "reduced": 3, "stride": 2, "bits": 3, "csi": True},
+        {"maps": 8, "reduced": 1, "stride": 1, "bits": 5},
+    )
+
+    def __init__(
+        self,
+        *,
+        maps: int,
+        reduced: int | None = None,
+        stride: int = 2,
+        bits: int = 8,
+        mode: str = "digital",
+        csi: bool = False,
+    ) -> None:
+        super().__init__()
+        self.maps = check_int("maps", maps, 1, 1 << 16)
+        self.reduced = max(1, maps // 16) if reduced is None else check_int("reduced", reduced, 1, 1 << 16)
+        self.stride = check_int("stride", stride, 1, 2)
+        self.bits = check_int("bits", bits, 1, 16)
+        self.mode = check_choice("mode", mode, ("digital",))
+        self.csi = check_bool("csi", csi)
+        self.channel_state: float | None = None
+        self._seen_state = 0.0
+        self.analysis = _Encoder(self.maps + self.csi, self.reduced, self.stride)
+        self.synthesis = _Decoder(self.maps, self.reduced, self.stride)
+
+    def params(self) -> dict[str, Any]:
+        """Return the sizes, the bits, the mode and whether the encoder is told the channel's state."""
+        names = ("maps", "reduced", "stride", "bits", "mode", "csi")
+        return {name: getattr(self, name) for name in names}
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, ...]:
+        """Return (C', ceil(h / s), ceil(w / s))."""
+        return self.reduced, -(-height // self.stride), -(-width // self.stride)
+
+    def analyze(self, images: Tensor) -> Tensor:
+        """Return z in [0, 1]; the state's plane goes last."""
+        if self.csi:
+            state = self._seen_state if self.channel_state is None else self.channel_state
+            images = torch.cat([images, torch.full_like(images[:, :1], state)], dim=1)
+        return super().analyze(images)
+
+    def pass_latents(self, z: Tensor) -> Tensor:
+        """Quantise on the device."""
+        return unit_reconstruct(z, self.bits)
+
+    def to_words(self, z: FloatArray) -> Words:
+        """Quantise."""
+        return unit_quantize(z.reshape(len(z), -1), self.bits)
+
+    def from_words(self, words: Words) -> FloatArray:
+        """Return the words' values."""
+        return unit_dequantize(words, self.bits)
+
+    def from_probabilities(self, probabilities: NDArray[np.float64]) -> FloatArray:
+        """Return the words' expected values."""
+        return unit_dequantize(expected_words(probabilities), self.bits)
+
+    @contextmanager
+    def seeing(self, channel: Channel | None) -> Iterator[None]:
+        """Within this context the encoder is told the channel's state."""
+        before = self._seen_state
+        self._seen_state = state_of(channel)
+        try:
+            yield
+        finally:
+            self._seen_state = before
+
+
+def state_of(channel: Channel | None) -> float:
+    """Return the one number that tells an encoder what its channel is like: p, or sigma for symbols of unit power; else 0."""
+    probability: float | None = getattr(channel, "p", None)
+    if probability is not None:
+        return probability
+    variance = getattr(channel, "noise_variance", None)
+    return 0.0 if variance is None else float(variance(1.0)) ** 0.5
+
+
+class _Encoder(nn.Module):
+    """Conv k2 s2 (or k3 s1), batch norm, sigmoid; an odd side gets a row or column of zeros."""
+
+    def __init__(self, maps: int, reduced: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.convolution = nn.Conv2d(maps, reduced, 2, 2) if stride == 2 else nn.Conv2d(maps, reduced, 3, 1, 1)
+        self.norm = nn.BatchNorm2d(reduced)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        if self.stride == 2 and (height % 2 or width % 2):
+            x = nn.functional.pad(x, (0, width % 2, 0, height % 2))
+        z: Tensor = self.norm(self.convolution(x)).sigmoid()
+        return z
+
+
+class _Decoder(nn.Module):
+    """Deconv k2 s2 (or k3 s1), batch norm, ReLU; cut to size."""
+
+    def __init__(self, maps: int, reduced: int, stride: int) -> None:
+        super().__init__()
+        kernel = (2, 2) if stride == 2 else (3, 1, 1)
+        self.convolution = nn.ConvTranspose2d(reduced, maps, *kernel)
+        self.norm = nn.BatchNorm2d(maps)
+
+    def forward(self, z: Tensor, size: tuple[int, int]) -> Tensor:
+        x: Tensor = self.norm(self.convolution(z)[..., : size[0], : size[1]]).relu()
+        return x

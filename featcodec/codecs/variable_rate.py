@@ -1,0 +1,219 @@
+"""variable-rate: several trained bottlenecks of one layer behind one codec; each packet says which one made it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from featcodec.bitstream import Packet, PayloadKind
+from featcodec.bottleneck import BottleneckCodec, NestedBottleneckCodec
+from featcodec.channel import Channel
+from featcodec.codec import Codec, FloatArray, Payload, Transmission
+from featcodec.errors import BitstreamError, ConfigError
+from featcodec.ops.straight_through import straight_through
+from featcodec.registry import fit_spec, get_codec
+from featcodec.spec import Spec, check_int, format_spec, split_outside_parentheses
+
+
+class VariableRateCodec(Codec):
+    """K bottlenecks, switched at run time: only their weights change, the head's and the tail's stay: learned.
+
+    Datta et al., ICPR 2022, section IV. The level takes ceil(log2 K) bits, written in a byte of its own before the payload of
+    that level; a decoder follows the packet, whatever its own level. Training trains the present level alone; its losses are
+    that bottleneck's.
+
+    Parameters
+    ----------
+    levels
+        Specs of learned bottlenecks, a list or a string with ";" between them, say "dsc:maps=64,reduced=2;dsc:maps=64".
+        By custom the cheapest comes first.
+    """
+
+    codec_id = "variable-rate"
+    stable_bytes: ClassVar[bool] = False
+    learned: ClassVar[bool] = True
+    examples = (
+        {
+            "levels": "dsc:maps=8,reduced=3,stride=2,step=0.5,coder=huffman,tables=static;"
+            "dsc:maps=8,reduced=4,stride=2,step=0.1,coder=huffman,tables=static;"
+            "bottlenet++:maps=8,reduced=2,stride=2,bits=6,mode=digital,csi=false"
+        },
+        {"levels": "bottlenet:maps=8,reduced=2,stride=2,inner=(jpeg:quality=20),order=channel-first"},
+    )
+
+    def __init__(self, *, levels: str | Sequence[Spec]) -> None:
+        super().__init__()
+        specs = _specs(levels)
+        if not 1 <= len(specs) <= 256:
+            raise ConfigError(f"levels must be 1..256 specs, got {len(specs)}")
+        self.bottlenecks = nn.ModuleList(_bottleneck(spec) for spec in specs)
+        self.levels = ";".join(format_spec(bottleneck.config()) for bottleneck in self._all())
+        self._level = 0
+
+    def params(self) -> dict[str, Any]:
+        """Return the levels' specs."""
+        return {"levels": self.levels}
+
+    @classmethod
+    def fitted(cls, params: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+        """Fill in every level's sizes."""
+        if "levels" not in params:
+            return dict(params)
+        return {**params, "levels": [fit_spec(spec, shape) for spec in _specs(params["levels"])]}
+
+    # ---- levels ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def level(self) -> int:
+        """Which bottleneck encodes and trains, 0..K - 1; no parameter: set it at any time."""
+        return self._level
+
+    @level.setter
+    def level(self, level: int) -> None:
+        self._level = check_int("level", level, 0, len(self.bottlenecks) - 1)
+
+    @property
+    def level_bits(self) -> int:
+        """ceil(log2 K)."""
+        return (len(self.bottlenecks) - 1).bit_length()
+
+    @property
+    def bottleneck(self) -> BottleneckCodec:
+        """The bottleneck of the present level."""
+        return self._all()[self._level]
+
+    def fit(self, *, budget_bits: float, features: Tensor) -> int:
+        """Take the level that spends the most without exceeding a budget, and return it.
+
+        Parameters
+        ----------
+        budget_bits
+            Bits a sample: the mean of what `features` take on the wire, header included, must not exceed it.
+        features
+            (B, ...) features to measure on.
+
+        Raises
+        ------
+        ConfigError
+            No level keeps to the budget; the level then stays what it was.
+        """
+        before, spent = self._level, []
+        try:
+            for level in range(len(self.bottlenecks)):
+                self.level = level
+                spent.append(sum(packet.num_bits for packet in self.encode(features)) / len(features))
+        finally:
+            self._level = before
+        fitting = [level for level, bits in enumerate(spent) if bits <= budget_bits]
+        if not fitting:
+            least = min(range(len(spent)), key=spent.__getitem__)
+            raise ConfigError(f"no level keeps to {budget_bits} bits: the cheapest, level {least}, takes {spent[least]:.1f}")
+        self.level = max(fitting, key=spent.__getitem__)
+        return self._level
+
+    def calibrate(self, features: Tensor | Iterable[Tensor]) -> VariableRateCodec:
+        """Calibrate every level that has static tables; see that codec."""
+        batches = [features] if isinstance(features, Tensor) else list(features)
+        for bottleneck in self._all():
+            if isinstance(bottleneck, NestedBottleneckCodec) and getattr(bottleneck.inner, "tables", None) == "static":
+                bottleneck.calibrate(batches)
+        return self
+
+    def config_crc(self) -> int:
+        """Return the packet's name for config and tables, these brought up to date at every level."""
+        for bottleneck in self._all():
+            bottleneck.config_crc()
+        return super().config_crc()
+
+    # ---- the way through ------------------------------------------------------------------------------------------------
+
+    def forward(self, x: Tensor, channel: Channel | None = None) -> Tensor:
+        """Go through the bottleneck of the present level."""
+        if self.sends(x, channel):
+            return self.transmit(x, channel).output
+        y: Tensor = self.bottleneck(x, channel)
+        return y
+
+    def sends(self, x: Tensor, channel: Channel | None) -> bool:
+        """As the bottleneck of the present level does."""
+        return self.bottleneck.sends(x, channel)
+
+    def transmit(self, x: Tensor, channel: Channel | None = None) -> Transmission:
+        """Take the real way; see `Codec.transmit`."""
+        with self.bottleneck.seeing(channel):
+            return super().transmit(x, channel)
+
+    def losses(self) -> dict[str, Tensor]:
+        """Return those of the present level."""
+        return self.bottleneck.losses()
+
+    def attach_gradient(self, x: Tensor, value: Tensor, received: Sequence[Packet]) -> Tensor:
+        """Return `value`, differentiable as the bottleneck that made it."""
+        parts = [self._split(self._receive(packet)) for packet in received]
+        if any(level != self._level for level, _ in parts):  # damaged on the channel
+            return straight_through(x, value)
+        bare = [Packet(p.shape, p.dtype, p.kind, p.config_crc, body) for p, (_, body) in zip(received, parts, strict=True)]
+        return self.bottleneck.attach_gradient(x, value, bare)
+
+    def encode_payloads(self, x: FloatArray) -> list[Payload]:
+        """Encode at the present level, and put the level before each payload."""
+        payloads = self.bottleneck.encode_payloads(x)
+        if not self.level_bits:
+            return payloads
+        first = np.array([self._level << (8 - self.level_bits)], np.uint8)
+        return [np.concatenate([first, payload]) for payload in payloads]
+
+    def decode_payloads(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
+        """Decode each payload at its own level."""
+        rows = []
+        for payload in payloads:
+            level, body = self._split(payload)
+            bottleneck = self._all()[level]
+            if body.dtype == np.int8:
+                body = bottleneck._receive(Packet(shape, torch.float32, PayloadKind.LLR, 0, body))
+            rows.append(bottleneck.decode_payloads([body], shape))
+        return np.concatenate(rows)
+
+    def _split(self, payload: Payload) -> tuple[int, Payload]:
+        """The level and what follows it, of bytes or of soft bits."""
+        if not self.level_bits:
+            return 0, payload
+        items = 8 if payload.dtype == np.int8 else 1
+        if payload.size < items:
+            raise BitstreamError(f"a payload of {len(self.bottlenecks)} levels begins with its level, got {payload.size} items")
+        head, body = payload[:items], payload[items:]
+        if items == 8 and not head[: self.level_bits].all():
+            raise BitstreamError("the level was erased on the channel")
+        byte = int(np.packbits(head < 0)[0]) if items == 8 else int(head[0])
+        level, rest = byte >> (8 - self.level_bits), byte & ((1 << (8 - self.level_bits)) - 1)
+        if level >= len(self.bottlenecks) or (rest and items == 1):
+            raise BitstreamError(f"the payload's first byte {byte:#04x} is no level of {len(self.bottlenecks)}")
+        return level, np.ascontiguousarray(body)
+
+    def _receive(self, packet: Packet) -> Payload:
+        return packet.payload if packet.kind is PayloadKind.LLR else super()._receive(packet)
+
+    def _state_version(self) -> tuple[tuple[int, int], ...]:
+        return tuple((id(buffer), buffer._version) for buffer in self.buffers() if not buffer.is_floating_point())
+
+    def _all(self) -> list[BottleneckCodec]:
+        return [bottleneck for bottleneck in self.bottlenecks if isinstance(bottleneck, BottleneckCodec)]
+
+
+def _specs(levels: Any) -> list[Spec]:
+    if isinstance(levels, str):
+        return [*split_outside_parentheses(levels, ";")]
+    if not isinstance(levels, Sequence):
+        raise ConfigError(f"levels must be specs, a list or a string with ';' between them, got {levels!r}")
+    return list(levels)
+
+
+def _bottleneck(spec: Spec) -> BottleneckCodec:
+    codec = get_codec(spec)
+    if not isinstance(codec, BottleneckCodec) or codec.payload_kind is not PayloadKind.BYTES:
+        raise ConfigError(f"a level must be a learned bottleneck that sends bytes, got {spec!r}")
+    return codec
