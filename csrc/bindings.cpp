@@ -161,6 +161,8 @@ Array<T> copy_out(const T* from) {
     return Array<T>(static_cast<py::ssize_t>(N), from);
 }
 
+constexpr std::size_t kContextCounts = fc::kRawContexts * fc::kTokens;  // of each neighbourhood
+
 // What a codec holds: its parameters and, where its tables are static, the model made of them.
 class FeatureCoder {
 public:
@@ -213,8 +215,9 @@ public:
         }
     }
 
-    void set_context_tables(const Array<std::uint8_t>& table_of, const Array<std::uint16_t>& frequencies, unsigned tables, unsigned tokens) {
+    void set_context_tables(const Array<std::uint8_t>& table_of, const Array<std::uint16_t>& frequencies, unsigned tables, unsigned layout) {
         fc::ContextTables given;
+        const unsigned tokens = layout & 0xFF;
         if (table_of.size() != static_cast<py::ssize_t>(given.table_of.size()) ||
             frequencies.size() != static_cast<py::ssize_t>(given.frequencies.size()) || tables > fc::kContextTables || tokens > fc::kTokens) {
             throw py::value_error("context tables have a wrong size");
@@ -223,7 +226,9 @@ public:
         std::copy_n(frequencies.data(), given.frequencies.size(), given.frequencies.begin());
         given.tables = static_cast<std::uint8_t>(tables);
         given.tokens = static_cast<std::uint8_t>(tokens);
+        given.neighbourhood = (layout >> 8 & 1) != 0 ? fc::Neighbourhood::gradient : fc::Neighbourhood::near;
         fc::StaticModel& model = own_model();
+        model.context_rate = layout >> 16;
         model.context = std::make_unique<fc::ContextModel>();
         if (fc::context_model(given, model.bits, true, *model.context) != fc::Status::ok) {
             model.context.reset();
@@ -324,15 +329,21 @@ public:
         return told(*counts);
     }
 
-    // (table_of, frequencies, tables, tokens) for set_context_tables, from context counts.
+    // (table_of, frequencies, tables, layout) for set_context_tables, from context counts of either neighbourhood. layout: tokens in
+    // use, + 2^8 for the gradient, + 2^16 * 16 * the bits of a token.
     py::tuple train_context(const Array<std::uint32_t>& counts) const {
-        fc::ContextCounts given;
-        if (counts.size() != static_cast<py::ssize_t>(given.size())) throw py::value_error("context counts have a wrong size");
-        std::copy_n(counts.data(), given.size(), given.begin());
-        const fc::ContextTables tables = fc::context_train(given, static_bits());
+        if (counts.size() != static_cast<py::ssize_t>(2 * kContextCounts)) throw py::value_error("context counts have a wrong size");
+        const auto near = std::make_unique<fc::ContextCounts>();
+        const auto gradient = std::make_unique<fc::ContextCounts>();
+        std::copy_n(counts.data(), kContextCounts, near->begin());
+        std::copy_n(counts.data() + kContextCounts, kContextCounts, gradient->begin());
+        const fc::Neighbourhood chosen = fc::context_choose(*near, *gradient, static_bits(), 1);
+        const fc::ContextCounts& own = chosen == fc::Neighbourhood::gradient ? *gradient : *near;
+        const fc::ContextTables tables = fc::context_train(own, static_bits(), chosen);
+        const unsigned layout = tables.tokens | static_cast<unsigned>(chosen) << 8 | fc::context_rate(own, tables) << 16;
         return py::make_tuple(copy_out<std::uint8_t, fc::kRawContexts>(tables.table_of.data()),
                               copy_out<std::uint16_t, fc::kContextTables * fc::kTokens>(tables.frequencies.data()), unsigned{tables.tables},
-                              unsigned{tables.tokens});
+                              layout);
     }
 
 private:
@@ -347,8 +358,10 @@ private:
     }
 
     static py::tuple told(const fc::FeatureCounts& counts) {
-        return py::make_tuple(copy_out<std::uint32_t, 256>(counts.coded), copy_out<std::uint32_t, 256>(counts.symbols),
-                              copy_out<std::uint32_t, fc::kRawContexts * fc::kTokens>(counts.context.data()));
+        Array<std::uint32_t> contexts(static_cast<py::ssize_t>(2 * kContextCounts));
+        std::copy(counts.near.begin(), counts.near.end(), contexts.mutable_data());
+        std::copy(counts.gradient.begin(), counts.gradient.end(), contexts.mutable_data() + kContextCounts);
+        return py::make_tuple(copy_out<std::uint32_t, 256>(counts.coded), copy_out<std::uint32_t, 256>(counts.symbols), contexts);
     }
 
     static fc::ContextShape symbol_shape(const Array<std::uint8_t>& symbols) {
@@ -416,7 +429,7 @@ PYBIND11_MODULE(_core, m) {
         .def("train_order0", &FeatureCoder::train_order0, py::arg("coded").noconvert(), py::arg("symbols").noconvert())
         .def("set_order0_table", &FeatureCoder::set_order0_table, py::arg("table").noconvert())
         .def("set_context_tables", &FeatureCoder::set_context_tables, py::arg("table_of").noconvert(), py::arg("frequencies").noconvert(),
-             py::arg("tables"), py::arg("tokens"))
+             py::arg("tables"), py::arg("layout"))
         .def("encode", &FeatureCoder::encode, py::arg("address"), py::arg("type"), py::arg("samples"), py::arg("maps"), py::arg("height"),
              py::arg("width"))
         .def("decode", &FeatureCoder::decode, py::arg("payloads"), py::arg("type"), py::arg("maps"), py::arg("height"), py::arg("width"))

@@ -2,6 +2,7 @@
 #include "coder.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <vector>
 
@@ -34,19 +35,29 @@ std::size_t encode_packed(Symbols<Symbol> symbols, unsigned bits, std::span<std:
     }
 }
 
-// Packed bits where context coding would not be below `limit` bytes.
+std::uint8_t context_mode(bool is_static, Neighbourhood neighbourhood, unsigned lanes) {
+    const unsigned gradient = neighbourhood == Neighbourhood::gradient ? kContextGradient : 0u;
+    const unsigned flags = (is_static ? kContextStatic : 0u) | gradient | static_cast<unsigned>(std::countr_zero(lanes));
+    return static_cast<std::uint8_t>(static_cast<unsigned>(Mode::context_lanes) | flags);
+}
+
+// 0 where context coding would not be below `limit` bytes.
 template <typename Symbol>
 std::size_t encode_context(Symbols<Symbol> symbols, const ContextShape& shape, unsigned bits, std::uint64_t limit, std::span<std::uint8_t> out) {
-    out[0] = static_cast<std::uint8_t>(Mode::context);
-    const std::size_t size = context_encode_below(context(), symbols, shape, bits, limit, out.subspan(1));
-    return size > 0 ? 1 + size : 0;
+    ContextChoice choice;
+    const std::size_t size = context_encode_below(context(), symbols, shape, bits, limit, out.subspan(1), choice);
+    if (size == 0) return 0;
+    out[0] = context_mode(false, choice.neighbourhood, choice.lanes);
+    return 1 + size;
 }
 
 template <typename Symbol>
-std::size_t encode_context_static(const ContextModel& model, Symbols<Symbol> symbols, const ContextShape& shape, unsigned bits,
+std::size_t encode_context_static(const StaticModel& model, Symbols<Symbol> symbols, ContextShape shape, unsigned bits,
                                   std::span<std::uint8_t> out) {
-    out[0] = static_cast<std::uint8_t>(Mode::context_static);
-    return 1 + context_encode_static(context(), symbols, shape, bits, model, out.subspan(1));
+    const std::uint64_t expected = std::uint64_t{symbols.size()} * model.context_rate / (8 * 16);
+    shape.lanes = context_lanes_for(expected, shape, 8);  // fewer are slower than they are short
+    out[0] = context_mode(true, model.context->neighbourhood, shape.lanes);
+    return 1 + context_encode_static(context(), symbols, shape, bits, *model.context, out.subspan(1));
 }
 
 template <typename Symbol>
@@ -74,7 +85,7 @@ std::size_t encode_static(const Coder& coder, Symbols<std::uint8_t> symbols, con
     if (!model.context) return order0_encode_static(order0(), symbols, coder.bits, tables, out);
     if (model.huffman) {  // automatic: the smaller of the two by their counts
         ContextCounts& counts = counts_scratch();
-        context_count(context(), symbols, shape, coder.bits, counts);
+        context_count(context(), symbols, shape, coder.bits, model.context->neighbourhood, counts);
         ByteCounts coded;
         histogram_coded(order0(), symbols, coder.bits, coded);
         const std::size_t flat = huffman8_cost(model.huffman->code, coded, symbols.size(), coder.bits);
@@ -82,11 +93,11 @@ std::size_t encode_static(const Coder& coder, Symbols<std::uint8_t> symbols, con
             return order0_encode_static(order0(), symbols, coder.bits, tables, out);
         }
     }
-    return never_above_packed(encode_context_static(*model.context, symbols, shape, coder.bits, out), symbols, coder.bits, out);
+    return never_above_packed(encode_context_static(model, symbols, shape, coder.bits, out), symbols, coder.bits, out);
 }
 
 std::size_t encode_static(const Coder& coder, Symbols<std::uint16_t> symbols, const ContextShape& shape, std::span<std::uint8_t> out) {
-    const std::size_t size = encode_context_static(*coder.model->context, symbols, shape, coder.bits, out);
+    const std::size_t size = encode_context_static(*coder.model, symbols, shape, coder.bits, out);
     return never_above_packed(size, symbols, coder.bits, out);
 }
 
@@ -133,27 +144,50 @@ std::size_t coder_encode(const Coder& coder, Symbols<std::uint16_t> symbols, con
 namespace {
 
 template <typename Symbol>
-Status decode_context_static(const Coder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, std::span<Symbol> symbols) {
+Status decode_context_static(const Coder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, Neighbourhood neighbourhood,
+                             std::span<Symbol> symbols) {
     if (coder.model == nullptr || !coder.model->context || coder.model->bits != coder.bits) return Status::bad_mode;
+    if (coder.model->context->neighbourhood != neighbourhood) return Status::bad_mode;
     return context_decode_static(context(), in, shape, coder.bits, *coder.model->context, symbols);
+}
+
+// Whether a mode byte is one of context coding; if so, what came of it.
+template <typename Symbol>
+bool decode_context(const Coder& coder, std::span<const std::uint8_t> in, ContextShape shape, std::span<Symbol> symbols, Status& status) {
+    const auto rest = in.subspan(1);
+    unsigned mode = in[0];
+    bool is_static = mode == static_cast<unsigned>(Mode::context_static);
+    Neighbourhood neighbourhood = Neighbourhood::near;
+    if (mode >= static_cast<unsigned>(Mode::context_lanes)) {
+        mode -= static_cast<unsigned>(Mode::context_lanes);
+        is_static = (mode & kContextStatic) != 0;
+        neighbourhood = (mode & kContextGradient) != 0 ? Neighbourhood::gradient : Neighbourhood::near;
+        shape.lanes = 1u << (mode % 8);
+        const bool known = mode < 2 * kContextStatic && shape.lanes <= context_lanes(shape);
+        if (!known || (neighbourhood == Neighbourhood::gradient && coder.bits > kGradientBits)) {
+            status = Status::bad_mode;
+            return true;
+        }
+    } else if (mode != static_cast<unsigned>(Mode::context) && !is_static) {
+        return false;
+    }
+    status = is_static ? decode_context_static(coder, rest, shape, neighbourhood, symbols)
+                       : context_decode_adaptive(context(), rest, shape, coder.bits, neighbourhood, symbols);
+    return true;
 }
 
 }  // namespace
 
 Status coder_decode(const Coder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, std::span<std::uint8_t> symbols) {
     if (in.empty()) return Status::truncated;
-    const auto rest = in.subspan(1);
-    switch (static_cast<Mode>(in[0])) {
-        case Mode::context: return context_decode_adaptive(context(), rest, shape, coder.bits, symbols);
-        case Mode::context_static: return decode_context_static(coder, rest, shape, symbols);
-        case Mode::huffman: {
-            thread_local std::vector<std::uint16_t> wide;
-            wide.resize(symbols.size());
-            const Status status = huffman_decode(in, coder.bits, wide);
-            if (status == Status::ok) std::copy(wide.begin(), wide.end(), symbols.begin());
-            return status;
-        }
-        default: break;
+    Status status{};
+    if (decode_context(coder, in, shape, symbols, status)) return status;
+    if (static_cast<Mode>(in[0]) == Mode::huffman) {
+        thread_local std::vector<std::uint16_t> wide;
+        wide.resize(symbols.size());
+        status = huffman_decode(in, coder.bits, wide);
+        if (status == Status::ok) std::copy(wide.begin(), wide.end(), symbols.begin());
+        return status;
     }
     const bool own = coder.model != nullptr && coder.model->bits == coder.bits;
     const Order0Tables tables = own ? Order0Tables{coder.model->huffman.get(), coder.model->rans.get()} : Order0Tables{};
@@ -162,6 +196,8 @@ Status coder_decode(const Coder& coder, std::span<const std::uint8_t> in, const 
 
 Status coder_decode(const Coder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, std::span<std::uint16_t> symbols) {
     if (in.empty()) return Status::truncated;
+    Status status{};
+    if (decode_context(coder, in, shape, symbols, status)) return status;
     const auto rest = in.subspan(1);
     switch (static_cast<Mode>(in[0])) {
         case Mode::packed: return unpack_bits(rest, coder.bits, symbols);
@@ -174,8 +210,6 @@ Status coder_decode(const Coder& coder, std::span<const std::uint8_t> in, const 
             return Status::ok;
         }
         case Mode::huffman: return huffman_decode(in, coder.bits, symbols);
-        case Mode::context: return context_decode_adaptive(context(), rest, shape, coder.bits, symbols);
-        case Mode::context_static: return decode_context_static(coder, rest, shape, symbols);
         default: return Status::bad_mode;
     }
 }

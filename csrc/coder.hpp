@@ -24,9 +24,12 @@ enum class Mode : std::uint8_t {
     huffman8_static = 4,
     rans8_static = 5,
     constant = 6,
-    context = 7,
+    context = 7,         // read only: context_lanes took their place
     context_static = 8,
+    context_lanes = 64,  // with bits of its own: kContextStatic, kContextGradient, and below them the binary logarithm of the lanes
 };
+inline constexpr std::uint8_t kContextStatic = 16;
+inline constexpr std::uint8_t kContextGradient = 8;
 
 // What a static codec holds on both sides, made once from counts; 60 KB, so never on the stack.
 struct StaticModel {
@@ -34,6 +37,7 @@ struct StaticModel {
     std::unique_ptr<HuffmanStatic> huffman;
     std::unique_ptr<RansStatic> rans;
     std::unique_ptr<ContextModel> context;
+    unsigned context_rate = 0;  // bits * 16 of a symbol's token, as calibration saw it: from it the encoder takes its lanes
 };
 
 struct Coder {

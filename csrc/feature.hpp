@@ -43,7 +43,8 @@ Status feature_decode(const FeatureCoder& coder, std::span<const std::span<const
 struct FeatureCounts {
     std::uint32_t coded[256] = {};    // coded bytes (order0.hpp), symbols of at most 8 bits
     std::uint32_t symbols[256] = {};  // the symbols themselves
-    ContextCounts context{};
+    ContextCounts near{};      // of either neighbourhood; gradient's where bits are at most 8
+    ContextCounts gradient{};
 };
 bool feature_count(const FeatureCoder& coder, FloatSpan x, std::size_t samples, const ContextShape& shape, FeatureCounts& counts);
 

@@ -22,7 +22,8 @@ from featcodec.quantized import range_parts
 from featcodec.spec import check_choice, check_int
 
 _MAX_COUNT = 1 << 28  # counts above are halved, so that sums stay within 32 bits
-_CONTEXT_COUNTS = 1024
+_CONTEXT_COUNTS = 8192
+_CONTEXTS = 256
 _ORDER0_BYTES = 640
 _BYTES = PayloadKind.BYTES
 _FLOAT_TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # the core's FloatType
@@ -196,8 +197,10 @@ class EntropyCodec(Codec):
         sizes = [0, 0, 0, int(zigzag)]
         if self._has_context_tables:
             table_of, frequencies, *sizes[:2] = coder.train_context(contexts)
-            self.table_of.copy_(torch.from_numpy(table_of))
+            # 240 contexts fit no buffer of their own in a state whose shapes are fixed: they lie above the frequencies' 12 bits
+            self.table_of.zero_()
             self.frequencies.copy_(torch.from_numpy(frequencies.astype(np.int32)))
+            self.frequencies[: table_of.size] += torch.from_numpy(table_of.astype(np.int32) << 16)
         if self._has_order0_table(coder):
             table = coder.train_order0(coded, symbols)
             sizes[2] = table.size
@@ -225,8 +228,11 @@ class EntropyCodec(Codec):
     def _give_tables(self, coder: _core.FeatureCoder) -> None:
         tables, tokens, order0_bytes, _ = (int(size) for size in self.table_sizes)
         if self._has_context_tables:
-            frequencies = self.frequencies.cpu().numpy().astype(np.uint16)
-            coder.set_context_tables(self.table_of.cpu().numpy(), frequencies, tables, tokens)
+            frequencies = self.frequencies.cpu().numpy()
+            table_of = (frequencies[:_CONTEXTS] >> 16).astype(np.uint8)
+            if tokens < 1 << 16:  # a state from before the rate stood there
+                table_of[: self.table_of.numel()] = self.table_of.cpu().numpy()
+            coder.set_context_tables(table_of, frequencies.astype(np.uint16), tables, tokens)
         if self._has_order0_table(coder):
             coder.set_order0_table(self.order0_table.cpu().numpy()[:order0_bytes].copy())
 

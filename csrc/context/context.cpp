@@ -62,12 +62,15 @@ std::uint64_t join_symbols(const ContextKernels&, const TokenClasses& classes, s
 }
 
 template <class Symbol>
-void check(std::span<Symbol> symbols, const ContextShape& shape, unsigned bits) {
+void check(std::span<Symbol> symbols, const ContextShape& shape, unsigned bits, Neighbourhood neighbourhood) {
     if (bits < 1 || bits > 8 * sizeof(Symbol)) throw std::invalid_argument("bits do not fit the symbol type");
+    if (neighbourhood == Neighbourhood::gradient && bits > kGradientBits) throw std::invalid_argument("bits do not fit the neighbourhood");
+    if (shape.lanes > context_lanes(shape) || (shape.lanes & (shape.lanes - 1)) != 0) throw std::invalid_argument("not a number of lanes");
     if (symbols.size() != symbol_count(shape)) throw std::invalid_argument("symbols do not fill the shape");
 }
 
-// Symbols as the kernels want them: tokens, and the raw bits where there are any; in the workspace or the symbols themselves.
+// Symbols as the kernels want them: tokens, and the raw bits where there are any; in the workspace or the symbols themselves. For
+// gradient the symbols stay whole, and their raw bits come with the counting.
 struct Split {
     const std::uint8_t* tokens = nullptr;
     const std::uint8_t* raw = nullptr;
@@ -75,8 +78,9 @@ struct Split {
 };
 
 template <class Symbol>
-Split split_any(const ContextKernels& kernels, std::span<const Symbol> symbols, const TokenClasses& classes) {
-    if (classes.raw) return {as_tokens(symbols), nullptr, 0};
+Split split_any(const ContextKernels& kernels, std::span<const Symbol> symbols, unsigned bits, Neighbourhood neighbourhood) {
+    const TokenClasses classes = token_classes(bits, neighbourhood);
+    if (classes.raw || neighbourhood == Neighbourhood::gradient) return {as_tokens(symbols), nullptr, 0};
     Workspace& space = workspace();
     std::uint8_t* tokens = space.tokens.get(symbols.size());
     std::uint8_t* raw = space.raw.get(symbols.size() * sizeof(Symbol) + kSlack);
@@ -84,11 +88,22 @@ Split split_any(const ContextKernels& kernels, std::span<const Symbol> symbols, 
     return {tokens, raw, static_cast<std::size_t>((raw_bits + 7) / 8)};
 }
 
+// Counts into `counts`, which may be null, and takes gradient's raw bits out.
+void count_split(const LaneJob& job, Split& split, std::size_t symbols, ContextCounts* counts) {
+    const bool takes_raw = job.neighbours == Neighbours::gradient && !token_classes(job.bits, Neighbourhood::gradient).raw;
+    std::uint8_t* raw = takes_raw ? workspace().raw.get(symbols + kRawSlack) : nullptr;
+    if (counts == nullptr && !takes_raw) return;
+    const std::uint64_t raw_bits = context_count_tokens(job, split.tokens, counts, raw);
+    if (takes_raw) split = {split.tokens, raw, static_cast<std::size_t>((raw_bits + 7) / 8)};
+}
+
 template <class Symbol>
-void count_any(const ContextKernels& kernels, std::span<const Symbol> symbols, const ContextShape& shape, unsigned bits, ContextCounts& counts) {
-    check(symbols, shape, bits);
+void count_any(const ContextKernels& kernels, std::span<const Symbol> symbols, const ContextShape& shape, unsigned bits,
+               Neighbourhood neighbourhood, ContextCounts& counts) {
+    check(symbols, shape, bits, neighbourhood);
     if (symbols.empty()) return;
-    context_count_tokens(kernels, split_any(kernels, symbols, token_classes(bits)).tokens, shape, bits <= kNarrowBits, counts);
+    Split split = split_any(kernels, symbols, bits, neighbourhood);
+    count_split({kernels, shape, neighbours_of(neighbourhood, bits), bits}, split, symbols.size(), &counts);
 }
 
 std::size_t put_varint(std::uint64_t value, std::uint8_t* out) {
@@ -112,15 +127,15 @@ bool get_varint(std::span<const std::uint8_t>& in, std::uint64_t& value) {
 }
 
 // Everything after the tables. `used` bytes of `out` are taken already; `indexed`: count_tokens has just gone over these tokens.
-std::size_t encode_body(const ContextKernels& kernels, const Split& split, const ContextShape& shape, const ContextModel& model,
-                        std::span<std::uint8_t> out, std::size_t used, bool indexed) {
+std::size_t encode_body(const LaneJob& job, const Split& split, const ContextModel& model, std::span<std::uint8_t> out, std::size_t used,
+                        bool indexed) {
     if (split.raw != nullptr) {
         used += put_varint(split.raw_bytes, out.data() + used);
         std::memcpy(out.data() + used, split.raw, split.raw_bytes);
         used += split.raw_bytes;
     }
     std::uint8_t* end = out.data() + out.size();
-    const std::uint8_t* front = context_encode_tokens(kernels, split.tokens, shape, model, end, indexed);
+    const std::uint8_t* front = context_encode_tokens(job, split.tokens, model, end, indexed);
     const auto size = static_cast<std::size_t>(end - front);
     std::memmove(out.data() + used, front, size);
     return used + size;
@@ -136,47 +151,89 @@ std::span<std::uint8_t> bounded(std::span<std::uint8_t> out, const ContextShape&
 template <class Symbol>
 std::size_t encode_static_any(const ContextKernels& kernels, std::span<const Symbol> symbols, const ContextShape& shape, unsigned bits,
                               const ContextModel& model, std::span<std::uint8_t> out) {
-    check(symbols, shape, bits);
+    check(symbols, shape, bits, model.neighbourhood);
     out = bounded(out, shape, bits);
     if (symbols.empty()) return 0;
-    return encode_body(kernels, split_any(kernels, symbols, token_classes(bits)), shape, model, out, 0, false);
+    const LaneJob job{kernels, shape, neighbours_of(model.neighbourhood, bits), bits};
+    Split split = split_any(kernels, symbols, bits, model.neighbourhood);
+    count_split(job, split, symbols.size(), nullptr);
+    return encode_body(job, split, model, out, 0, split.raw != nullptr && job.neighbours == Neighbours::gradient);
 }
 
-std::size_t encode_planned(const ContextKernels& kernels, const Split& split, const ContextShape& shape, unsigned bits,
-                           const ContextPlan& plan, std::span<std::uint8_t> out, bool indexed) {
+// ---- adaptive: what to code given what --------------------------------------------------------------------------------------
+constexpr std::size_t kSampled = 8192;   // symbols that say which neighbourhood to take, and
+constexpr std::size_t kSampledMaps = 32;  // maps, as far as there are so many
+
+// Strips of maps, `rows` high, each elsewhere in its map; one map in `stride`.
+template <class Symbol>
+std::span<const Symbol> sampled_strips(std::span<const Symbol> symbols, const ContextShape& shape, std::size_t stride, std::size_t rows) {
+    thread_local Buffer<Symbol> buffer;
+    const std::size_t strip = rows * shape.width;
+    const std::size_t count = shape.maps / stride;
+    Symbol* to = buffer.get(count * strip);
+    for (std::size_t m = 0; m < count; ++m) {
+        const std::size_t top = m * 5 % (shape.height - rows + 1);
+        std::copy_n(symbols.data() + (m * stride * shape.height + top) * shape.width, strip, to + m * strip);
+    }
+    return {to, count * strip};
+}
+
+template <class Symbol>
+Neighbourhood choose(const ContextKernels& kernels, std::span<const Symbol> symbols, const ContextShape& shape, unsigned bits) {
+    if (bits > kGradientBits) return Neighbourhood::near;
+    const std::size_t wanted = std::clamp<std::size_t>(symbols.size() / kSampled, 1, 16);
+    const std::size_t stride = std::clamp<std::size_t>(shape.maps / kSampledMaps, 1, wanted);
+    const std::size_t rows = std::clamp<std::size_t>(shape.height * stride / wanted, std::min<std::size_t>(shape.height, 8), shape.height);
+    const std::span<const Symbol> sample = stride == 1 && rows == shape.height ? symbols : sampled_strips(symbols, shape, stride, rows);
+    const ContextShape part{shape.maps / stride, rows, shape.width};
+    ContextCounts near{};
+    ContextCounts gradient{};
+    count_any(kernels, sample, part, bits, Neighbourhood::near, near);
+    count_any(kernels, sample, part, bits, Neighbourhood::gradient, gradient);
+    return context_choose(near, gradient, bits, std::max<std::size_t>(symbols.size() / sample.size(), 1));
+}
+
+template <class Symbol>
+std::size_t encode_below_any(const ContextKernels& kernels, std::span<const Symbol> symbols, ContextShape shape, unsigned bits,
+                             std::uint64_t limit_bytes, std::span<std::uint8_t> out, ContextChoice& choice) {
+    check(symbols, shape, bits, Neighbourhood::near);
+    out = bounded(out, shape, bits);
+    if (symbols.empty()) return 0;
+    const Neighbourhood neighbourhood = choose(kernels, symbols, shape, bits);
+    const LaneJob job{kernels, shape, neighbours_of(neighbourhood, bits), bits};
+    Split split = split_any(kernels, symbols, bits, neighbourhood);
+    ContextCounts counts{};
+    count_split(job, split, symbols.size(), &counts);
+    ContextPlan plan = context_plan(counts, shape, bits, neighbourhood);
+    const unsigned most = context_lanes(shape);
+    shape.lanes = context_lanes_for(plan.coded_bytes, shape, 1);
+    if (shape.lanes != most && shape.maps % most != 0) {  // other rows have no row above: other contexts
+        counts.fill(0);
+        count_split(job, split, symbols.size(), &counts);
+        plan = context_plan(counts, shape, bits, neighbourhood);
+    } else {
+        plan.size_bytes -= std::min<std::uint64_t>(plan.size_bytes, 3 * std::uint64_t{most - shape.lanes});
+        if (shape.lanes != most) count_split(job, split, symbols.size(), nullptr);  // other steps: gradient's raw bits in another order
+    }
+    if (plan.size_bytes >= limit_bytes) return 0;
+    choice = {neighbourhood, shape.lanes};
     ContextModel model;
     if (context_model(plan.tables, bits, false, model) != Status::ok) throw std::invalid_argument("not a plan");
     BitWriter writer(out);
     context_write_tables(plan, bits, writer);
-    return encode_body(kernels, split, shape, model, out, writer.finish(), indexed);
+    return encode_body(job, split, model, out, writer.finish(), shape.lanes == most);
 }
 
-template <class Symbol>
-std::size_t encode_adaptive_any(const ContextKernels& kernels, std::span<const Symbol> symbols, const ContextShape& shape, unsigned bits,
-                                const ContextPlan& plan, std::span<std::uint8_t> out) {
-    check(symbols, shape, bits);
-    out = bounded(out, shape, bits);
-    if (symbols.empty()) return 0;
-    return encode_planned(kernels, split_any(kernels, symbols, token_classes(bits)), shape, bits, plan, out, false);
-}
-
-template <class Symbol>
-std::size_t encode_below_any(const ContextKernels& kernels, std::span<const Symbol> symbols, const ContextShape& shape, unsigned bits,
-                             std::uint64_t limit_bytes, std::span<std::uint8_t> out) {
-    check(symbols, shape, bits);
-    out = bounded(out, shape, bits);
-    if (symbols.empty()) return 0;
-    const Split split = split_any(kernels, symbols, token_classes(bits));
-    ContextCounts counts{};
-    context_count_tokens(kernels, split.tokens, shape, bits <= kNarrowBits, counts);
-    const ContextPlan plan = context_plan(counts, shape, bits);
-    return plan.size_bytes >= limit_bytes ? 0 : encode_planned(kernels, split, shape, bits, plan, out, true);
+Status widen(std::span<const std::uint8_t>, std::span<std::uint8_t>) { return Status::ok; }  // already where they belong
+Status widen(std::span<const std::uint8_t> tokens, std::span<std::uint16_t> symbols) {
+    std::copy(tokens.begin(), tokens.end(), symbols.begin());
+    return Status::ok;
 }
 
 template <class Symbol>
 Status decode_body(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape, unsigned bits,
                    const ContextModel& model, std::span<Symbol> symbols) {
-    const TokenClasses classes = token_classes(bits);
+    const TokenClasses classes = token_classes(bits, model.neighbourhood);
     std::span<const std::uint8_t> raw;
     if (!classes.raw) {
         std::uint64_t raw_bytes = 0;
@@ -185,8 +242,10 @@ Status decode_body(const ContextKernels& kernels, std::span<const std::uint8_t> 
         in = in.subspan(static_cast<std::size_t>(raw_bytes));
     }
     std::uint8_t* tokens = token_target(symbols);
-    const Status status = context_decode_tokens(kernels, in, shape, model, tokens);
+    const LaneJob job{kernels, shape, neighbours_of(model.neighbourhood, bits), bits};
+    const Status status = context_decode_tokens(job, in, model, raw, tokens);
     if (status != Status::ok) return status;
+    if (job.neighbours == Neighbours::gradient) return widen({tokens, symbols.size()}, symbols);
     const std::uint64_t wanted = join_symbols(kernels, classes, raw, tokens, symbols);
     if (wanted > 8 * std::uint64_t{raw.size()}) return Status::truncated;
     if ((wanted + 7) / 8 != raw.size()) return Status::trailing;
@@ -196,18 +255,19 @@ Status decode_body(const ContextKernels& kernels, std::span<const std::uint8_t> 
 template <class Symbol>
 Status decode_static_any(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape, unsigned bits,
                          const ContextModel& model, std::span<Symbol> symbols) {
-    check(symbols, shape, bits);
+    check(symbols, shape, bits, model.neighbourhood);
     if (symbols.empty()) return in.empty() ? Status::ok : Status::trailing;
     return decode_body(kernels, in, shape, bits, model, symbols);
 }
 
 template <class Symbol>
 Status decode_adaptive_any(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape, unsigned bits,
-                           std::span<Symbol> symbols) {
-    check(symbols, shape, bits);
+                           Neighbourhood neighbourhood, std::span<Symbol> symbols) {
+    check(symbols, shape, bits, neighbourhood);
     if (symbols.empty()) return in.empty() ? Status::ok : Status::trailing;
     BitReader reader(in);
     ContextTables tables;
+    tables.neighbourhood = neighbourhood;
     Status status = context_read_tables(reader, bits, tables);
     if (status != Status::ok) return status;
     const std::span<const std::uint8_t> rest = in.subspan(reader.bytes_used());
@@ -225,52 +285,44 @@ std::size_t context_bound(const ContextShape& shape, unsigned bits) {
 }
 
 void context_count(const ContextKernels& kernels, std::span<const std::uint8_t> symbols, const ContextShape& shape, unsigned bits,
-                   ContextCounts& counts) {
-    count_any(kernels, symbols, shape, bits, counts);
-}
-void context_count(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape, unsigned bits,
-                   ContextCounts& counts) {
-    count_any(kernels, symbols, shape, bits, counts);
+                   Neighbourhood neighbourhood, ContextCounts& counts) {
+    count_any(kernels, symbols, shape, bits, neighbourhood, counts);
 }
 std::size_t context_encode_static(const ContextKernels& kernels, std::span<const std::uint8_t> symbols, const ContextShape& shape,
                                   unsigned bits, const ContextModel& model, std::span<std::uint8_t> out) {
     return encode_static_any(kernels, symbols, shape, bits, model, out);
 }
-std::size_t context_encode_static(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape,
-                                  unsigned bits, const ContextModel& model, std::span<std::uint8_t> out) {
-    return encode_static_any(kernels, symbols, shape, bits, model, out);
-}
-std::size_t context_encode_adaptive(const ContextKernels& kernels, std::span<const std::uint8_t> symbols, const ContextShape& shape,
-                                    unsigned bits, const ContextPlan& plan, std::span<std::uint8_t> out) {
-    return encode_adaptive_any(kernels, symbols, shape, bits, plan, out);
-}
-std::size_t context_encode_adaptive(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape,
-                                    unsigned bits, const ContextPlan& plan, std::span<std::uint8_t> out) {
-    return encode_adaptive_any(kernels, symbols, shape, bits, plan, out);
-}
 std::size_t context_encode_below(const ContextKernels& kernels, std::span<const std::uint8_t> symbols, const ContextShape& shape,
-                                 unsigned bits, std::uint64_t limit_bytes, std::span<std::uint8_t> out) {
-    return encode_below_any(kernels, symbols, shape, bits, limit_bytes, out);
-}
-std::size_t context_encode_below(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape,
-                                 unsigned bits, std::uint64_t limit_bytes, std::span<std::uint8_t> out) {
-    return encode_below_any(kernels, symbols, shape, bits, limit_bytes, out);
+                                 unsigned bits, std::uint64_t limit_bytes, std::span<std::uint8_t> out, ContextChoice& choice) {
+    return encode_below_any(kernels, symbols, shape, bits, limit_bytes, out, choice);
 }
 Status context_decode_static(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape, unsigned bits,
                              const ContextModel& model, std::span<std::uint8_t> symbols) {
     return decode_static_any(kernels, in, shape, bits, model, symbols);
+}
+Status context_decode_adaptive(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape, unsigned bits,
+                               Neighbourhood neighbourhood, std::span<std::uint8_t> symbols) {
+    return decode_adaptive_any(kernels, in, shape, bits, neighbourhood, symbols);
+}
+void context_count(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape, unsigned bits,
+                   Neighbourhood neighbourhood, ContextCounts& counts) {
+    count_any(kernels, symbols, shape, bits, neighbourhood, counts);
+}
+std::size_t context_encode_static(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape,
+                                  unsigned bits, const ContextModel& model, std::span<std::uint8_t> out) {
+    return encode_static_any(kernels, symbols, shape, bits, model, out);
+}
+std::size_t context_encode_below(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape,
+                                 unsigned bits, std::uint64_t limit_bytes, std::span<std::uint8_t> out, ContextChoice& choice) {
+    return encode_below_any(kernels, symbols, shape, bits, limit_bytes, out, choice);
 }
 Status context_decode_static(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape, unsigned bits,
                              const ContextModel& model, std::span<std::uint16_t> symbols) {
     return decode_static_any(kernels, in, shape, bits, model, symbols);
 }
 Status context_decode_adaptive(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape, unsigned bits,
-                               std::span<std::uint8_t> symbols) {
-    return decode_adaptive_any(kernels, in, shape, bits, symbols);
-}
-Status context_decode_adaptive(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape, unsigned bits,
-                               std::span<std::uint16_t> symbols) {
-    return decode_adaptive_any(kernels, in, shape, bits, symbols);
+                               Neighbourhood neighbourhood, std::span<std::uint16_t> symbols) {
+    return decode_adaptive_any(kernels, in, shape, bits, neighbourhood, symbols);
 }
 
 const ContextKernels* context_kernels(Isa isa) noexcept {

@@ -1,7 +1,7 @@
 // Context coding of quantised feature maps: tokens by rANS given the left and the upper neighbour, the rest as raw bits.
 //
 // Who allocates: the caller, by context_bound(); scratch is thread_local inside. What may be wrong with received bytes or tables
-// is a Status; spans that do not fit the shape are std::invalid_argument. HEADER.md holds the normative stream.
+// is a Status; spans that do not fit the shape are std::invalid_argument. docs/context.md holds the normative stream.
 #pragma once
 
 #include <array>
@@ -15,20 +15,29 @@
 namespace featcodec {
 
 inline constexpr unsigned kTokens = 16;           // classes of symbols
-inline constexpr unsigned kRawContexts = 64;      // values that the neighbours may give
+inline constexpr unsigned kNearContexts = 64;     // values that left and up may give
+inline constexpr unsigned kGradientContexts = 240;  // values that a prediction and its surroundings may give
+inline constexpr unsigned kRawContexts = 256;     // room for either
 inline constexpr unsigned kContextTables = 32;    // distinct distributions they are mapped to
 inline constexpr unsigned kFrequencyBits = 12;    // each distribution sums to 2^12
 inline constexpr std::uint32_t kFrequencySum = 1u << kFrequencyBits;
 inline constexpr unsigned kMaxLanes = 64;
+
+// What a symbol is coded given. near: tokens of the neighbours. gradient (bits <= 8): the symbol's place among all, seen from a
+// prediction, given how rough the surroundings are.
+enum class Neighbourhood : std::uint8_t { near = 0, gradient = 1 };
+inline constexpr unsigned kGradientBits = 8;
 
 // maps x height x width symbols in raster order; left and up are neighbours within one map.
 struct ContextShape {
     std::size_t maps = 0;
     std::size_t height = 0;
     std::size_t width = 0;
+    unsigned lanes = 0;  // a power of two, at most context_lanes(); 0: that many
 };
+unsigned context_lanes(const ContextShape& shape);
 
-// How often each token came in each raw context: counts[context * kTokens + token].
+// How often each token came in each raw context of one neighbourhood: counts[context * kTokens + token].
 using ContextCounts = std::array<std::uint32_t, kRawContexts * kTokens>;
 
 // Distributions as integers: what a codec keeps in its state. frequencies[table * kTokens + token].
@@ -37,17 +46,24 @@ struct ContextTables {
     std::array<std::uint16_t, kContextTables * kTokens> frequencies{};
     std::uint8_t tables = 0;  // used; 1..kContextTables
     std::uint8_t tokens = 0;  // used; 2..kTokens
+    Neighbourhood neighbourhood = Neighbourhood::near;
 };
 
 // Tables in the form the kernels read; made by context_model().
 struct ContextModel {
     alignas(64) std::array<std::uint16_t, kTokens * kContextTables> keys{};    // [token][table]: start * 16 + token
-    alignas(64) std::array<std::uint32_t, kRawContexts * kTokens> code{};      // [raw context][token]: start << 16 | frequency
-    alignas(64) std::array<std::uint16_t, kRawContexts> table_of{};
+    alignas(64) std::array<std::uint32_t, kRawContexts * kTokens> code;        // [raw context][token]: start << 16 | frequency; of
+                                                                               // raw contexts that the neighbourhood has
+    alignas(64) std::array<std::uint16_t, kNearContexts> table_of{};           // near: for word permutes
+    alignas(64) std::array<std::uint8_t, kRawContexts> table_bytes{};
     alignas(64) std::array<std::uint16_t, kContextTables * (kTokens + 1)> starts{};  // [table][token], then 2^12
     alignas(64) std::array<std::uint16_t, kContextTables * kTokens> rows{};    // starts without their last, as [table][token]
+    alignas(16) std::array<std::uint8_t, kTokens> base{};   // gradient: first symbol of each class,
+    alignas(16) std::array<std::uint8_t, kTokens> extra{};  // raw bits of each class,
+    alignas(16) std::array<std::uint8_t, kTokens> mask{};   // and as many ones
     unsigned tokens = 0;
-    bool narrow = false;  // which neighbourhood: kNarrowBits
+    unsigned bits = 0;
+    Neighbourhood neighbourhood = Neighbourhood::near;
 };
 
 // Adaptive tables chosen from counts, with what they will cost.
@@ -57,6 +73,7 @@ struct ContextPlan {
     unsigned mantissa_bits = 0;
     unsigned golomb_order = 0;
     std::uint64_t table_bits = 0;
+    std::uint64_t coded_bytes = 0;  // of the words
     std::uint64_t size_bytes = 0;  // estimate of the whole encoding, within about 0.6 % above 1 KB
 };
 
@@ -67,42 +84,49 @@ const ContextKernels* context_kernels(Isa isa) noexcept;
 // Bytes that any encoding of this shape fits in (adaptive or static).
 std::size_t context_bound(const ContextShape& shape, unsigned bits);
 
-// Adds the counts of one tensor. Symbols must be below 2^bits; bits 1..8 for bytes, 1..16 for the wide type.
+// Adds the counts of one tensor. Symbols must be below 2^bits; bits 1..8 for bytes, 1..16 for the wide type; gradient: 1..8.
 void context_count(const ContextKernels& kernels, std::span<const std::uint8_t> symbols, const ContextShape& shape, unsigned bits,
-                   ContextCounts& counts);
+                   Neighbourhood neighbourhood, ContextCounts& counts);
 void context_count(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape, unsigned bits,
-                   ContextCounts& counts);
+                   Neighbourhood neighbourhood, ContextCounts& counts);
 
 // Static tables from counts over some features: every token codable in every context.
-ContextTables context_train(const ContextCounts& counts, unsigned bits);
+ContextTables context_train(const ContextCounts& counts, unsigned bits, Neighbourhood neighbourhood);
+// The neighbourhood that takes fewer bits. Counts of a sample, one in `stride` symbols, say what all would take.
+Neighbourhood context_choose(const ContextCounts& near, const ContextCounts& gradient, unsigned bits, std::size_t stride);
+// Bits * 16 that a token of features counted thus takes with such tables.
+unsigned context_rate(const ContextCounts& counts, const ContextTables& tables);
+// Lanes that such features are worth, from the bytes of their words: a lane takes three bytes more. At least `least`, where the
+// shape has as many.
+unsigned context_lanes_for(std::uint64_t coded_bytes, const ContextShape& shape, unsigned least);
 // Checks tables (sums, ranges) and lays them out; `is_static`: every token of `bits` must have a frequency.
 Status context_model(const ContextTables& tables, unsigned bits, bool is_static, ContextModel& model);
-ContextPlan context_plan(const ContextCounts& counts, const ContextShape& shape, unsigned bits);
+ContextPlan context_plan(const ContextCounts& counts, const ContextShape& shape, unsigned bits, Neighbourhood neighbourhood);
 // Estimated bytes with given static tables.
 std::uint64_t context_static_cost(const ContextCounts& counts, const ContextModel& model, const ContextShape& shape, unsigned bits);
 
-// Bytes written. The plan must come from the counts of these very symbols.
-std::size_t context_encode_adaptive(const ContextKernels& kernels, std::span<const std::uint8_t> symbols, const ContextShape& shape,
-                                    unsigned bits, const ContextPlan& plan, std::span<std::uint8_t> out);
-std::size_t context_encode_adaptive(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape,
-                                    unsigned bits, const ContextPlan& plan, std::span<std::uint8_t> out);
+// Bytes written.
 std::size_t context_encode_static(const ContextKernels& kernels, std::span<const std::uint8_t> symbols, const ContextShape& shape,
                                   unsigned bits, const ContextModel& model, std::span<std::uint8_t> out);
 std::size_t context_encode_static(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape,
                                   unsigned bits, const ContextModel& model, std::span<std::uint8_t> out);
 
-// Counting, planning and adaptive encoding in one, the cheapest way there; 0, with nothing written, where the plan does not promise
-// fewer than limit_bytes (what another mode would take).
+// Adaptive: counting, planning and encoding. Chooses neighbourhood and lanes and says which; 0 bytes, with nothing written, where
+// the plan does not promise fewer than limit_bytes (what another mode would take).
+struct ContextChoice {
+    Neighbourhood neighbourhood = Neighbourhood::near;
+    unsigned lanes = 0;
+};
 std::size_t context_encode_below(const ContextKernels& kernels, std::span<const std::uint8_t> symbols, const ContextShape& shape,
-                                 unsigned bits, std::uint64_t limit_bytes, std::span<std::uint8_t> out);
+                                 unsigned bits, std::uint64_t limit_bytes, std::span<std::uint8_t> out, ContextChoice& choice);
 std::size_t context_encode_below(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape,
-                                 unsigned bits, std::uint64_t limit_bytes, std::span<std::uint8_t> out);
+                                 unsigned bits, std::uint64_t limit_bytes, std::span<std::uint8_t> out, ContextChoice& choice);
 
 // `in` must be exactly one encoding; symbols.size() must be maps * height * width.
 Status context_decode_adaptive(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape,
-                               unsigned bits, std::span<std::uint8_t> symbols);
+                               unsigned bits, Neighbourhood neighbourhood, std::span<std::uint8_t> symbols);
 Status context_decode_adaptive(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape,
-                               unsigned bits, std::span<std::uint16_t> symbols);
+                               unsigned bits, Neighbourhood neighbourhood, std::span<std::uint16_t> symbols);
 Status context_decode_static(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape,
                              unsigned bits, const ContextModel& model, std::span<std::uint8_t> symbols);
 Status context_decode_static(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape,

@@ -130,31 +130,21 @@ void collect(const std::uint8_t* plane, const std::size_t* offset, unsigned lane
 }
 
 // ---- contexts, 32 lanes at a time -------------------------------------------------------------------------------------------
-struct TopBytes {
-    alignas(32) std::uint8_t lane[kMaxLanes];  // 0xFF: no row above
-};
-
-TopBytes top_bytes(std::uint64_t top) {
-    TopBytes bytes;
-    for (unsigned lane = 0; lane < kMaxLanes; ++lane) bytes.lane[lane] = ((top >> lane) & 1) != 0 ? 0xFF : 0;
-    return bytes;
-}
-
-inline __m256i load(const std::uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+#include "context_gradient.inc"
 
 // The raw contexts of 32 lanes of a column; with 16 lanes the upper half is of no meaning, the plane's padding makes it readable.
-inline __m256i contexts(const RowPart& part, std::size_t at, const TopBytes& top_of, unsigned lane, bool has_left, bool has_right, bool narrow) {
+inline __m256i near_contexts(const RowPart& part, std::size_t at, const TopLanes& top_of, unsigned lane, bool has_left, bool has_right, bool narrow) {
     const __m256i top = _mm256_load_si256(reinterpret_cast<const __m256i*>(top_of.lane + lane));
-    __m256i up = _mm256_andnot_si256(top, load(part.above + at));
-    const __m256i left = has_left ? load(part.tokens + at - part.lanes) : up;
+    __m256i up = _mm256_andnot_si256(top, load_bytes(part.above + at));
+    const __m256i left = has_left ? load_bytes(part.tokens + at - part.lanes) : up;
     up = _mm256_blendv_epi8(up, left, top);
     if (!narrow) {
         const __m256i apart = _mm256_sub_epi8(_mm256_max_epu8(left, up), _mm256_min_epu8(left, up));
         const __m256i far_apart = _mm256_and_si256(_mm256_cmpgt_epi8(apart, _mm256_set1_epi8(1)), _mm256_set1_epi8(32));
         return _mm256_add_epi8(_mm256_add_epi8(left, up), far_apart);
     }
-    const __m256i before = has_left ? _mm256_blendv_epi8(load(part.above + at - part.lanes), up, top) : up;
-    const __m256i after = has_right ? _mm256_blendv_epi8(load(part.above + at + part.lanes), up, top) : up;
+    const __m256i before = has_left ? _mm256_blendv_epi8(load_bytes(part.above + at - part.lanes), up, top) : up;
+    const __m256i after = has_right ? _mm256_blendv_epi8(load_bytes(part.above + at + part.lanes), up, top) : up;
     const __m256i corners = _mm256_min_epu8(_mm256_add_epi8(before, after), _mm256_set1_epi8(3));
     // Tokens are below 4 here: shifting words moves nothing across bytes.
     return _mm256_add_epi8(_mm256_add_epi8(_mm256_slli_epi16(up, 4), _mm256_slli_epi16(left, 2)), corners);
@@ -162,14 +152,14 @@ inline __m256i contexts(const RowPart& part, std::size_t at, const TopBytes& top
 
 void index(const RowPart& part, bool narrow, std::uint16_t* indices) {
     if (part.lanes < 16) return context_index_scalar(part, narrow, indices);
-    const TopBytes top = top_bytes(part.top);
+    const TopLanes top = top_lanes(part.top);
     for (std::size_t column = 0; column < part.columns; ++column) {
         const bool has_left = part.has_left || column > 0;
         const bool has_right = part.has_right || column + 1 < part.columns;
         for (unsigned lane = 0; lane < part.lanes; lane += 32) {
             const std::size_t at = column * part.lanes + lane;
-            const __m256i context = contexts(part, at, top, lane, has_left, has_right, narrow);
-            const __m256i token = load(part.tokens + at);
+            const __m256i context = near_contexts(part, at, top, lane, has_left, has_right, narrow);
+            const __m256i token = load_bytes(part.tokens + at);
             const auto half = [](__m128i c, __m128i t) {
                 return _mm256_or_si256(_mm256_slli_epi16(_mm256_cvtepu8_epi16(c), 4), _mm256_cvtepu8_epi16(t));
             };
@@ -181,10 +171,146 @@ void index(const RowPart& part, bool narrow, std::uint16_t* indices) {
     }
 }
 
-// One comparison of 16 starts with a slot finds the token; the states stay scalar.
+// A row of few lanes as one run of bytes: first the errors, which contexts further on want, then the contexts. What a store
+// leaves past its run is written again later.
+void predict_few(const RowPart& part, __m256i most, std::uint8_t* contexts, std::uint8_t* residuals) {
+    const std::size_t lanes = part.lanes;
+    std::uint64_t repeated = part.top;
+    for (std::size_t have = lanes; have < 64; have *= 2) repeated |= repeated << have;
+    const TopLanes top = top_lanes(repeated);
+    const __m256i top_of = _mm256_load_si256(reinterpret_cast<const __m256i*>(top.lane));
+    const auto run = [&](auto visit) {
+        const std::size_t last = (part.columns - 1) * lanes;
+        for (std::size_t at = 0; at < last; at += at == 0 ? lanes : 32) {
+            visit(at, gradient_bytes(part, at, top_of, most, part.has_left || at > 0, true));
+        }
+        visit(last, gradient_bytes(part, last, top_of, most, part.has_left || last > 0, part.has_right));
+    };
+    run([&](std::size_t at, const GradientBytes& g) {
+        const __m256i error = difference(load_bytes(part.tokens + at), g.predicted);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(part.tokens + static_cast<std::ptrdiff_t>(at) + part.errors), error);
+    });
+    run([&](std::size_t at, const GradientBytes& g) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(contexts + at), g.context);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(residuals + at), residual_bytes(load_bytes(part.tokens + at), g.predicted, most));
+    });
+}
+
+void predict(const RowPart& part, unsigned bits, std::uint8_t* contexts, std::uint8_t* residuals) {
+    const __m256i most = _mm256_set1_epi8(static_cast<char>((1u << bits) - 1));
+    if (part.lanes < 16) return predict_few(part, most, contexts, residuals);
+    const TopLanes top = top_lanes(part.top);
+    const auto store = [&](std::uint8_t* to, __m256i bytes) {
+        if (part.lanes == 16) {
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(bytes));
+        } else {
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bytes);
+        }
+    };
+    for (std::size_t column = 0; column < part.columns; ++column) {
+        const bool has_left = part.has_left || column > 0;
+        const bool has_right = part.has_right || column + 1 < part.columns;
+        for (unsigned lane = 0; lane < part.lanes; lane += 32) {
+            const std::size_t at = column * part.lanes + lane;
+            const __m256i top_of = _mm256_load_si256(reinterpret_cast<const __m256i*>(top.lane + lane));
+            const GradientBytes g = gradient_bytes(part, at, top_of, most, has_left, has_right);
+            const __m256i symbol = load_bytes(part.tokens + at);
+            store(contexts + at, g.context);
+            store(residuals + at, residual_bytes(symbol, g.predicted, most));
+            store(part.tokens + at + part.errors, difference(symbol, g.predicted));
+        }
+    }
+}
+
+void pair(const std::uint8_t* contexts, const std::uint8_t* tokens, std::size_t number, std::uint16_t* indices) {
+    std::size_t i = 0;
+    for (; i + 16 <= number; i += 16) {
+        const __m256i context = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(contexts + i)));
+        const __m256i token = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(tokens + i)));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(indices + i), _mm256_or_si256(_mm256_slli_epi16(context, 4), token));
+    }
+    context_pair_scalar(contexts + i, tokens + i, number - i, indices + i);
+}
+
+// One comparison of 16 starts with a slot finds the token; the state stays scalar. Its word is at `next`.
+inline unsigned take_token(const ContextModel& model, unsigned context, std::uint32_t& state, std::uint32_t word, bool& taken) {
+    const __m256i starts = _mm256_load_si256(reinterpret_cast<const __m256i*>(&model.rows[model.table_bytes[context] * kTokens]));
+    std::uint32_t x = state;
+    const std::uint32_t slot = x & (kFrequencySum - 1);
+    const __m256i reached = _mm256_cmpgt_epi16(_mm256_set1_epi16(static_cast<short>(slot + 1)), starts);
+    const auto token = static_cast<unsigned>(_mm_popcnt_u32(static_cast<unsigned>(_mm256_movemask_epi8(reached)))) / 2 - 1;
+    const std::uint32_t entry = model.code[context * kTokens + token];
+    x = (entry & 0xFFFF) * (x >> kFrequencyBits) + slot - (entry >> 16);
+    taken = x < kStateLow;
+    state = taken ? (x << 16) | word : x;
+    return token;
+}
+
+inline std::uint32_t word_at(const std::uint8_t* p) {
+    std::uint16_t word = 0;
+    std::memcpy(&word, p, 2);
+    return word;
+}
+
+unsigned checked_token(const ContextModel& model, unsigned context, LaneStates& states, unsigned lane) {
+    const bool has_word = states.end - states.next >= 2;
+    bool taken = false;
+    const unsigned token = take_token(model, context, states.state[lane], has_word ? word_at(states.next) : 0, taken);
+    if (taken && !has_word) return kNoToken;
+    states.next += taken ? 2 : 0;
+    return token;
+}
+
+// 2 bytes at `next` are readable.
+inline unsigned decode_token(const ContextModel& model, unsigned context, std::uint32_t& state, const std::uint8_t*& next) {
+    bool taken = false;
+    const unsigned token = take_token(model, context, state, word_at(next), taken);
+    next += taken ? 2 : 0;
+    return token;
+}
+
+// The columns that are left when the words run low: reads are checked there.
+bool decode_rest(const ContextModel& model, RowPart part, std::size_t column, LaneStates& states) {
+    part.has_left = part.has_left || column > 0;
+    part.tokens += column * part.lanes;
+    part.above += column * part.lanes;
+    part.columns -= column;
+    return context_decode_by_token(model, part, states, checked_token);
+}
+
+// Contexts of lanes from `lane` on, into raw and, for gradient, predicted.
+struct Contexts {
+    alignas(32) std::uint8_t raw[kMaxLanes];
+    alignas(32) std::uint8_t predicted[kMaxLanes];
+};
+
+// Tokens of the gradient to symbols, in the plane; idle lanes take no raw bits.
+void settle(const ContextModel& model, const RowPart& part, std::size_t at, unsigned first, const Contexts& contexts, __m256i most, LaneStates& states) {
+    const __m256i token = load_bytes(part.tokens + at);
+    __m256i residual = token;
+    if (model.bits > 4) {
+        alignas(32) std::uint8_t working[32];
+        for (unsigned lane = 0; lane < 32; ++lane) working[lane] = first + lane < kMaxLanes && ((part.active >> (first + lane)) & 1) != 0 ? 0xFF : 0;
+        const __m256i wanted = _mm256_and_si256(_mm256_shuffle_epi8(both_halves(model.mask.data()), token), _mm256_load_si256(reinterpret_cast<const __m256i*>(working)));
+        residual = _mm256_add_epi8(_mm256_shuffle_epi8(both_halves(model.base.data()), token), raw_bytes(wanted, states));
+    }
+    const SymbolBytes settled = symbol_bytes(residual, _mm256_load_si256(reinterpret_cast<const __m256i*>(contexts.predicted + first)), most);
+    const auto store = [&](std::uint8_t* to, __m256i bytes) {
+        if (part.lanes == 16) {
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(bytes));
+        } else {
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bytes);
+        }
+    };
+    store(part.tokens + at, settled.symbol);
+    store(part.tokens + at + part.errors, settled.error);
+}
+
 bool decode(const ContextModel& model, const RowPart& part, LaneStates& states) {
-    if (part.lanes < 16) return context_decode_scalar(model, part, states);
-    const TopBytes top = top_bytes(part.top);
+    if (part.lanes < 16) return context_decode_by_token(model, part, states, checked_token);
+    const bool gradient = model.neighbourhood == Neighbourhood::gradient;
+    const __m256i most = _mm256_set1_epi8(static_cast<char>((1u << model.bits) - 1));
+    const TopLanes top = top_lanes(part.top);
     const auto active = static_cast<unsigned>(_mm_popcnt_u64(part.active));
     const std::uint8_t* next = states.next;
     for (std::size_t column = 0; column < part.columns; ++column) {
@@ -192,36 +318,26 @@ bool decode(const ContextModel& model, const RowPart& part, LaneStates& states) 
         const bool has_right = part.has_right || column + 1 < part.columns;
         const std::size_t first = column * part.lanes;
         if (static_cast<std::size_t>(states.end - next) < 2 * std::size_t{part.lanes}) {  // too near the end for unchecked reads
-            RowPart rest = part;
-            rest.tokens += first;
-            rest.above += first;
-            rest.columns -= column;
-            rest.has_left = has_left;
             states.next = next;
-            return context_decode_scalar(model, rest, states);
+            return decode_rest(model, part, column, states);
         }
-        alignas(32) std::uint8_t raw[kMaxLanes];
+        if (states.raw_bit > states.raw_bits) return false;
+        Contexts contexts;
         for (unsigned lane = 0; lane < part.lanes; lane += 32) {
-            const __m256i context = contexts(part, first + lane, top, lane, has_left, has_right, model.narrow);
-            _mm256_store_si256(reinterpret_cast<__m256i*>(raw + lane), context);
+            if (gradient) {
+                const __m256i top_of = _mm256_load_si256(reinterpret_cast<const __m256i*>(top.lane + lane));
+                const GradientBytes g = gradient_bytes(part, first + lane, top_of, most, has_left, has_right);
+                _mm256_store_si256(reinterpret_cast<__m256i*>(contexts.raw + lane), g.context);
+                _mm256_store_si256(reinterpret_cast<__m256i*>(contexts.predicted + lane), g.predicted);
+            } else {
+                const __m256i context = near_contexts(part, first + lane, top, lane, has_left, has_right, model.bits <= kNarrowBits);
+                _mm256_store_si256(reinterpret_cast<__m256i*>(contexts.raw + lane), context);
+            }
         }
         for (unsigned lane = 0; lane < active; ++lane) {
-            const unsigned context = raw[lane];
-            const __m256i starts = _mm256_load_si256(reinterpret_cast<const __m256i*>(&model.rows[model.table_of[context] * kTokens]));
-            std::uint32_t x = states.state[lane];
-            const std::uint32_t slot = x & (kFrequencySum - 1);
-            const __m256i reached = _mm256_cmpgt_epi16(_mm256_set1_epi16(static_cast<short>(slot + 1)), starts);
-            const auto token = static_cast<unsigned>(_mm_popcnt_u32(static_cast<unsigned>(_mm256_movemask_epi8(reached)))) / 2 - 1;
-            const std::uint32_t entry = model.code[context * kTokens + token];
-            x = (entry & 0xFFFF) * (x >> kFrequencyBits) + slot - (entry >> 16);
-            std::uint16_t word = 0;
-            std::memcpy(&word, next, 2);
-            const bool low = x < kStateLow;
-            x = low ? (x << 16) | word : x;
-            next += low ? 2 : 0;
-            states.state[lane] = x;
-            part.tokens[first + lane] = static_cast<std::uint8_t>(token);
+            part.tokens[first + lane] = static_cast<std::uint8_t>(decode_token(model, contexts.raw[lane], states.state[lane], next));
         }
+        for (unsigned lane = 0; gradient && lane < part.lanes; lane += 32) settle(model, part, first + lane, lane, contexts, most, states);
     }
     states.next = next;
     return true;
@@ -229,7 +345,7 @@ bool decode(const ContextModel& model, const RowPart& part, LaneStates& states) 
 
 }  // namespace
 
-const ContextKernels kContextAvx2 = {split, join, deal, collect, index, context_count_scalar, context_encode_scalar, decode};
+const ContextKernels kContextAvx2 = {split, join, deal, collect, index, predict, pair, context_count_scalar, context_encode_scalar, decode};
 
 std::uint64_t context_split_avx2(const std::uint8_t* symbols, std::size_t count, const TokenClasses& classes, std::uint8_t* tokens,
                                  std::uint8_t* raw) {
@@ -239,6 +355,13 @@ std::uint64_t context_join_avx2(std::uint8_t* tokens, std::size_t count, const T
                                 std::size_t raw_size) {
     return join(tokens, count, classes, raw, raw_size);
 }
+void context_predict_avx2(const RowPart& part, unsigned bits, std::uint8_t* contexts, std::uint8_t* residuals) {
+    predict(part, bits, contexts, residuals);
+}
+void context_pair_avx2(const std::uint8_t* contexts, const std::uint8_t* tokens, std::size_t number, std::uint16_t* indices) {
+    pair(contexts, tokens, number, indices);
+}
+bool context_decode_avx2(const ContextModel& model, const RowPart& part, LaneStates& states) { return decode(model, part, states); }
 void context_deal_avx2(const std::uint8_t* source, const std::size_t* offset, unsigned lanes, std::size_t positions, std::uint8_t* plane) {
     deal(source, offset, lanes, positions, plane);
 }

@@ -13,6 +13,7 @@
 namespace featcodec {
 namespace {
 
+#include "context_gradient.inc"
 #include "context_decode_avx512.inc"
 
 struct Bytes {
@@ -58,7 +59,6 @@ inline void index_run(const RowPart& part, std::size_t at, std::size_t number, b
 }
 
 void index(const RowPart& part, bool narrow, std::uint16_t* indices) {
-    if (part.lanes < 16) return context_index_scalar(part, narrow, indices);
     const std::size_t lanes = part.lanes;
     std::uint64_t top = part.top;
     for (std::size_t have = lanes; have < 64; have *= 2) top |= top << have;
@@ -87,29 +87,31 @@ constexpr std::size_t kGathered = 1024;  // symbols
 
 inline void gather_entries(const ContextModel& model, const std::uint16_t* indices, std::size_t number, std::uint32_t* entries) {
     for (std::size_t i = 0; i < number; i += 16) {
-        const __m512i places = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(indices + i)));
-        _mm512_store_si512(entries + i, _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), 0xFFFF, places, model.code.data(), 4));
+        const auto there = static_cast<__mmask16>(number - i >= 16 ? 0xFFFF : (1u << (number - i)) - 1);
+        const __m512i places = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, indices + i));
+        _mm512_store_si512(entries + i, _mm512_mask_i32gather_epi32(_mm512_set1_epi32(1), there, places, model.code.data(), 4));
     }
 }
 
-template <unsigned Lanes>
-void encode_lanes(const ContextModel& model, const std::uint16_t* indices, std::size_t columns, std::uint64_t active, LaneStates& states) {
-    constexpr unsigned kVectors = Lanes / 16;
-    constexpr std::size_t kBlock = kGathered / Lanes;
-    alignas(64) std::uint32_t entries[kGathered];
+template <unsigned Vectors>
+void encode_lanes(const ContextModel& model, const std::uint16_t* indices, std::size_t columns, std::size_t lanes, std::uint64_t active,
+                  LaneStates& states) {
+    constexpr unsigned kVectors = Vectors;
+    const std::size_t block_columns = kGathered / lanes;
+    alignas(64) std::uint32_t entries[kGathered + 16];  // with fewer than 16 lanes a vector reaches past its column
     __m512i x[kVectors];
     for (unsigned v = 0; v < kVectors; ++v) x[v] = _mm512_load_si512(&states.state[16 * v]);
     std::uint8_t* front = states.front;
     while (columns > 0) {
-        const std::size_t block = columns < kBlock ? columns : kBlock;
+        const std::size_t block = columns < block_columns ? columns : block_columns;
         columns -= block;
-        gather_entries(model, indices + columns * Lanes, block * Lanes, entries);
+        gather_entries(model, indices + columns * lanes, block * lanes, entries);
         for (std::size_t column = block; column-- > 0;) {
 #pragma GCC unroll 4
             for (unsigned i = 0; i < kVectors; ++i) {
                 const unsigned v = kVectors - 1 - i;
                 const auto mine = static_cast<__mmask16>(active >> (16 * v));
-                const __m512i entry = _mm512_load_si512(entries + column * Lanes + 16 * v);
+                const __m512i entry = _mm512_loadu_si512(entries + column * lanes + 16 * v);
                 const __m512i frequency = _mm512_and_si512(entry, _mm512_set1_epi32(0xFFFF));
                 const __mmask16 full = _mm512_mask_cmpge_epu32_mask(mine, _mm512_srli_epi32(x[v], 32 - kFrequencyBits), frequency);
                 const auto number = static_cast<unsigned>(__builtin_popcount(full));
@@ -127,9 +129,9 @@ void encode_lanes(const ContextModel& model, const std::uint16_t* indices, std::
 
 void encode(const ContextModel& model, const std::uint16_t* indices, std::size_t columns, unsigned lanes, std::uint64_t active,
             LaneStates& states) {
-    if (lanes == 64) return encode_lanes<64>(model, indices, columns, active, states);
-    if (lanes == 32) return encode_lanes<32>(model, indices, columns, active, states);
-    if (lanes == 16) return encode_lanes<16>(model, indices, columns, active, states);
+    if (lanes == 64) return encode_lanes<4>(model, indices, columns, 64, active, states);
+    if (lanes == 32) return encode_lanes<2>(model, indices, columns, 32, active, states);
+    if (lanes >= 4) return encode_lanes<1>(model, indices, columns, lanes, active, states);
     context_encode_scalar(model, indices, columns, lanes, active, states);
 }
 
@@ -142,6 +144,6 @@ void context_encode_avx512(const ContextModel& model, const std::uint16_t* indic
 }
 
 const ContextKernels kContextAvx512 = {context_split_avx2, context_join_avx2, context_deal_avx2, context_collect_avx2,
-                                       index,              context_count_scalar, encode, decode};
+                                       index, context_predict_avx2, context_pair_avx2, context_count_scalar, encode, decode};
 
 }  // namespace featcodec

@@ -6,7 +6,14 @@
 
 namespace featcodec {
 
-TokenClasses token_classes(unsigned bits) {
+Neighbours neighbours_of(Neighbourhood neighbourhood, unsigned bits) {
+    if (neighbourhood == Neighbourhood::gradient) return Neighbours::gradient;
+    return bits <= kNarrowBits ? Neighbours::four : Neighbours::two;
+}
+
+unsigned contexts_of(Neighbours neighbours) { return neighbours == Neighbours::gradient ? kGradientContexts : kNearContexts; }
+
+TokenClasses token_classes(unsigned bits, Neighbourhood neighbourhood) {
     TokenClasses classes;
     classes.bits = bits;
     classes.raw = bits <= 4;
@@ -17,10 +24,13 @@ TokenClasses token_classes(unsigned bits) {
     static constexpr std::array<std::uint8_t, 16> kSix = {0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48};
     static constexpr std::array<std::uint8_t, 16> kSeven = {0, 1, 2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 40, 48, 64, 96};
     static constexpr std::array<std::uint8_t, 16> kEight = {0, 1, 2, 3, 4, 6, 8, 12, 16, 32, 48, 64, 96, 128, 160, 192};
+    // Residuals of 8 bits are small: classes are finer below 16.
+    static constexpr std::array<std::uint8_t, 16> kEightResidual = {0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 32, 48, 64, 96, 128};
+    const auto& eight = neighbourhood == Neighbourhood::gradient ? kEightResidual : kEight;
     if (bits <= 4) {
         for (unsigned s = 0; s < (1u << bits); ++s) add(s);
     } else if (bits <= 8) {
-        const auto& table = bits == 5 ? kFive : bits == 6 ? kSix : bits == 7 ? kSeven : kEight;
+        const auto& table = bits == 5 ? kFive : bits == 6 ? kSix : bits == 7 ? kSeven : eight;
         for (const std::uint8_t first : table) add(first);
     } else {
         for (unsigned s = 0; s < 4; ++s) add(s);

@@ -20,7 +20,12 @@ struct TokenClasses {
     unsigned bits = 0;
     bool raw = false;  // symbols are tokens: no extra bits at all
 };
-TokenClasses token_classes(unsigned bits);
+TokenClasses token_classes(unsigned bits, Neighbourhood neighbourhood);
+
+// The rules that give a raw context; docs: "Contexts".
+enum class Neighbours : std::uint8_t { two, four, gradient };
+Neighbours neighbours_of(Neighbourhood neighbourhood, unsigned bits);
+unsigned contexts_of(Neighbours neighbours);
 
 // How symbols are dealt to lanes; docs: "Lanes".
 struct LaneLayout {
@@ -33,11 +38,12 @@ struct LaneLayout {
 };
 LaneLayout lane_layout(const ContextShape& shape);
 
-// Some consecutive columns of one row in the plane [position][lane].
+// Some consecutive columns of one row in the plane [position][lane]. For `gradient` the tokens are the symbols.
 struct RowPart {
     std::uint8_t* tokens = nullptr;       // [columns][lanes]; where has_left, lanes tokens before it are valid too
     const std::uint8_t* above = nullptr;  // the row above, same columns; readable even where every lane is at a top row, and
                                           // so are `lanes` bytes before and after
+    std::ptrdiff_t errors = 0;            // gradient: from a token to |symbol - prediction|, in a plane of its own
     std::size_t columns = 0;
     std::uint64_t top = 0;                // bit per lane: no row above
     std::uint64_t active = 0;             // bit per lane: always a prefix
@@ -51,7 +57,11 @@ struct LaneStates {
     const std::uint8_t* next = nullptr;  // decoder: words are read upwards
     const std::uint8_t* end = nullptr;
     std::uint8_t* front = nullptr;       // encoder: words are written downwards from the end of the buffer
+    const std::uint8_t* raw = nullptr;   // decoder, gradient: raw bits in the order of steps, kRawSlack readable bytes behind them
+    std::uint64_t raw_bit = 0;
+    std::uint64_t raw_bits = 0;          // how many there are; a decoder stops within a step of going past them
 };
+inline constexpr std::size_t kRawSlack = 80;  // a step takes 64 * 7 bits at most, and windows of 8 bytes
 
 struct ContextKernels {
     // Raster symbols -> tokens and raw bits; returns the bits appended at bit 0 of `raw` (bytes up to the next multiple of 8, and
@@ -64,12 +74,15 @@ struct ContextKernels {
     // plane[position * lanes + lane] = source[offset[lane] + position], and back.
     void (*deal)(const std::uint8_t* source, const std::size_t* offset, unsigned lanes, std::size_t positions, std::uint8_t* plane);
     void (*collect)(const std::uint8_t* plane, const std::size_t* offset, unsigned lanes, std::size_t positions, std::uint8_t* target);
-    // raw context * 16 + token of every symbol of the part
+    // raw context * 16 + token of every symbol of the part; two or four neighbours
     void (*index)(const RowPart& part, bool narrow, std::uint16_t* indices);
-    void (*count)(const std::uint16_t* indices, std::size_t number, std::uint32_t* counts);
+    // gradient: raw contexts and residuals, and the plane of errors
+    void (*predict)(const RowPart& part, unsigned bits, std::uint8_t* contexts, std::uint8_t* residuals);
+    void (*pair)(const std::uint8_t* contexts, const std::uint8_t* tokens, std::size_t number, std::uint16_t* indices);
+    void (*count)(const std::uint16_t* indices, std::size_t number, unsigned contexts, std::uint32_t* counts);
     void (*encode)(const ContextModel& model, const std::uint16_t* indices, std::size_t columns, unsigned lanes, std::uint64_t active,
                    LaneStates& states);
-    // false: the words ran out
+    // false: the words or the raw bits ran out
     bool (*decode)(const ContextModel& model, const RowPart& part, LaneStates& states);
 };
 
@@ -78,14 +91,22 @@ extern const ContextKernels kContextAvx2;
 extern const ContextKernels kContextAvx512;
 extern const ContextKernels kContextAvx512Vbmi;
 
-// Tokens in raster order <-> states and words (context_lanes.cpp). encode writes so that it ends at `end` and returns where it
-// begins; `indexed`: count has just gone over these very tokens in this thread.
-void context_count_tokens(const ContextKernels& kernels, const std::uint8_t* tokens, const ContextShape& shape, bool narrow,
-                          ContextCounts& counts);
-std::uint8_t* context_encode_tokens(const ContextKernels& kernels, const std::uint8_t* tokens, const ContextShape& shape,
-                                    const ContextModel& model, std::uint8_t* end, bool indexed);
-Status context_decode_tokens(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape,
-                             const ContextModel& model, std::uint8_t* tokens);
+// Tokens in raster order (gradient: symbols) <-> states and words (context_lanes.cpp). `split` takes gradient's raw bits; it has room
+// for a byte a symbol and kRawSlack. encode writes so that it ends at `end` and returns where it begins; `indexed`: count has just
+// gone over these very tokens in this thread.
+struct LaneJob {
+    const ContextKernels& kernels;
+    const ContextShape& shape;
+    Neighbours neighbours;
+    unsigned bits;
+};
+// Returns the raw bits appended at bit 0 of `raw`, which only gradient has; counts may be null.
+std::uint64_t context_count_tokens(const LaneJob& job, const std::uint8_t* tokens, ContextCounts* counts, std::uint8_t* raw);
+std::uint8_t* context_encode_tokens(const LaneJob& job, const std::uint8_t* tokens, const ContextModel& model, std::uint8_t* end,
+                                    bool indexed);
+// `raw`: gradient's section, of which every bit must be used.
+Status context_decode_tokens(const LaneJob& job, std::span<const std::uint8_t> in, const ContextModel& model,
+                             std::span<const std::uint8_t> raw, std::uint8_t* tokens);
 
 // The scalar bodies, for tails of the vector ones.
 std::uint64_t context_split_scalar(const std::uint8_t* symbols, std::size_t count, const TokenClasses& classes, std::uint8_t* tokens,
@@ -97,10 +118,17 @@ void context_deal_scalar(const std::uint8_t* source, const std::size_t* offset, 
 void context_collect_scalar(const std::uint8_t* plane, const std::size_t* offset, unsigned lanes, std::size_t positions,
                             std::uint8_t* target);
 void context_index_scalar(const RowPart& part, bool narrow, std::uint16_t* indices);
-void context_count_scalar(const std::uint16_t* indices, std::size_t number, std::uint32_t* counts);
+void context_predict_scalar(const RowPart& part, unsigned bits, std::uint8_t* contexts, std::uint8_t* residuals);
+void context_pair_scalar(const std::uint8_t* contexts, const std::uint8_t* tokens, std::size_t number, std::uint16_t* indices);
+void context_count_scalar(const std::uint16_t* indices, std::size_t number, unsigned contexts, std::uint32_t* counts);
 void context_encode_scalar(const ContextModel& model, const std::uint16_t* indices, std::size_t columns, unsigned lanes,
                            std::uint64_t active, LaneStates& states);
 bool context_decode_scalar(const ContextModel& model, const RowPart& part, LaneStates& states);
+// One token of a lane, 0..15; kNoToken where a word is wanted and none is left.
+inline constexpr unsigned kNoToken = 16;
+using TokenDecoder = unsigned (*)(const ContextModel& model, unsigned context, LaneStates& states, unsigned lane);
+bool context_decode_by_token(const ContextModel& model, const RowPart& part, LaneStates& states, TokenDecoder decode);
+bool context_decode_gradient_by_token(const ContextModel& model, const RowPart& part, LaneStates& states, TokenDecoder decode);
 
 // The same for symbols of 16 bits; raw needs 8 bytes of slack too.
 std::uint64_t context_split_wide(const std::uint16_t* symbols, std::size_t count, const TokenClasses& classes, std::uint8_t* tokens,
@@ -115,6 +143,9 @@ std::uint64_t context_join_avx2(std::uint8_t* tokens, std::size_t count, const T
                                 std::size_t raw_size);
 void context_deal_avx2(const std::uint8_t* source, const std::size_t* offset, unsigned lanes, std::size_t positions, std::uint8_t* plane);
 void context_collect_avx2(const std::uint8_t* plane, const std::size_t* offset, unsigned lanes, std::size_t positions, std::uint8_t* target);
+void context_predict_avx2(const RowPart& part, unsigned bits, std::uint8_t* contexts, std::uint8_t* residuals);
+void context_pair_avx2(const std::uint8_t* contexts, const std::uint8_t* tokens, std::size_t number, std::uint16_t* indices);
+bool context_decode_avx2(const ContextModel& model, const RowPart& part, LaneStates& states);
 void context_index_avx512(const RowPart& part, bool narrow, std::uint16_t* indices);
 void context_encode_avx512(const ContextModel& model, const std::uint16_t* indices, std::size_t columns, unsigned lanes,
                            std::uint64_t active, LaneStates& states);
@@ -123,6 +154,7 @@ void context_encode_avx512(const ContextModel& model, const std::uint16_t* indic
 class BitWriter;
 class BitReader;
 void context_write_tables(const ContextPlan& plan, unsigned bits, BitWriter& writer);
+// The neighbourhood stands in `tables` before.
 Status context_read_tables(BitReader& reader, unsigned bits, ContextTables& tables);
 
 }  // namespace featcodec

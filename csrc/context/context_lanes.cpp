@@ -15,6 +15,9 @@ constexpr std::size_t kPad = 128;                 // readable on both sides of t
 struct Workspace {
     Buffer<std::uint8_t> plane;
     Buffer<std::uint16_t> indices;
+    Buffer<std::uint8_t> contexts;   // gradient only, as what follows
+    Buffer<std::uint8_t> residuals;
+    Buffer<std::uint8_t> raw;
 };
 
 Workspace& workspace() {
@@ -32,21 +35,24 @@ struct Lanes {
     std::size_t chunk_length = 0;  // positions of a full chunk: whole rows, or symbols where by_symbol
     std::size_t full = 0;          // positions that every lane has
     std::size_t unit = 0;          // further positions of the longer lanes
+    std::size_t row = 0;           // positions of a row, or of a symbol where by_symbol
     std::size_t lookback = 0;      // positions before a chunk that its contexts need
+    bool gradient = false;         // a plane of errors follows the plane of symbols
 
-    explicit Lanes(const ContextShape& shape) : layout(lane_layout(shape)) {
+    Lanes(const ContextShape& shape, Neighbours neighbours) : layout(lane_layout(shape)), gradient(neighbours == Neighbours::gradient) {
         const unsigned lanes = layout.lanes;
         all = lanes == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << lanes) - 1;
         longer = (std::uint64_t{1} << layout.longer) - 1;
         full = layout.rows * layout.width;
         unit = layout.longer == 0 ? 0 : layout.by_symbol ? 1 : layout.width;
-        lookback = layout.by_symbol ? 1 : layout.width;
+        row = layout.by_symbol ? 1 : layout.width;
+        lookback = gradient ? 2 * row : row;  // errors of the row above follow from the row above that
         for (unsigned lane = 0; lane < lanes; ++lane) {
             start_row[lane] = layout.by_symbol ? 0 : lane * layout.rows + std::min(lane, layout.longer);
             start[lane] = layout.by_symbol ? lane * full + std::min(lane, layout.longer) : start_row[lane] * layout.width;
         }
-        const std::size_t positions = std::max<std::size_t>(kChunkSymbols / lanes, 1);
-        chunk_length = layout.by_symbol ? positions : std::max<std::size_t>(positions / layout.width, 1) * layout.width;
+        const std::size_t positions = std::max<std::size_t>(kChunkSymbols / lanes, gradient ? 2 : 1);
+        chunk_length = layout.by_symbol ? positions : std::max<std::size_t>(positions / layout.width, gradient ? 2 : 1) * layout.width;
     }
 
     std::size_t chunks() const { return (full + chunk_length - 1) / chunk_length + (unit > 0 ? 1 : 0); }
@@ -61,6 +67,9 @@ struct Lanes {
         const std::size_t positions = std::max(std::min(chunk_length, full), unit);
         return (lookback + positions) * layout.lanes + 2 * kPad;
     }
+    // The plane and, for gradient, the plane of errors behind it.
+    std::size_t all_bytes() const { return gradient ? 2 * plane_bytes() : plane_bytes(); }
+    std::ptrdiff_t errors() const { return gradient ? static_cast<std::ptrdiff_t>(plane_bytes()) : 0; }
 };
 
 // Which lanes stand at a map's first row, row after row.
@@ -94,16 +103,15 @@ private:
     bool uniform_ = false;
 };
 
-// Calls visit(part) for the rows of a chunk whose first position lies at `tokens`; false as soon as visit says so.
+// Calls visit(part) for the rows of some positions, the first of which lies at `tokens`; false as soon as visit says so.
 template <class Visit>
-bool visit_parts(const Lanes& lanes, std::size_t chunk, std::uint8_t* tokens, Visit visit) {
+bool visit_parts(const Lanes& lanes, std::size_t begin, std::size_t end, std::uint64_t active, std::uint8_t* tokens, Visit visit) {
     const LaneLayout& layout = lanes.layout;
-    const std::size_t begin = lanes.chunk_begin(chunk);
-    const std::size_t end = lanes.chunk_end(chunk);
     RowPart part;
     part.lanes = layout.lanes;
-    part.active = lanes.active(chunk);
+    part.active = active;
     part.tokens = tokens;
+    part.errors = lanes.errors();
     if (layout.by_symbol) {
         part.above = tokens;
         part.columns = end - begin;
@@ -134,69 +142,138 @@ std::array<std::size_t, kMaxLanes> chunk_offsets(const Lanes& lanes, std::size_t
     return offset;
 }
 
-// Fills the indices of a chunk; returns how many positions it has.
-std::size_t index_chunk(const ContextKernels& kernels, const Lanes& lanes, std::size_t chunk, const std::uint8_t* tokens, bool narrow,
-                        std::uint8_t* plane, std::uint16_t* indices) {
-    const std::size_t begin = lanes.chunk_begin(chunk);
-    const std::size_t end = lanes.chunk_end(chunk);
-    const unsigned count = lanes.layout.lanes;
-    const std::size_t before = begin > 0 ? lanes.lookback : 0;
-    std::uint8_t* own = plane + kPad + lanes.lookback * count;
-    const auto offset = chunk_offsets(lanes, begin - before, lanes.active(chunk));
-    kernels.deal(tokens, offset.data(), count, end - begin + before, own - before * count);
-    if (before == 0) std::memset(plane + kPad, 0, lanes.lookback * count);
-    std::uint16_t* to = indices;
-    visit_parts(lanes, chunk, own, [&](const RowPart& part) {
-        kernels.index(part, narrow, to);
-        to += part.columns * count;
-        return true;
-    });
-    return end - begin;
-}
-
 struct Scratch {
     std::uint8_t* plane;
     std::uint16_t* indices;
+    std::uint8_t* contexts = nullptr;
+    std::uint8_t* residuals = nullptr;
+    std::uint8_t* raw = nullptr;
 };
 
 Scratch scratch_for(const Lanes& lanes) {
     Workspace& space = workspace();
     const std::size_t bytes = lanes.plane_bytes();
-    return {space.plane.get(bytes), space.indices.get(bytes)};
+    Scratch scratch{space.plane.get(lanes.all_bytes()), space.indices.get(bytes)};
+    if (lanes.gradient) {
+        scratch.contexts = space.contexts.get(bytes);
+        scratch.residuals = space.residuals.get(bytes);
+        scratch.raw = space.raw.get(bytes + kRawSlack);
+    }
+    return scratch;
+}
+
+// Appends bits to those at `to`, of which there are `have`.
+void append_bits(const std::uint8_t* from, std::uint64_t number, std::uint8_t* to, std::uint64_t have) {
+    const unsigned shift = have % 8;
+    std::uint8_t* at = to + have / 8;
+    const auto bytes = static_cast<std::size_t>((number + 7) / 8);
+    if (shift == 0) {
+        std::memcpy(at, from, bytes);
+        return;
+    }
+    unsigned carried = *at & ((1u << shift) - 1);
+    for (std::size_t i = 0; i < bytes; ++i) {
+        at[i] = static_cast<std::uint8_t>(carried | (unsigned{from[i]} << shift));
+        carried = from[i] >> (8 - shift);
+    }
+    at[bytes] = static_cast<std::uint8_t>(carried);
+}
+
+// Turns the residuals of a chunk into tokens, whose raw bits land in scratch.raw; idle lanes are passed by. Returns the raw bits.
+std::uint64_t split_residuals(const LaneJob& job, const TokenClasses& classes, const Lanes& lanes, std::uint64_t active, std::size_t positions,
+                              const Scratch& scratch) {
+    if (classes.raw) return 0;
+    const unsigned count = lanes.layout.lanes;
+    const auto working = static_cast<unsigned>(std::popcount(active));
+    std::uint8_t* tokens = scratch.residuals;
+    if (working < count) {
+        for (std::size_t p = 0; p < positions; ++p) std::memmove(tokens + p * working, tokens + p * count, working);
+    }
+    const std::uint64_t raw_bits = job.kernels.split(tokens, positions * working, classes, tokens, scratch.raw);
+    if (working < count) {
+        for (std::size_t p = positions; p-- > 0;) std::memmove(tokens + p * count, tokens + p * working, working);
+    }
+    return raw_bits;
+}
+
+// Fills the indices of a chunk and, for gradient, scratch.raw; returns the raw bits.
+std::uint64_t index_chunk(const LaneJob& job, const TokenClasses& classes, const Lanes& lanes, std::size_t chunk, const std::uint8_t* tokens,
+                          const Scratch& scratch) {
+    const std::size_t begin = lanes.chunk_begin(chunk);
+    const std::size_t end = lanes.chunk_end(chunk);
+    const unsigned count = lanes.layout.lanes;
+    const std::uint64_t active = lanes.active(chunk);
+    const std::size_t before = std::min(begin, lanes.lookback);
+    std::uint8_t* own = scratch.plane + kPad + lanes.lookback * count;
+    const auto offset = chunk_offsets(lanes, begin - before, active);
+    job.kernels.deal(tokens, offset.data(), count, end - begin + before, own - before * count);
+    if (before == 0) std::memset(scratch.plane + kPad, 0, lanes.lookback * count);
+    std::uint16_t* to = scratch.indices;
+    if (!lanes.gradient) {
+        visit_parts(lanes, begin, end, active, own, [&](const RowPart& part) {
+            job.kernels.index(part, job.neighbours == Neighbours::four, to);
+            to += part.columns * count;
+            return true;
+        });
+        return 0;
+    }
+    std::uint8_t* contexts = scratch.contexts;
+    std::uint8_t* residuals = scratch.residuals;
+    const auto predict = [&](const RowPart& part) {
+        job.kernels.predict(part, job.bits, contexts, residuals);
+        contexts += part.columns * count;
+        residuals += part.columns * count;
+        return true;
+    };
+    if (before > 0) {  // the errors of the row before
+        visit_parts(lanes, begin - lanes.row, begin, active, own - lanes.row * count, predict);
+        contexts = scratch.contexts;
+        residuals = scratch.residuals;
+    }
+    visit_parts(lanes, begin, end, active, own, predict);
+    const std::uint64_t raw_bits = split_residuals(job, classes, lanes, active, end - begin, scratch);
+    job.kernels.pair(scratch.contexts, scratch.residuals, (end - begin) * count, to);
+    return raw_bits;
 }
 
 }  // namespace
 
-void context_count_tokens(const ContextKernels& kernels, const std::uint8_t* tokens, const ContextShape& shape, bool narrow, ContextCounts& counts) {
-    const Lanes lanes(shape);
+std::uint64_t context_count_tokens(const LaneJob& job, const std::uint8_t* tokens, ContextCounts* counts, std::uint8_t* raw) {
+    const Lanes lanes(job.shape, job.neighbours);
     const Scratch scratch = scratch_for(lanes);
+    const TokenClasses classes = token_classes(job.bits, lanes.gradient ? Neighbourhood::gradient : Neighbourhood::near);
+    std::uint64_t raw_bits = 0;
     for (std::size_t chunk = 0; chunk < lanes.chunks(); ++chunk) {
-        const std::size_t positions = index_chunk(kernels, lanes, chunk, tokens, narrow, scratch.plane, scratch.indices);
+        const std::uint64_t more = index_chunk(job, classes, lanes, chunk, tokens, scratch);
+        if (raw != nullptr) append_bits(scratch.raw, more, raw, raw_bits);
+        raw_bits += more;
+        if (counts == nullptr) continue;
+        const std::size_t positions = lanes.chunk_end(chunk) - lanes.chunk_begin(chunk);
         const auto active = static_cast<unsigned>(std::popcount(lanes.active(chunk)));
         if (active == lanes.layout.lanes) {
-            kernels.count(scratch.indices, positions * active, counts.data());
+            job.kernels.count(scratch.indices, positions * active, contexts_of(job.neighbours), counts->data());
             continue;
         }
         for (std::size_t p = 0; p < positions; ++p) {
-            for (unsigned lane = 0; lane < active; ++lane) ++counts[scratch.indices[p * lanes.layout.lanes + lane]];
+            for (unsigned lane = 0; lane < active; ++lane) ++(*counts)[scratch.indices[p * lanes.layout.lanes + lane]];
         }
     }
+    return raw_bits;
 }
 
-// Writes states and words so that they end at `end`; returns where they begin.
-std::uint8_t* context_encode_tokens(const ContextKernels& kernels, const std::uint8_t* tokens, const ContextShape& shape, const ContextModel& model,
-                            std::uint8_t* end, bool indexed) {
-    const Lanes lanes(shape);
+std::uint8_t* context_encode_tokens(const LaneJob& job, const std::uint8_t* tokens, const ContextModel& model, std::uint8_t* end,
+                                    bool indexed) {
+    const Lanes lanes(job.shape, job.neighbours);
     const Scratch scratch = scratch_for(lanes);
+    const TokenClasses classes = token_classes(job.bits, model.neighbourhood);
     const unsigned count = lanes.layout.lanes;
     LaneStates states;
     states.state.fill(kStateLow);
     states.front = end;
     for (std::size_t chunk = lanes.chunks(); chunk-- > 0;) {
-        const bool ready = indexed && lanes.chunks() == 1;  // a single chunk's indices are still in the workspace
-        const std::size_t positions = ready ? lanes.chunk_end(chunk) - lanes.chunk_begin(chunk)
-                                            : index_chunk(kernels, lanes, chunk, tokens, model.narrow, scratch.plane, scratch.indices);
-        kernels.encode(model, scratch.indices, positions, count, lanes.active(chunk), states);
+        // a single chunk's indices are still in the workspace
+        if (!indexed || lanes.chunks() > 1) index_chunk(job, classes, lanes, chunk, tokens, scratch);
+        job.kernels.encode(model, scratch.indices, lanes.chunk_end(chunk) - lanes.chunk_begin(chunk), count, lanes.active(chunk), states);
     }
     for (unsigned lane = count; lane-- > 0;) {
         for (unsigned byte = 4; byte-- > 0;) *--states.front = static_cast<std::uint8_t>(states.state[lane] >> (8 * byte));
@@ -204,9 +281,32 @@ std::uint8_t* context_encode_tokens(const ContextKernels& kernels, const std::ui
     return states.front;
 }
 
-Status context_decode_tokens(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape,
-                     const ContextModel& model, std::uint8_t* tokens) {
-    const Lanes lanes(shape);
+namespace {
+
+// A step may read past the raw bits: behind a copy of them there is room.
+void copy_raw(std::span<const std::uint8_t> raw, LaneStates& states) {
+    std::uint8_t* copy = workspace().raw.get(raw.size() + kRawSlack);
+    std::copy(raw.begin(), raw.end(), copy);
+    std::memset(copy + raw.size(), 0, kRawSlack);
+    states.raw = copy;
+    states.raw_bits = 8 * std::uint64_t{raw.size()};
+}
+
+Status ended_well(const LaneStates& states, const ContextModel& model, std::span<const std::uint8_t> raw) {
+    if (states.raw_bit > states.raw_bits) return Status::truncated;
+    if (states.next != states.end) return Status::trailing;
+    const bool clean = std::all_of(states.state.begin(), states.state.end(), [](std::uint32_t x) { return x == kStateLow; });
+    if (!clean) return Status::bad_code;
+    if (model.neighbourhood != Neighbourhood::gradient) return Status::ok;
+    if ((states.raw_bit + 7) / 8 != raw.size()) return Status::trailing;
+    return states.raw_bit % 8 != 0 && (raw.back() >> (states.raw_bit % 8)) != 0 ? Status::trailing : Status::ok;
+}
+
+}  // namespace
+
+Status context_decode_tokens(const LaneJob& job, std::span<const std::uint8_t> in, const ContextModel& model,
+                             std::span<const std::uint8_t> raw, std::uint8_t* tokens) {
+    const Lanes lanes(job.shape, job.neighbours);
     const unsigned count = lanes.layout.lanes;
     if (in.size() < 4 * std::size_t{count}) return Status::truncated;
     LaneStates states;
@@ -219,27 +319,38 @@ Status context_decode_tokens(const ContextKernels& kernels, std::span<const std:
     }
     states.next = in.data() + 4 * count;
     states.end = in.data() + in.size();
-    std::uint8_t* plane = workspace().plane.get(lanes.plane_bytes());
+    if (lanes.gradient) copy_raw(raw, states);
+    std::uint8_t* plane = workspace().plane.get(lanes.all_bytes());
     std::uint8_t* own = plane + kPad + lanes.lookback * count;
     std::memset(plane, 0, kPad + lanes.lookback * count);
     for (std::size_t chunk = 0; chunk < lanes.chunks(); ++chunk) {
-        const auto visit = [&](const RowPart& part) { return kernels.decode(model, part, states); };
-        if (!visit_parts(lanes, chunk, own, visit)) return Status::truncated;
         const std::size_t begin = lanes.chunk_begin(chunk);
-        const std::size_t positions = lanes.chunk_end(chunk) - begin;
+        const std::size_t end = lanes.chunk_end(chunk);
+        const std::size_t positions = end - begin;
+        const auto visit = [&](const RowPart& part) { return job.kernels.decode(model, part, states); };
+        if (!visit_parts(lanes, begin, end, lanes.active(chunk), own, visit)) return Status::truncated;
         // Only a last chunk has idle lanes, and they are the last ones.
         if (lanes.active(chunk) == lanes.all) {
-            kernels.collect(own, chunk_offsets(lanes, begin, lanes.all).data(), count, positions, tokens);
-            std::memmove(plane + kPad, own + (positions - lanes.lookback) * count, lanes.lookback * count);
+            job.kernels.collect(own, chunk_offsets(lanes, begin, lanes.all).data(), count, positions, tokens);
+            const std::size_t kept = lanes.row * count;
+            std::uint8_t* last = own + positions * count - kept;
+            std::memmove(own - kept, last, kept);
+            if (lanes.gradient) std::memmove(own - kept + lanes.errors(), last + lanes.errors(), kept);
         } else {
             for (unsigned lane = 0; lane < lanes.layout.longer; ++lane) {
                 for (std::size_t p = 0; p < positions; ++p) tokens[lanes.start[lane] + begin + p] = own[p * count + lane];
             }
         }
     }
-    if (states.next != states.end) return Status::trailing;
-    const bool clean = std::all_of(states.state.begin(), states.state.end(), [](std::uint32_t x) { return x == kStateLow; });
-    return clean ? Status::ok : Status::bad_code;
+    return ended_well(states, model, raw);
+}
+
+unsigned context_lanes(const ContextShape& shape) {
+    const std::size_t symbols = shape.maps * shape.height * shape.width;
+    unsigned lanes = symbols < 128 ? 1 : symbols < 2048 ? 4 : symbols < 32768 ? 16 : symbols < 131072 ? 32 : 64;
+    // A lane's first row has no row above it: four rows a lane at least, or whole maps.
+    while (lanes > 16 && shape.maps * shape.height < 4 * std::size_t{lanes} && shape.maps % lanes != 0) lanes /= 2;
+    return lanes;
 }
 
 LaneLayout lane_layout(const ContextShape& shape) {
@@ -248,9 +359,7 @@ LaneLayout lane_layout(const ContextShape& shape) {
     LaneLayout layout;
     layout.height = shape.height;
     layout.width = shape.width;
-    unsigned lanes = symbols < 128 ? 1 : symbols < 2048 ? 4 : symbols < 32768 ? 16 : symbols < 131072 ? 32 : 64;
-    // A lane's first row has no row above it: four rows a lane at least, or whole maps.
-    while (lanes > 16 && rows < 4 * std::size_t{lanes} && shape.maps % lanes != 0) lanes /= 2;
+    const unsigned lanes = shape.lanes > 0 ? shape.lanes : context_lanes(shape);
     layout.lanes = lanes;
     layout.by_symbol = rows < lanes;
     const std::size_t units = layout.by_symbol ? symbols : rows;

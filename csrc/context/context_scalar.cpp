@@ -29,7 +29,7 @@ Neighbours neighbours(const RowPart& part, std::size_t column, unsigned lane) {
     return n;
 }
 
-// HEADER.md, "Contexts".
+// docs/context.md, "Contexts".
 unsigned raw_context(const Neighbours& n, bool narrow) {
     if (narrow) return n.up * 16 + n.left * 4 + std::min(n.corner_sum, 3u);
     const unsigned difference = n.left > n.up ? n.left - n.up : n.up - n.left;
@@ -121,9 +121,9 @@ void context_index_scalar(const RowPart& part, bool narrow, std::uint16_t* indic
 }
 
 // Several tables: equal neighbours in time would wait for each other's store. Eight pay for their clearing in long runs only.
-template <unsigned Copies>
+template <unsigned Copies, unsigned Contexts>
 static void count_in(const std::uint16_t* indices, std::size_t number, std::uint32_t* counts) {
-    constexpr std::size_t kSize = kRawContexts * kTokens;
+    constexpr std::size_t kSize = Contexts * kTokens;
     constexpr std::size_t kStride = kSize + 48;  // equal places 4 KB apart would look like the same address to the store buffer
     std::uint32_t more[Copies][kStride] = {};
     std::size_t i = 0;
@@ -136,9 +136,10 @@ static void count_in(const std::uint16_t* indices, std::size_t number, std::uint
     }
 }
 
-void context_count_scalar(const std::uint16_t* indices, std::size_t number, std::uint32_t* counts) {
-    if (number < 16384) return count_in<3>(indices, number, counts);
-    count_in<8>(indices, number, counts);
+void context_count_scalar(const std::uint16_t* indices, std::size_t number, unsigned contexts, std::uint32_t* counts) {
+    if (contexts > kNearContexts) return number < 16384 ? count_in<1, kRawContexts>(indices, number, counts) : count_in<3, kRawContexts>(indices, number, counts);
+    if (number < 16384) return count_in<3, kNearContexts>(indices, number, counts);
+    count_in<8, kNearContexts>(indices, number, counts);
 }
 
 // Backwards, last lane first: the decoder goes the other way.
@@ -163,29 +164,43 @@ void context_encode_scalar(const ContextModel& model, const std::uint16_t* indic
     states.front = front;
 }
 
-bool context_decode_scalar(const ContextModel& model, const RowPart& part, LaneStates& states) {
-    const std::size_t lanes = part.lanes;
+namespace {
+
+unsigned decode_token(const ContextModel& model, unsigned context, LaneStates& states, unsigned lane) {
+    const std::uint16_t* starts = &model.starts[model.table_bytes[context] * (kTokens + 1)];
+    std::uint32_t x = states.state[lane];
+    const std::uint32_t slot = x & (kFrequencySum - 1);
+    unsigned token = 0;
+    for (unsigned t = 1; t < kTokens; ++t) token += starts[t] <= slot ? 1u : 0u;
+    const std::uint32_t start = starts[token];
+    x = (starts[token + 1] - start) * (x >> kFrequencyBits) + slot - start;
+    if (x < kStateLow) {
+        if (states.end - states.next < 2) return kNoToken;
+        x = (x << 16) | load16(states.next);
+        states.next += 2;
+    }
+    states.state[lane] = x;
+    return token;
+}
+
+}  // namespace
+
+bool context_decode_by_token(const ContextModel& model, const RowPart& part, LaneStates& states, TokenDecoder decode) {
+    if (model.neighbourhood == Neighbourhood::gradient) return context_decode_gradient_by_token(model, part, states, decode);
+    const bool narrow = model.bits <= kNarrowBits;
     const auto active_lanes = static_cast<unsigned>(std::popcount(part.active));
     for (std::size_t column = 0; column < part.columns; ++column) {
         for (unsigned lane = 0; lane < active_lanes; ++lane) {
-            const unsigned table = model.table_of[raw_context(neighbours(part, column, lane), model.narrow)];
-            const std::uint16_t* starts = &model.starts[table * (kTokens + 1)];
-            std::uint32_t x = states.state[lane];
-            const std::uint32_t slot = x & (kFrequencySum - 1);
-            unsigned token = 0;
-            for (unsigned t = 1; t < kTokens; ++t) token += starts[t] <= slot ? 1u : 0u;
-            const std::uint32_t start = starts[token];
-            x = (starts[token + 1] - start) * (x >> kFrequencyBits) + slot - start;
-            if (x < kStateLow) {
-                if (states.end - states.next < 2) return false;
-                x = (x << 16) | load16(states.next);
-                states.next += 2;
-            }
-            states.state[lane] = x;
-            part.tokens[column * lanes + lane] = static_cast<std::uint8_t>(token);
+            const unsigned token = decode(model, raw_context(neighbours(part, column, lane), narrow), states, lane);
+            if (token == kNoToken) return false;
+            part.tokens[column * part.lanes + lane] = static_cast<std::uint8_t>(token);
         }
     }
     return true;
+}
+
+bool context_decode_scalar(const ContextModel& model, const RowPart& part, LaneStates& states) {
+    return context_decode_by_token(model, part, states, decode_token);
 }
 
 const ContextKernels kContextScalar = {split,
@@ -193,6 +208,8 @@ const ContextKernels kContextScalar = {split,
                                        context_deal_scalar,
                                        context_collect_scalar,
                                        context_index_scalar,
+                                       context_predict_scalar,
+                                       context_pair_scalar,
                                        context_count_scalar,
                                        context_encode_scalar,
                                        context_decode_scalar};

@@ -23,11 +23,12 @@ const fc::StaticModel* static_model(fc::Family family, unsigned bits) {
     if (slot) return slot.get();
     slot = std::make_unique<fc::StaticModel>();
     slot->bits = bits;
+    const auto neighbourhood = bits <= fc::kGradientBits && bits % 2 == 0 ? fc::Neighbourhood::gradient : fc::Neighbourhood::near;
     fc::ContextCounts contexts{};
     for (std::size_t i = 0; i < contexts.size(); ++i) contexts[i] = static_cast<std::uint32_t>(i % 7);
     if (family != fc::Family::huffman && family != fc::Family::rans) {
         slot->context = std::make_unique<fc::ContextModel>();
-        if (fc::context_model(fc::context_train(contexts, bits), bits, true, *slot->context) != fc::Status::ok) std::abort();
+        if (fc::context_model(fc::context_train(contexts, bits, neighbourhood), bits, true, *slot->context) != fc::Status::ok) std::abort();
     }
     if (family != fc::Family::context && bits <= 8) {
         fc::ByteCounts counts{};
