@@ -219,9 +219,6 @@ class BottleneckCodec(Codec):
             for module in training:
                 module.training = True
 
-    def _state_version(self) -> tuple[tuple[int, int], ...]:
-        return tuple((id(buffer), buffer._version) for buffer in self.buffers() if not buffer.is_floating_point())
-
     def __getstate__(self) -> dict[str, Any]:
         """Leave the last forward's losses out of copies: they belong to its graph."""
         return {key: value for key, value in self.__dict__.items() if key != "_losses"}
@@ -234,6 +231,11 @@ class NestedBottleneckCodec(BottleneckCodec):
     """
 
     inner: Codec
+
+    def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
+        """Tell what the inner codec tells."""
+        _, height, width = image_shape(shape)
+        return self.inner.payload_parts(payload, self.latent_shape(height, width))
 
     def pass_latents(self, z: Tensor) -> Tensor:
         """Send z through the inner codec: a lossless coder's values on the device, else its real bytes."""
