@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
 
@@ -17,7 +18,9 @@ from featcodec.errors import BitstreamError, ConfigError, FeatureError
 from featcodec.ops.cast import saturating_cast
 from featcodec.ops.images import from_images, image_shape, to_images
 from featcodec.ops.straight_through import straight_through
+from featcodec.ops.threads import one_thread
 
+_WORTH_THREADS = 1 << 16  # elements of a batch
 _LARGEST = 1e30  # latents and features beyond it are clipped where bytes are made: no feature overflows a coder
 
 
@@ -147,11 +150,9 @@ class BottleneckCodec(Codec):
     def decode_payloads(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
         """Decode the latents, then run the network sample by sample."""
         _, height, width = self._check_shape(shape, BitstreamError)
-        weight = self._weight()
-        z = torch.from_numpy(self.decode_latents(payloads, self.latent_shape(height, width))).to(weight)
-        with self._inference():
-            rows = [self.synthesis(z[i : i + 1], (height, width)).float().cpu() for i in range(len(z))]
-        return from_images(_finite(torch.cat(rows)), shape).contiguous().numpy()
+        z = torch.from_numpy(self.decode_latents(payloads, self.latent_shape(height, width)))
+        images = self._deploy(lambda row: self.synthesis(row, (height, width)), z)
+        return from_images(images, shape).contiguous().numpy()
 
     def latents(self, x: Tensor) -> Tensor:
         """Return z of a batch of features (B, ...) as it is sent: float32, on the CPU, sample by sample in eval mode.
@@ -162,11 +163,7 @@ class BottleneckCodec(Codec):
             The features have another number of maps than the codec.
         """
         self._check_shape(tuple(x.shape[1:]), FeatureError)
-        images = to_images(x)
-        weight = self._weight()
-        with self._inference():
-            rows = [self.analyze(images[i : i + 1].to(weight)).float().cpu() for i in range(len(x))]
-        return _finite(torch.cat(rows)).contiguous()
+        return self._deploy(self.analyze, to_images(x)).contiguous()
 
     @classmethod
     def fitted(cls, params: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
@@ -190,21 +187,37 @@ class BottleneckCodec(Codec):
             raise error(f"{self.codec_id!r} was built for {self.maps} maps, got {maps} in a feature of shape {shape}")
         return maps, height, width
 
+    def _deploy(self, network: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+        """A network's output (B, ...), float32, finite, on the CPU, as it is deployed.
+
+        Eval mode, full precision, one sample at a time, on one thread of the CPU: a row depends on its sample and the weights
+        alone. Samples of a large batch share the CPU's threads.
+        """
+        weight = self._weight()
+
+        # what torch keeps for each thread is set for each
+        def run(row: Tensor) -> Tensor:
+            with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
+                return _finite(network(row.to(weight)).float().cpu())
+
+        rows = [batch[i : i + 1] for i in range(len(batch))]
+        with self._in_eval_mode(), one_thread() as threads:
+            workers = min(threads, len(rows)) if weight.device.type == "cpu" and batch.numel() >= _WORTH_THREADS else 1
+            if workers == 1:
+                return torch.cat([run(row) for row in rows])
+            with ThreadPoolExecutor(workers) as pool:
+                return torch.cat(list(pool.map(run, rows)))
+
     @contextmanager
-    def _inference(self) -> Iterator[None]:
-        """The networks as they are deployed: eval mode, full precision, no gradient."""
+    def _in_eval_mode(self) -> Iterator[None]:
         training = [module for module in self.modules() if module.training]
         for module in training:
             module.training = False
         try:
-            with torch.no_grad(), torch.autocast(self._weight().device.type, enabled=False):
-                yield
+            yield
         finally:
             for module in training:
                 module.training = True
-
-    def _state_version(self) -> tuple[tuple[int, int], ...]:
-        return tuple((id(buffer), buffer._version) for buffer in self.buffers() if not buffer.is_floating_point())
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the last forward's losses out of copies: they belong to its graph."""
@@ -218,6 +231,11 @@ class NestedBottleneckCodec(BottleneckCodec):
     """
 
     inner: Codec
+
+    def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
+        """Tell what the inner codec tells."""
+        _, height, width = image_shape(shape)
+        return self.inner.payload_parts(payload, self.latent_shape(height, width))
 
     def pass_latents(self, z: Tensor) -> Tensor:
         """Send z through the inner codec: a lossless coder's values on the device, else its real bytes."""

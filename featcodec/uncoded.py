@@ -54,5 +54,10 @@ class UncodedBottleneckCodec(BottleneckCodec):
         ]
         return np.stack([row.reshape(shape) for row in rows]).astype(np.float32, copy=False)
 
+    def decode_soft(self, llr: Payload, shape: tuple[int, ...]) -> FloatArray:
+        """Decode one sample from the LLRs of its payload's bits."""
+        sample: FloatArray = self.decode_payloads([llr], shape)[0]
+        return sample
+
     def _receive(self, packet: Packet) -> Payload:
         return packet.payload if packet.kind is PayloadKind.LLR else super()._receive(packet)

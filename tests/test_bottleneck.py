@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import featcodec as fc
+from featcodec.ops.threads import one_thread
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -89,6 +90,37 @@ def test_under_autocast(spec, x):
         model.eval()
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             assert torch.isfinite(model(x)).all()
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape"),
+    [("dsc:reduced=32", (256, 14, 14)), ("entropic:reduced=32", (256, 28, 28)), ("bottlenet++:reduced=32", (512, 8, 8))],
+)
+def test_latents_and_values_do_not_depend_on_threads_and_batch(spec, shape):
+    """Of these sizes, sums over maps are shared among threads where there are several."""
+    codec = fc.get_codec(fc.fit_spec(spec, shape)).eval()
+    x = torch.relu(torch.randn(3, *shape))
+    latents, values = [], []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        latents.append(codec.latents(x))
+        values.append(codec(x))
+        assert torch.get_num_threads() == threads
+    alone = torch.cat([codec.latents(row) for row in x.split(1)])
+    assert all(torch.equal(z, latents[0]) for z in (*latents, alone))
+    assert all(torch.equal(v, values[0]) for v in values)
+
+
+def test_the_number_of_threads_comes_back_after_overlapping_and_failing_uses():
+    torch.set_num_threads(2)
+    with one_thread() as a, one_thread() as b:
+        assert (a, b, torch.get_num_threads()) == (2, 2, 1)
+    assert torch.get_num_threads() == 2
+    codec = fc.get_codec("dsc:maps=8").eval()
+    codec.analysis.register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        codec.encode(torch.zeros(1, 8, 4, 4))
+    assert torch.get_num_threads() == 2
 
 
 def test_compiled_models_train_and_send():

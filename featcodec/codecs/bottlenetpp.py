@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from featcodec.channel import Channel
 from featcodec.codec import FloatArray
+from featcodec.ops.soft_bits import expected_words
 from featcodec.ops.unit_quantizer import unit_dequantize, unit_quantize, unit_reconstruct
-from featcodec.ops.words import Words, expected_words
+from featcodec.ops.words import Words
 from featcodec.spec import check_bool, check_choice, check_int
 from featcodec.uncoded import UncodedBottleneckCodec
 
@@ -97,6 +98,10 @@ class BottleNetPlusPlusCodec(UncodedBottleneckCodec):
     def pass_latents(self, z: Tensor) -> Tensor:
         """Quantise on the device."""
         return unit_reconstruct(z, self.bits)
+
+    def pass_channel(self, z: Tensor, arrived: Tensor, shape: tuple[int, ...], channel: Channel) -> Tensor:
+        """Send the words over the channel on the device."""
+        return channel.perturb_words(z, self.bits)
 
     def to_words(self, z: FloatArray) -> Words:
         """Quantise."""

@@ -178,6 +178,12 @@ class VariableRateCodec(Codec):
             rows.append(bottleneck.decode_payloads([body], shape))
         return np.concatenate(rows)
 
+    def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
+        """Count the level's byte as side; then what the level's bottleneck tells."""
+        level, body = self._split(payload)
+        parts = self._all()[level].payload_parts(body, shape)
+        return {**parts, "side": parts.get("side", 0) + 8} if self.level_bits else parts
+
     def _split(self, payload: Payload) -> tuple[int, Payload]:
         """The level and what follows it, of bytes or of soft bits."""
         if not self.level_bits:
@@ -196,9 +202,6 @@ class VariableRateCodec(Codec):
 
     def _receive(self, packet: Packet) -> Payload:
         return packet.payload if packet.kind is PayloadKind.LLR else super()._receive(packet)
-
-    def _state_version(self) -> tuple[tuple[int, int], ...]:
-        return tuple((id(buffer), buffer._version) for buffer in self.buffers() if not buffer.is_floating_point())
 
     def _all(self) -> list[BottleneckCodec]:
         return [bottleneck for bottleneck in self.bottlenecks if isinstance(bottleneck, BottleneckCodec)]

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcodec.errors import BitstreamError
+from featcodec.ops.soft_bits import bit_probabilities
 
 Words = NDArray[np.int64]
 Bytes = np.ndarray[Any, np.dtype[Any]]
-
-_LLR_SCALE = 2  # int8 steps a nat
 
 
 def pack_words(words: Words, bits: int) -> NDArray[np.uint8]:
@@ -35,7 +34,7 @@ def unpack_words(payload: Bytes, count: int, bits: int) -> Words:
 
 
 def word_probabilities(llr: Bytes, count: int, bits: int) -> NDArray[np.float64]:
-    """Return P(bit = 1), (count, bits), from the int8 LLRs of packed words: +-127 are sure, 0 is 1/2.
+    """Return P(bit = 1), (count, bits), from the int8 LLRs of packed words (`ops.soft_bits`).
 
     Raises
     ------
@@ -43,18 +42,7 @@ def word_probabilities(llr: Bytes, count: int, bits: int) -> NDArray[np.float64]
         There are not as many LLRs as the bytes of `count` words have bits.
     """
     _check_size(llr.size, -(-count * bits // 8) * 8, count, bits)
-    steps = llr[: count * bits].astype(np.float64).clip(-127, 127)
-    known = np.abs(steps) == 127
-    return np.where(known, steps < 0, 0.5 - 0.5 * np.tanh(steps / (2 * _LLR_SCALE))).reshape(count, bits)
-
-
-def expected_words(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the expected values (N,) of words whose bits are 1 with these probabilities (N, bits).
-
-    An erased bit counts by half: 110 whose first bit is erased is (2 + 6) / 2 = 4 (BottleNet++, section III-B).
-    """
-    expected: NDArray[np.float64] = probabilities @ 2.0 ** np.arange(probabilities.shape[1] - 1, -1, -1)
-    return expected
+    return bit_probabilities(llr[: count * bits].view(np.int8)).reshape(count, bits)
 
 
 def _check_size(got: int, wanted: int, count: int, bits: int) -> None:

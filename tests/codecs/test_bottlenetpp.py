@@ -10,8 +10,9 @@ from torch import nn
 import featcodec as fc
 from featcodec.bitstream import Packet
 from featcodec.codecs.bottlenetpp import state_of
+from featcodec.ops.soft_bits import expected_words
 from featcodec.ops.unit_quantizer import unit_dequantize, unit_quantize, unit_reconstruct
-from featcodec.ops.words import expected_words, pack_words, unpack_words, word_probabilities
+from featcodec.ops.words import pack_words, unpack_words, word_probabilities
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -65,7 +66,9 @@ def test_every_size(stride, size):
     assert tuple(codec.latents(x).shape[1:]) == codec.latent_shape(*size)
 
 
-@pytest.mark.parametrize("channel", ["bec:p=0.3", "bsc:p=0.3", "bec:p=1.0", "bsc:p=1.0"])
+@pytest.mark.parametrize(
+    "channel", ["bec:p=0.3", "bsc:p=0.3", "bec:p=1.0", "bsc:p=1.0", "awgn:snr_db=0", "rayleigh:snr_db=3", "bsc:p=0.1+bec:p=0.1"]
+)
 def test_any_damage_decodes(channel):
     codec = fc.get_codec("bottlenet++:maps=8,reduced=3,bits=5").eval()
     x = torch.relu(torch.randn(3, 8, 7, 5))
@@ -98,6 +101,25 @@ def test_training_meets_the_channel_and_gradients_pass_it():
     assert codec.analysis.convolution.weight.grad.any()
 
 
+@pytest.mark.parametrize(
+    "channel",
+    [
+        "bec:p=0.5",
+        "bsc:p=0.5",
+        "awgn:snr_db=0",
+        "rayleigh:snr_db=0",
+        "packet_erasure:p=0.5,unit_bytes=4",
+        "bsc:p=0.1+bec:p=0.5",
+    ],
+)
+def test_every_channel_trains(channel):
+    codec = fc.get_codec("bottlenet++:maps=8,reduced=3,csi=true").train()
+    x = torch.relu(torch.randn(4, 8, 7, 5)).requires_grad_(True)
+    codec(x, fc.get_channel(channel)).square().sum().backward()
+    assert x.grad.any()
+    assert torch.isfinite(x.grad).all()
+
+
 def test_gradients_in_eval_mode_are_taken_at_what_arrived():
     codec = fc.get_codec("bottlenet++:maps=8,reduced=3").eval()
     channel = fc.get_channel("bec:p=0.5")
@@ -124,6 +146,8 @@ def test_the_state_of_the_channel_is_the_encoder_s_last_map():
     codec.train()(x, bec)
     assert seen == [[0.25]] * 2 + [[0.0]] * 2 + [[0.125]] * 5
     assert state_of(None) == 0.0
+    assert state_of(fc.get_channel("awgn:psnr_db=20")) == pytest.approx(0.1)
+    assert state_of(fc.get_channel("bsc:p=0.1+bec:p=0.1")) == 0.0
 
 
 def test_other_modes_are_refused_by_name():

@@ -96,7 +96,8 @@ def test_soft_bits_decode_to_the_mean_codeword(spec):
     mean = (whole + codec.decode_latents([other], (8,))) / 2
     assert np.allclose(codec.decode_latents([erased], (8,)), mean, atol=1e-6)
     assert word_probabilities(erased, 8 if "learned" in spec["id"] else 2, codec.bits)[0, 0] == 0.5
-    for channel in ("bec:p=0.5", "bsc:p=0.5"):
+    assert np.array_equal(codec.decode_soft(erased, (8, 7, 5)), codec.decode_payloads([erased], (8, 7, 5))[0])
+    for channel in ("bec:p=0.5", "bsc:p=0.5", "awgn:snr_db=3"):
         assert torch.isfinite(codec(x, fc.get_channel(channel))).all()
 
 

@@ -113,6 +113,17 @@ def test_training_trains_the_level_and_leaves_head_and_tail_alone(x):
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
 
 
+def test_the_ledger_counts_the_level_and_the_inner_codec_s_ranges(x):
+    from featcodec.accounting import ledger
+
+    spec = {"id": "variable-rate", "levels": ["bottlenet:maps=8,reduced=2,inner=(bitpack:bits=4)", "dsc:maps=8"]}
+    codec = fc.get_codec(spec).eval()
+    packet = codec.encode(x)[0]
+    counted = ledger(packet, codec)
+    assert counted.side_bits == 64 + 8
+    assert counted.wire_bits == packet.num_bits
+
+
 def test_over_channels():
     spec = {"id": "variable-rate", "levels": ["bottlenet++:maps=8,reduced=2,csi=true", "dsc:maps=8"]}
     codec = fc.get_codec(spec).eval()
