@@ -1,8 +1,8 @@
-"""Forward error correction of one message: blocks of the least waste, a CRC each, scrambled and interleaved; soft bits back to bytes.
+"""Forward error correction of one message: blocks of the least waste with a CRC each, scrambled and interleaved, and back.
 
-A message of m bytes becomes B blocks, the fewest that the code takes, of the same size: for B > 1 the message is preceded by its
-length (4 bytes, little-endian) and followed by zeros. A block is its bytes, their CRC-32C, and the parity of the LDPC code; it is
-sent with a whole number of bytes. Bit i of block b is sent as bit i B + b, so that a burst is spread over the blocks, and
+A message of m bytes becomes B blocks, the fewest that the code takes, of the same size: for B > 1 the message is preceded by
+its length (4 bytes, little-endian) and followed by zeros. A block is its bytes, their CRC-32C, and the parity of the LDPC code;
+it is sent with a whole number of bytes. Bit i of block b is sent as bit i B + b, so that a burst is spread over the blocks, and
 scrambled with the sequence of IEEE 802.11 (x^7 + x^4 + 1, all ones first). The receiver finds B and the block's size from the
 number of bytes alone.
 """
@@ -124,18 +124,19 @@ class BlockCode:
 
     def _candidates(self, coded_bytes: int) -> list[Blocks]:
         """Every way in which a sender may have come to so many bytes; more than one is rare."""
-        largest = self._blocks_of(1 << 16, self.most_bytes).sent_bits // 8  # no block of any message is larger
+        largest = self._blocks_of(1 << 16, self.most_bytes).sent_bits // 8  # no block of several is larger
         least = -(-coded_bytes // largest)
         found = []
-        for count in range(least, least + 2 + least // 8):
+        for count in sorted({1, *range(least, least + 2 + least // 8)}):  # a policy may send one block alone with more bits
             if coded_bytes % count:
                 continue
             data_bytes = self._data_bytes(count, 8 * (coded_bytes // count))
             if data_bytes is None:
                 continue
             blocks = self._blocks_of(count, data_bytes)
-            # the least message that fills blocks of this size must be one that takes this many
-            framed = max((data_bytes - 1) * count + 1, (count - 1) * self.most_bytes + 1)
+            # the least message that fills blocks of this size must be one that takes this many; what fits one block is sent as one
+            least_framed = max((count - 1) * self.most_bytes, self.most_bytes + LENGTH_BYTES) + 1
+            framed = max((data_bytes - 1) * count + 1, least_framed)
             if count == 1 or framed <= min(data_bytes, self.most_bytes) * count:
                 found.append(blocks)
         return found

@@ -37,8 +37,8 @@ class LDPCResult:
     Attributes
     ----------
     bits
-        (B, k) uint8 of 0 and 1; from `decode_packed` and `decode_erased` (B, ceil(k / 8)) bytes, most significant bit first, padded
-        with zeros.
+        (B, k) uint8 of 0 and 1; from `decode_packed` and `decode_erased` (B, ceil(k / 8)) bytes, most significant bit first,
+        padded with zeros.
     ok
         (B,) bool: every check holds and no information bit is undecided. Where it is False the bits are the best guess.
     iterations
@@ -56,8 +56,8 @@ class LDPC:
     Parameters
     ----------
     family
-        "wifi": IEEE 802.11n-2009, annex R: `n` of 648, 1296 or 1944 and `rate` of 1/2, 2/3, 3/4 or 5/6. A smaller `k` shortens the
-        block, `punctured` leaves out that many of its last parity bits; `LDPC.n` tells what is then sent.
+        "wifi": IEEE 802.11n-2009, annex R: `n` of 648, 1296 or 1944 and `rate` of 1/2, 2/3, 3/4 or 5/6. A smaller `k` shortens
+        the block, `punctured` leaves out that many of its last parity bits; `LDPC.n` tells what is then sent.
         "nr": 3GPP TS 38.212, 5.3.2 and 5.4.2: any `k` of 1..8448 and any `n` of k..2^20, redundancy version 0.
     n
         The bits of the whole code (wifi), or the bits sent (nr).
