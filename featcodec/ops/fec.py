@@ -134,7 +134,7 @@ class BlockCode:
             if data_bytes is None:
                 continue
             blocks = self._blocks_of(count, data_bytes)
-            # the least message that fills blocks of this size must be one that takes this many; what fits one block is sent as one
+            # the least message that fills blocks of this size must take this many; what fits one block is sent as one
             least_framed = max((count - 1) * self.most_bytes, self.most_bytes + LENGTH_BYTES) + 1
             framed = max((data_bytes - 1) * count + 1, least_framed)
             if count == 1 or framed <= min(data_bytes, self.most_bytes) * count:
