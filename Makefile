@@ -42,8 +42,9 @@ test-wheel:
 sanitize: $(VENV)/.installed
 	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DFEATCODEC_PYTHON=OFF -DFEATCODEC_SANITIZE=ON -DFEATCODEC_WERROR=ON \
 		-DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja >/dev/null
-	$(BIN)/cmake --build build/sanitize --target test_core
+	$(BIN)/cmake --build build/sanitize --target test_core test_ldpc
 	build/sanitize/test_core
+	build/sanitize/test_ldpc
 
 # The core for 64-bit ARM, cross-compiled and run under emulation of a core of plain ARMv8.0: its tests under the
 # sanitizers (leaks need ptrace, which the emulator lacks), and its digests, which must be those of this machine's build.

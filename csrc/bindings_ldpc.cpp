@@ -52,19 +52,27 @@ public:
     }
 
     py::tuple decode_min_sum(const Array<std::int8_t>& llr, unsigned max_iterations, bool early_stop) const {
-        return decode(llr, [&](auto from, std::size_t blocks, ldpc::Decoded out) {
+        return decode(llr, n(), [&](auto from, std::size_t blocks, ldpc::Decoded out) {
             coder_->decode_min_sum(from, blocks, max_iterations, early_stop, out);
         });
     }
 
     py::tuple decode_sum_product(const Array<float>& llr, unsigned max_iterations, bool early_stop) const {
-        return decode(llr, [&](auto from, std::size_t blocks, ldpc::Decoded out) {
+        return decode(llr, n(), [&](auto from, std::size_t blocks, ldpc::Decoded out) {
             coder_->decode_sum_product(from, blocks, max_iterations, early_stop, out);
         });
     }
 
     py::tuple decode_erasure(const Array<std::int8_t>& llr) const {
-        return decode(llr, [&](auto from, std::size_t blocks, ldpc::Decoded out) { coder_->decode_erasure(from, blocks, out); });
+        return decode(llr, n(), [&](auto from, std::size_t blocks, ldpc::Decoded out) { coder_->decode_erasure(from, blocks, out); });
+    }
+
+    py::tuple decode_erasure_packed(const Array<std::uint8_t>& sent, const Array<std::uint8_t>& erased) const {
+        if (rows_of(erased, bytes_of(n())) != rows_of(sent, bytes_of(n()))) throw py::value_error("as many blocks in `erased` as in `sent`");
+        const auto mask = in_view(erased);
+        return decode(sent, bytes_of(n()), [&](auto from, std::size_t blocks, ldpc::Decoded out) {
+            coder_->decode_erasure_packed(from, mask, blocks, out);
+        });
     }
 
     Array<std::uint32_t> syndrome_weight(const Array<std::uint8_t>& mother) const {
@@ -94,13 +102,13 @@ private:
     }
 
     template <typename T, typename Decode>
-    py::tuple decode(const Array<T>& llr, const Decode& run) const {
-        const std::size_t blocks = rows_of(llr, n());
+    py::tuple decode(const Array<T>& received, std::size_t width, const Decode& run) const {
+        const std::size_t blocks = rows_of(received, width);
         Array<std::uint8_t> bits({blocks, bytes_of(k())});
         auto ok = make<std::uint8_t>(blocks);
         auto iterations = make<std::uint16_t>(blocks);
         const ldpc::Decoded out{out_view(bits), out_view(ok), out_view(iterations)};
-        const auto from = in_view(llr);
+        const auto from = in_view(received);
         {
             const py::gil_scoped_release release;
             run(from, blocks, out);
@@ -127,6 +135,7 @@ void bind_ldpc(py::module_& m) {
         .def("decode_min_sum", &LdpcCode::decode_min_sum, py::arg("llr").noconvert(), py::arg("max_iterations"), py::arg("early_stop"))
         .def("decode_sum_product", &LdpcCode::decode_sum_product, py::arg("llr").noconvert(), py::arg("max_iterations"), py::arg("early_stop"))
         .def("decode_erasure", &LdpcCode::decode_erasure, py::arg("llr").noconvert())
+        .def("decode_erasure_packed", &LdpcCode::decode_erasure_packed, py::arg("sent").noconvert(), py::arg("erased").noconvert())
         .def("syndrome_weight", &LdpcCode::syndrome_weight, py::arg("mother").noconvert());
 }
 

@@ -112,6 +112,17 @@ void Coder::decode_erasure(std::span<const std::int8_t> llr, std::size_t blocks,
     });
 }
 
+void Coder::decode_erasure_packed(std::span<const std::uint8_t> sent, std::span<const std::uint8_t> erased, std::size_t blocks, Decoded out) const {
+    const ErasurePlan& plan = erasure_.get(code_);
+    ErasureOptions options;
+    options.kernels = &erasure_kernels(current_isa());
+    const std::size_t bytes = bytes_of(code_.n);
+    for_runs(blocks, code_.n, 1, [&](std::size_t first, std::size_t count) {
+        ldpc::decode_erasure_packed(plan, sent.subspan(first * bytes, count * bytes), erased.subspan(first * bytes, count * bytes), count,
+                                    part(out, code_.k, first, count), {}, options);
+    });
+}
+
 void Coder::syndrome_weight(std::span<const std::uint8_t> mother, std::span<std::uint32_t> weight, std::size_t blocks) const {
     ldpc::syndrome_weight(code_, mother, weight, blocks);
 }

@@ -32,6 +32,8 @@ public:
     // llr < 0 is a sure 1, > 0 a sure 0, 0 erased: peeling, then elimination, which is maximum likelihood. ok is 0 where an information bit stays
     // undetermined (it is then 0 in `bits`) or the sure bits contradict a check; iterations: rounds of peeling.
     void decode_erasure(std::span<const std::int8_t> llr, std::size_t blocks, Decoded out) const;
+    // The same from packed bits: B blocks of ceil(n / 8) bytes each; a 1 in `erased` makes the bit of `sent` unknown, whatever it is.
+    void decode_erasure_packed(std::span<const std::uint8_t> sent, std::span<const std::uint8_t> erased, std::size_t blocks, Decoded out) const;
 
     // How many checks fail for packed mother codewords.
     void syndrome_weight(std::span<const std::uint8_t> mother, std::span<std::uint32_t> weight, std::size_t blocks) const;

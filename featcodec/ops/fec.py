@@ -124,18 +124,19 @@ class BlockCode:
 
     def _candidates(self, coded_bytes: int) -> list[Blocks]:
         """Every way in which a sender may have come to so many bytes; more than one is rare."""
-        largest = self._blocks_of(1 << 16, self.most_bytes).sent_bits // 8  # no block of any message is larger
+        largest = self._blocks_of(1 << 16, self.most_bytes).sent_bits // 8  # no block of several is larger
         least = -(-coded_bytes // largest)
         found = []
-        for count in range(least, least + 2 + least // 8):
+        for count in sorted({1, *range(least, least + 2 + least // 8)}):  # a policy may send one block alone with more bits
             if coded_bytes % count:
                 continue
             data_bytes = self._data_bytes(count, 8 * (coded_bytes // count))
             if data_bytes is None:
                 continue
             blocks = self._blocks_of(count, data_bytes)
-            # the least message that fills blocks of this size must be one that takes this many
-            framed = max((data_bytes - 1) * count + 1, (count - 1) * self.most_bytes + 1)
+            # the least message that fills blocks of this size must take this many; what fits one block is sent as one
+            least_framed = max((count - 1) * self.most_bytes, self.most_bytes + LENGTH_BYTES) + 1
+            framed = max((data_bytes - 1) * count + 1, least_framed)
             if count == 1 or framed <= min(data_bytes, self.most_bytes) * count:
                 found.append(blocks)
         return found

@@ -37,7 +37,8 @@ class LDPCResult:
     Attributes
     ----------
     bits
-        (B, k) uint8 of 0 and 1; from `decode_packed` (B, ceil(k / 8)) bytes, most significant bit first, padded with zeros.
+        (B, k) uint8 of 0 and 1; from `decode_packed` and `decode_erased` (B, ceil(k / 8)) bytes, most significant bit first,
+        padded with zeros.
     ok
         (B,) bool: every check holds and no information bit is undecided. Where it is False the bits are the best guess.
     iterations
@@ -184,6 +185,33 @@ class LDPC:
                 bits, ok, iterations = self._core.decode_min_sum(steps, max_iterations, early_stop)
             else:
                 bits, ok, iterations = self._core.decode_erasure(steps)
+        return LDPCResult(bits, ok.view(np.bool_), iterations)
+
+    def decode_erased(self, sent: Bits, erased: Bits) -> LDPCResult:
+        """Decode what came over an erasure channel, packed: what `decode_packed` gives with algorithm "erasure".
+
+        Parameters
+        ----------
+        sent
+            (B, ceil(n / 8)) bytes, most significant bit first: the bits that arrived; padding bits are ignored.
+        erased
+            (B, ceil(n / 8)) bytes: 1 where a bit did not arrive; the bit in `sent` may then be anything.
+
+        Returns
+        -------
+        LDPCResult
+            `bits` packed, (B, ceil(k / 8)) bytes. Where an information bit stays undetermined or the bits contradict a check,
+            `ok` is False.
+
+        Raises
+        ------
+        FeatureTypeError, FeatureError
+            `sent` or `erased` is no such array, or they differ in their number of blocks.
+        """
+        bits_sent, mask = self._check_packed(sent, self.n), self._check_packed(erased, self.n)
+        if bits_sent.shape != mask.shape:
+            raise FeatureError(f"sent and erased are of one shape, got {bits_sent.shape} and {mask.shape}")
+        bits, ok, iterations = self._core.decode_erasure_packed(bits_sent, mask)
         return LDPCResult(bits, ok.view(np.bool_), iterations)
 
     # ---- the checks ----------------------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ void decode_any(const std::uint8_t* data, std::size_t size) {
     const unsigned bits = 1 + head[1] % 16;
     const std::size_t count = 1 + head[3] + 256u * (head[4] % 16);
     std::vector<std::uint16_t> symbols(count);
-    switch (head[7] % 4) {
+    switch (head[7] % 5) {
         case 0: static_cast<void>(fc::huffman_decode(body, bits, symbols)); break;
         case 1: static_cast<void>(fc::unpack_bits(body, bits, symbols)); break;
         case 2: {
@@ -80,6 +80,7 @@ void decode_any(const std::uint8_t* data, std::size_t size) {
             if (fc::golomb_decode(body, values, used) == fc::Status::ok && used > body.size()) std::abort();
             break;
         }
-        default: decode_features(head, body); break;
+        case 3: decode_features(head, body); break;
+        default: decode_ldpc(head, body); break;
     }
 }

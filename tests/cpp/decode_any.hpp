@@ -3,5 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 void decode_any(const std::uint8_t* data, std::size_t size);
+
+// Of which this is the part for LDPC blocks; head: 8 bytes. Uses the instruction set in use.
+void decode_ldpc(std::span<const std::uint8_t> head, std::span<const std::uint8_t> body);

@@ -14,6 +14,7 @@
 #include "cpu.hpp"
 #include "crc32c_kernels.hpp"
 #include "feature.hpp"
+#include "ldpc/coder.hpp"
 #include "threads.hpp"
 
 #if defined(FEATCODEC_X86)
@@ -344,6 +345,71 @@ void print_primitives() {
     }
 }
 
+// ---- LDPC ------------------------------------------------------------------------------------------------------------------------
+// Ones and zeros as LLRs of 1..40 steps, mostly strong; of 256 bits so many are erased and so many wrong.
+std::vector<std::int8_t> receive(const fc::ldpc::Code& code, const Bytes& sent, std::size_t blocks, unsigned erased, unsigned wrong) {
+    const std::size_t stride = (code.n + 7) / 8;
+    std::vector<std::int8_t> llr;
+    for (std::size_t i = 0; i < blocks * code.n; ++i) {
+        const bool one = (sent[i / code.n * stride + i % code.n / 8] >> (7 - i % code.n % 8) & 1) != 0;
+        const bool flip = draw() % 256 < wrong;
+        const int size = 1 + static_cast<int>(draw() % (flip ? 6 : 40));
+        llr.push_back(static_cast<std::int8_t>(draw() % 256 < erased ? 0 : one == flip ? size : -size));
+    }
+    return llr;
+}
+
+struct Blocks {
+    Blocks(const fc::ldpc::Code& code, std::size_t count) : bits(count * ((code.k + 7) / 8)), ok(count), iterations(count) {}
+    fc::ldpc::Decoded out() { return {bits, ok, iterations}; }
+    void print(const char* name) const {
+        std::size_t good = 0;
+        for (const std::uint8_t one : ok) good += one;
+        std::printf(" %s %zu good %08x %08x %08x", name, good, digest_of(bits), digest_of(ok), digest_of(iterations));
+    }
+
+    Bytes bits, ok;
+    std::vector<std::uint16_t> iterations;
+};
+
+// `noise` of 256 bits are erased; half as many are wrong, for the erasure decoder none.
+void print_code(const fc::ldpc::Code& code, std::size_t count, unsigned noise) {
+    const fc::ldpc::Coder coder(code);
+    Bytes info(count * ((code.k + 7) / 8)), sent(count * ((code.n + 7) / 8)), mother(count * ((code.mother_bits() + 7) / 8));
+    for (std::uint8_t& byte : info) byte = static_cast<std::uint8_t>(draw());
+    coder.encode(info, sent, count);
+    coder.encode_mother(info, mother, count);
+    std::printf("%s k=%u n=%u %zu blocks: sent %08x mother %08x", code.family == fc::ldpc::Family::wifi ? "wifi" : "nr", code.k, code.n, count,
+                digest_of(sent), digest_of(mother));
+    const std::vector<std::int8_t> llr = receive(code, sent, count, noise, noise / 2), sure = receive(code, sent, count, 2 * noise, 0);
+    const std::vector<float> nats(llr.begin(), llr.end());
+    Blocks blocks(code, count);
+    coder.decode_min_sum(llr, count, 6, true, blocks.out());
+    blocks.print("min-sum");
+    coder.decode_sum_product(nats, count, 3, true, blocks.out());
+    blocks.print("sum-product");
+    coder.decode_erasure(sure, count, blocks.out());
+    blocks.print("erasure");
+    coder.decode_erasure(llr, count, blocks.out());
+    blocks.print("contradicted");
+    std::printf("\n");
+}
+
+void print_ldpc() {
+    for (const unsigned noise : {8u, 24u, 50u, 64u}) {
+        print_code(fc::ldpc::wifi_code(648, fc::ldpc::Rate::r12, 324), 5, noise);
+        print_code(fc::ldpc::wifi_code(648, fc::ldpc::Rate::r56, 533, 9), 4, noise / 4);
+        print_code(fc::ldpc::wifi_code(1296, fc::ldpc::Rate::r34, 900), 2, noise / 2);
+        print_code(fc::ldpc::wifi_code(1944, fc::ldpc::Rate::r23, 1296), 2, noise / 2);
+        print_code(fc::ldpc::nr_code(5, 40), 70, noise);
+        print_code(fc::ldpc::nr_code(100, 300), 9, noise);
+        print_code(fc::ldpc::nr_code(400, 800), 3, noise);
+        print_code(fc::ldpc::nr_code(20, 900), 3, 2 * noise);
+    }
+    print_code(fc::ldpc::nr_code(4000, 7000), 1, 30);
+    print_code(fc::ldpc::wifi_code(648, fc::ldpc::Rate::r12, 324), 200, 30);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -356,6 +422,7 @@ int main(int argc, char** argv) {
     print_quantizers();
     print_features(false);
     print_features(true);
+    print_ldpc();
     print_large();
     print_flushed();
     return 0;

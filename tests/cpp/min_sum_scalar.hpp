@@ -1,7 +1,7 @@
 // The layered offset min-sum decoder for one frame at a time in plain loops: the oracle that every vector kernel matches bit for bit.
 #pragma once
 
-#include "ldpc.hpp"
+#include "ldpc/ldpc.hpp"
 
 namespace featcodec::ldpc {
 
