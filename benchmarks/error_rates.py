@@ -177,10 +177,15 @@ def count_losses(
             differ = found.bits ^ info
             # an erasure decoder that gives up has lost the frame, whatever its guess
             wrong = differ.any(axis=1) | (~found.ok if algorithm == "erasure" else False)
-            tallies[name].add(wrong, int(np.bitwise_count(differ).sum()), found.iterations)
+            tallies[name].add(wrong, count_ones(differ), found.iterations)
         done_bits += blocks * code.k
         blocks = max(1, min(2 * blocks, effort.round_bits // code.n))
     return tallies
+
+
+def count_ones(packed: NDArray[np.uint8]) -> int:
+    """Return how many bits of packed bytes (B, bytes) are one."""
+    return int(np.unpackbits(packed[packed.any(axis=1)]).sum())
 
 
 def seeded(code: Code, quality: float) -> np.random.Generator:

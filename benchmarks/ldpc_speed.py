@@ -18,7 +18,7 @@ from featcodec import _core
 from featcodec.ops.ldpc import LDPC
 from featcodec.ops.soft_bits import quantize_llr
 
-from .error_rates import Code, Tally, count_losses, erased, noisy, seeded
+from .error_rates import Code, Tally, count_losses, count_ones, erased, noisy, seeded
 from .error_rates import Effort as ErrorEffort
 from .ldpc_peers import NOT_TRIED, Peer, all_peers, peer_versions
 from .ours import ISAS, pinned
@@ -239,7 +239,7 @@ def peer_rows(
 
 def _count(tally: Tally, bits: NDArray[np.uint8], info: NDArray[np.uint8]) -> None:
     differ = bits ^ info
-    tally.add(differ.any(axis=1), int(np.bitwise_count(differ).sum()), np.zeros(0))
+    tally.add(differ.any(axis=1), count_ones(differ), np.zeros(0))
 
 
 def _ours_on(built: LDPC, llr: NDArray[np.float32], info: NDArray[np.uint8], early_stop: bool) -> Row:
