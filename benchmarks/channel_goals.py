@@ -153,20 +153,22 @@ def _erasure_speed(result: Result) -> list[Goal]:
     found, code = [], "wifi 1944 1/2"
     for p, wanted in (("0.01", 1200.0), ("0.2", 500.0)):
         us, note = _single(_speed(result, code, "decode erasures", f"p={p}", "core"))
+        if us is not None:
+            note += f"; {us:.2f} us, of which a call without blocks takes {result['speed']['empty_us'][code]:.2f}"
         value = None if us is None else 972 / us
         found.append(
             _goal(
                 f"{code}, one frame of erasures, p={p}, Mb/s", f">= {wanted:.0f}", wanted, value, note, least=True, form=".0f"
             )
         )
-    timed = [
-        row for row in result.get("speed", {}).get("failing", []) if row["code"].startswith("wifi") and row["us"] is not None
-    ]
-    worst = max(timed, key=lambda row: row["us"], default=None)
-    value, note = (None, "") if worst is None else (worst["us"], f"{worst['code']}, p={worst['p']}")
-    found.append(
-        _goal("a frame that maximum likelihood cannot decide, us", "<= 1000", 1000.0, value, note, least=False, form=".0f")
-    )
+    times = []
+    for row in result.get("speed", {}).get("failing", []):
+        us, _ = _single(_speed(result, row["code"], "decode erasures", f"p={row['p']}", "core"))
+        case = f"{row['code']}, p={row['p']}"
+        times += [(us or 0.0, f"{case}, any frame"), (row["us"] or 0.0, f"{case}, frames that fail")]
+    value, note = max((time for time in times if "wifi" in time[1]), default=(None, ""))
+    what = "wifi, a frame that peeling leaves to elimination, us"
+    found.append(_goal(what, "<= 1000", 1000.0, value, note, least=False, form=".0f"))
     return found
 
 

@@ -110,7 +110,11 @@ def _split(part: Row) -> tuple[list[Row], list[Row]]:
 def _speeds(part: Row) -> str:
     rows = part["rows"]
     isas = list(dict.fromkeys(row["isa"] for row in rows))
-    lines = ["## Speed\n", f"{where(part)}, {part['settings']['effort']['rounds']} rounds.\n"]
+    empty = ", ".join(f"{name} {us:.2f}" for name, us in part["empty_us"].items())
+    lines = [
+        "## Speed\n",
+        f"{where(part)}, {part['settings']['effort']['rounds']} rounds. A call without blocks, us: {empty}.\n",
+    ]
     for blocks, unit, text in (
         (1, "us", "One block, microseconds, core / Python"),
         (0, "info_mbps", "Many blocks, 10^6 information bits a second, core / Python"),

@@ -1,7 +1,8 @@
 """Speed of the LDPC codes: throughput of many blocks and microseconds of one, by instruction set, and beside the peers.
 
 "python": the interface of `featcodec.ops.ldpc.LDPC`, int8 LLRs in, packed bytes out, checks included. "core": the compiled
-core's own call, which that interface calls. Information bits are counted. One block is timed over 32 different ones in turn.
+core's own call, which that interface calls; what of it is the way into C++ and back, a call without blocks tells. Information
+bits are counted. One block is timed over 32 different ones in turn.
 """
 
 from __future__ import annotations
@@ -79,10 +80,19 @@ def only(setting: SpeedSettings, codes: Sequence[Code]) -> SpeedSettings:
 
 def measure_speed(setting: SpeedSettings, say: Callable[[str], None]) -> dict[str, Any]:
     """Return rows of speed, error rates of what was timed, and the peers' rows; for one thread, which the caller sets."""
-    result: dict[str, Any] = {"rows": [], "fixed": [], "failing": [], "peers": [], "left_out": {}, "packages": {}}
+    result: dict[str, Any] = {
+        "empty_us": {},
+        "rows": [],
+        "fixed": [],
+        "failing": [],
+        "peers": [],
+        "left_out": {},
+        "packages": {},
+    }
     for code in setting.codes:
         say(f"speed: {code.name}")
         result["rows"] += code_rows(code, setting)
+        result["empty_us"][code.name] = empty_call_us(code, setting)
         result["fixed"].append(fixed_iterations(code, setting))
         if code.name in ML_ERASURES:
             result["failing"].append(failing_frames(code, setting))
@@ -173,6 +183,14 @@ def _through(call: Call, inputs: Sequence[NDArray[Any]]) -> Callable[[], None]:
             call(data)
 
     return run
+
+
+def empty_call_us(code: Code, setting: SpeedSettings) -> float:
+    """Return the microseconds of a decoding call without blocks: what the binding itself takes."""
+    built, nothing = code.build(), np.empty((0, code.n), np.int8)
+    job = Timed("empty", {"call": lambda: built._core.decode_erasure(nothing)}, lambda: pinned(None))
+    time_in_turn([job], setting.effort)
+    return job.median_us("call")
 
 
 def fixed_iterations(code: Code, setting: SpeedSettings) -> Row:
