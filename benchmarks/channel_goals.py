@@ -179,8 +179,11 @@ def _against_ldpc(result: Result) -> list[Goal]:
         code: min((row for row in rows if row["code"] == code), key=lambda row: row["us"])
         for code in {row["code"] for row in rows}
     }
-    worst = min(best.values(), key=lambda row: row["ratio"], default=None)
-    value, note = (None, "") if worst is None else (worst["ratio"], f"{worst['code']}, {worst['peer']}")
+    worst = min(best.values(), key=lambda row: row["ratio_int8"], default=None)
+    value, note = None, ""
+    if worst is not None:
+        value, floats = worst["ratio_int8"], f"from float32 LLRs {worst['ratio_float']:.0f}"
+        note = f"{worst['code']}, {worst['peer']}; {floats}; FER {worst['ours_fer']:.3f} against {worst['fer']:.3f}"
     return [
         _goal("decode against PyPI ldpc, same code, LLRs and iterations", ">= 100x", 100.0, value, note, least=True, form=".0f")
     ]

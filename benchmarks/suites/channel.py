@@ -93,6 +93,8 @@ def error_part(args: argparse.Namespace, say: Say) -> dict[str, Any]:
     described = _machine()
     checkpoints = Checkpoints(args.checkpoints or args.out / "checkpoints", effort, described["commit"])
     curves = measure_errors(codes, erasures, checkpoints, say)
+    # curves from checkpoints are those of the commit that measured them
+    described["commit"] = ", ".join(sorted({curve["commit"] for curve in curves if curve["commit"]})) or None
     return {"machine": described, "settings": {"quick": args.quick, **asdict(effort)}, "curves": curves}
 
 
