@@ -264,7 +264,7 @@ def _plot_waterfalls(curves: Sequence[Row], axis: str, path: Path) -> None:
     others = "dotted: sum-product 50; dashed: normal approximation" if axis == "ebn0_db" else "dashed: random codes"
     figure.suptitle(f"Frame error rates. {others}", fontsize=10)
     figure.tight_layout()
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=90)
     plt.close(figure)
 
 
@@ -298,5 +298,5 @@ def _plot_cliff(part: Row, path: Path) -> None:
     setting = part["settings"]
     figure.suptitle(f"ResNet-20 cut after {setting['layer']}, {setting['images']} images, packets over a channel", fontsize=10)
     figure.tight_layout()
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=90)
     plt.close(figure)
