@@ -48,7 +48,8 @@ def entropy_section(result: dict[str, Any]) -> str:
 
 def channel_section(result: dict[str, Any]) -> str:
     """Return the README's section: where each part's figures come from, Eb/N0 by code, and every goal."""
-    parts = [f"{name.capitalize()}: {where(result[name])}." for name in ("error", "speed", "features") if name in result]
+    titles = {"error": "Error rates", "speed": "Speed", "features": "Features"}
+    parts = [f"{title}: {where(result[name])}." for name, title in titles.items() if name in result]
     noise = [curve for curve in result["error"]["curves"] if curve["channel"] == "awgn"]
     folded = [
         "<details><summary>Eb/N0 by code and decoder</summary>",
