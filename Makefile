@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # The package is installed in place: only what the build reads asks for another install.
 BUILD_INPUTS = setup.py pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/*/*.inc)
 
-.PHONY: bench bench-entropy test test-wheel test-neon arm-tools sanitize fuzz lint goldens results clean
+.PHONY: bench bench-entropy bench-channel test test-wheel test-neon arm-tools sanitize fuzz lint goldens results clean
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks --out $(OUT)
@@ -20,6 +20,13 @@ bench-entropy: $(VENV)/.installed
 	# these two pin older packages than they need: only their compiled coders are used
 	$(BIN)/python -m pip install --quiet --no-deps compressai nncodec
 	$(BIN)/python -m benchmarks.suites.entropy $(if $(FEATURES),--features $(FEATURES)) --out $(OUT)/entropy
+
+# LDPC codes and channels: error rates, speed beside the peers that it installs, features over channels. PARTS=error,speed,features
+# picks parts. Error rates go on from $(OUT)/channel/checkpoints: delete them after a change to a decoder.
+PARTS ?= error,speed,features
+bench-channel: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt ldpc scikit-commpy pyldpc numba sionna-no-rt
+	$(BIN)/python -m benchmarks.suites.channel --parts $(PARTS) --out $(OUT)/channel
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

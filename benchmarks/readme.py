@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .channel_report import WATERFALLS, waterfall_table, where
 from .entropy_goals import goals_table
 from .report import markdown_table
 
@@ -45,7 +46,25 @@ def entropy_section(result: dict[str, Any]) -> str:
     return f"{where}\n\n{goals_table(result['goals'])}"
 
 
-SECTIONS = {"default": default_section, "entropy": entropy_section}
+def channel_section(result: dict[str, Any]) -> str:
+    """Return the README's section: where each part's figures come from, Eb/N0 by code, and every goal."""
+    titles = {"error": "Error rates", "speed": "Speed", "features": "Features"}
+    parts = [f"{title}: {where(result[name])}." for name, title in titles.items() if name in result]
+    noise = [curve for curve in result["error"]["curves"] if curve["channel"] == "awgn"]
+    folded = [
+        "<details><summary>Eb/N0 by code and decoder</summary>",
+        "",
+        WATERFALLS,
+        "",
+        waterfall_table(noise),
+        "</details>",
+        "",
+    ]
+    cliff = ["![accuracy of features over channels](benchmarks/results/channel/cliff.png)", ""] if "features" in result else []
+    return "\n".join(["  \n".join(parts), "", goals_table(result["goals"]), *cliff, *folded])
+
+
+SECTIONS = {"default": default_section, "entropy": entropy_section, "channel": channel_section}
 
 
 def render(readme: str, results: Path) -> str:
