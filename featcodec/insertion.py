@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from featcodec.accounting import ledger
 from featcodec.bitstream import Packet, PayloadKind
 from featcodec.channel import Channel, get_channel
-from featcodec.codec import Codec
+from featcodec.codec import Codec, Losses
 from featcodec.errors import BitstreamError, ConfigError, FeatureError, FeatureTypeError, LayerError
 from featcodec.ops.eager import eager
 from featcodec.ops.modules import find_layer
@@ -37,6 +37,7 @@ class Crossing:
     encode_s: float
     decode_s: float
     pixels: int | None
+    losses: Losses = dataclasses.field(default_factory=Losses)
     real_symbols: int = 0
     complex_uses: int | None = None
 
@@ -107,6 +108,26 @@ class Stats:
         if not self.crossings or any(c.complex_uses is None for c in self.crossings):
             return None
         return _ratio(sum(c.complex_uses or 0 for c in self.crossings), self.samples)
+
+    @property
+    def blocks(self) -> int:
+        """Protected blocks sent, by a codec that protects."""
+        return sum(c.losses.blocks for c in self.crossings)
+
+    @property
+    def failed_blocks(self) -> int:
+        """Protected blocks that could not be decoded."""
+        return sum(c.losses.failed_blocks for c in self.crossings)
+
+    @property
+    def concealed_per_sample(self) -> float:
+        """Mean elements per sample that were made up for lost ones."""
+        return _ratio(sum(c.losses.concealed_elements for c in self.crossings), self.samples)
+
+    @property
+    def resent_bits_per_sample(self) -> float:
+        """Mean bits per sample that were sent again, beyond `bits_per_sample`."""
+        return _ratio(sum(c.losses.resent_bits for c in self.crossings), self.samples)
 
     @property
     def encode_ms(self) -> float:
@@ -248,6 +269,7 @@ class Insertion:
                 encode_s=way.encode_s,
                 decode_s=way.decode_s,
                 pixels=self._pixels,
+                losses=way.losses,
                 real_symbols=sum(packet.payload.size for packet in way.packets) if analog else 0,
                 complex_uses=self._complex_uses(way.packets) if analog or modulated else None,
             )

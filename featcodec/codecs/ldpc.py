@@ -37,7 +37,8 @@ class LdpcCodec(Codec):
     Parameters
     ----------
     inner
-        The codec that is protected: any spec of one that sends bytes.
+        The codec that is protected: any spec of one that sends bytes. A learned one is trained by itself: behind ldpc its
+        weights get no gradient.
     code
         "nr": 5G NR, any length and rate. "wifi": IEEE 802.11n, rate 1/2 and above.
     rate
@@ -65,10 +66,16 @@ class LdpcCodec(Codec):
 
     codec_id = "ldpc"
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
-        {"inner": "huffman:bits=4"},
-        {"inner": "context:bits=4", "code": "wifi", "rate": "5/6"},
-        {"inner": "bitpack:bits=3", "rate": "3/4", "groups": 4, "head_bytes": 8, "on_loss": "conceal"},
-        {"inner": "rans:bits=4", "rate": "auto", "channel": "bec:p=0.05", "retransmit": 1},
+        {"inner": {"id": "huffman", "bits": 4, "axis": "sample"}},
+        {"inner": {"id": "context", "bits": 4, "axis": "sample"}, "code": "wifi", "rate": "5/6"},
+        {
+            "inner": {"id": "bitpack", "bits": 3, "axis": "sample"},
+            "rate": "3/4",
+            "groups": 4,
+            "head_bytes": 8,
+            "on_loss": "conceal",
+        },
+        {"inner": {"id": "rans", "bits": 4, "axis": "sample"}, "rate": 0.8, "retransmit": 1},
     )
 
     def __init__(
@@ -142,6 +149,17 @@ class LdpcCodec(Codec):
         self.means.fill_(float(means.mean()))
         self.means[: len(means)] = means.float()
         return self
+
+    def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
+        """Tell CRCs, parity and the head from the inner codec's bits, and those by its own parts."""
+        hard = (SURE - 2 * SURE * np.unpackbits(payload).astype(np.int16)).astype(np.int8)
+        groups = self._messages(hard, shape).groups
+        parts = {"fec": 8 * (payload.size - sum(group.payload.size for group in groups))}
+        for part, group in zip(self._parts(shape), groups, strict=True):
+            part_shape = (part.stop - part.start, *shape[1:]) if shape else shape
+            for name, bits in self.inner.payload_parts(group.payload, part_shape).items():
+                parts[name] = parts.get(name, 0) + bits
+        return parts
 
     def reconstruct(self, x: Tensor) -> Tensor | None:
         """Do what the inner codec does: the protection changes nothing where nothing is lost."""

@@ -98,11 +98,17 @@ class BlockCode:
 
     def _most_bytes(self) -> int:
         most = _MOST_BITS[self.family] // 8 - CRC_BYTES
-        while self.family == "wifi" and wifi_mother(8 * (most + CRC_BYTES), self._blocks_of(1, most).sent_bits) is None:
-            most -= 1
-            if most < 1:
-                raise ConfigError("a wifi code sends at most two bits for each bit of information: use code=nr for lower rates")
-        return most
+        if self.family == "nr":
+            return most
+        found = next((size for size in range(1, most + 1) if not self._has_codes(size)), most + 1) - 1
+        if found == 0:
+            raise ConfigError("a wifi code sends at most two bits for each bit of information: use code=nr for lower rates")
+        return found
+
+    def _has_codes(self, data_bytes: int) -> bool:
+        """True where blocks of this size can be sent, one alone and one of many."""
+        k = 8 * (data_bytes + CRC_BYTES)
+        return all(wifi_mother(k, self._blocks_of(count, data_bytes).sent_bits) is not None for count in (1, 2))
 
     def blocks(self, message_bytes: int) -> Blocks:
         """Return the blocks of a message of so many bytes, 1..2^28."""

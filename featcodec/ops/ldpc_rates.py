@@ -119,8 +119,10 @@ def _erasure_points(rows: Sequence[Mapping[str, Any]], p: float, target: float) 
     for k in sorted({row["k"] for row in rows}):
         of_k = sorted((row for row in rows if row["k"] == k), key=lambda row: row["n"])
         parity = _least_parity(k, of_k, p, target)
+        if parity is None and points:
+            break  # larger blocks have no such low rates
         if parity is None:
-            break
+            continue
         points.append([k, k + max(parity, points[-1][1] - points[-1][0] if points else 0)])
     return points
 
@@ -181,8 +183,10 @@ def _noise_points(rows: Sequence[Mapping[str, Any]], quality: float, target: flo
         of_k = sorted((row for row in rows if row["k"] == k), key=lambda row: row["n"])
         needed = [_threshold(row["thresholds"], target) for row in of_k]
         index = next((i for i, value in enumerate(needed) if value <= quality), None)
+        if index is None and points:
+            break  # larger blocks have no such low rates
         if index is None:
-            return []
+            continue
         n = of_k[index]["n"]
         if index > 0:  # between two codes: the parity that a straight line gives
             share = (quality - needed[index]) / max(needed[index - 1] - needed[index], 1e-9)
