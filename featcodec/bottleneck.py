@@ -99,6 +99,11 @@ class BottleneckCodec(Codec):
         check_feature(x)
         _, height, width = self._check_shape(tuple(x.shape[1:]), FeatureError)
         self.__dict__.pop("_losses", None)
+        # half precision would round latents otherwise than the encoder does
+        with torch.autocast(x.device.type, enabled=False):
+            return self._through_networks(x, channel, height, width)
+
+    def _through_networks(self, x: Tensor, channel: Channel | None, height: int, width: int) -> Tensor:
         z = self.analyze(to_images(x).to(self._weight().dtype)).float()
         arrived = self.pass_latents(z)
         if channel is not None:

@@ -1,4 +1,4 @@
-"""The command line: ``featcodec list`` and ``featcodec bench``."""
+"""The command line: ``featcodec list``, ``featcodec bench`` and ``featcodec train``."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="list the codecs and their parameters")
     commands.add_parser("bench", help="measure codecs at layers of a network; see featcodec bench --help", add_help=False)
+    commands.add_parser("train", help="train a codec at a layer; see featcodec train --help", add_help=False)
     args, rest = parser.parse_known_args(given)
-    if args.command == "bench":
-        return _bench(rest)
+    if args.command in _SUITES:
+        return _run(args.command, rest)
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return _list()
@@ -47,13 +48,16 @@ def _show(parameter: inspect.Parameter) -> str:
     return parameter.name if parameter.default is parameter.empty else f"{parameter.name}={parameter.default}"
 
 
-def _bench(argv: list[str]) -> int:
+_SUITES = {"bench": "featcodec.benchmarks.suites.default", "train": "featcodec.benchmarks.train"}
+
+
+def _run(command: str, argv: list[str]) -> int:
     try:
-        suite = importlib.import_module("featcodec.benchmarks.suites.default")
+        suite = importlib.import_module(_SUITES[command])
     except ModuleNotFoundError as e:
         if e.name is not None and e.name.startswith("featcodec"):
             raise
-        print(f"featcodec bench needs {e.name}: pip install 'featcodec[bench]'", file=sys.stderr)
+        print(f"featcodec {command} needs {e.name}: pip install 'featcodec[bench]'", file=sys.stderr)
         return 2
     status: int = suite.main(argv)
     return status

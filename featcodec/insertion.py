@@ -208,6 +208,10 @@ class Insertion:
         """The codec that was inserted."""
         return self._codec
 
+    def cross(self, x: Tensor) -> Tensor:
+        """Send a feature as the layer's output goes: through codec and channel, measured where bytes are made."""
+        return self._send(self._codec, x)
+
     def remove(self) -> None:
         """Restore the model exactly; more than one call does no harm."""
         for handle in self._handles:

@@ -14,14 +14,14 @@ from featcodec.ops.modules import find_layer
 
 
 class _Tracer(fx.Tracer):
-    """Keeps the split layer whole."""
+    """Traces what the split layer lies in; every other module stays whole, with its hooks and its mode."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self._layer = layer
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return m is self._layer or super().is_leaf_module(m, module_qualified_name)
+        return m is self._layer or all(inner is not self._layer for inner in m.modules())
 
 
 def split(model: nn.Module, layer: str | nn.Module, example: Tensor | tuple[Any, ...]) -> tuple[fx.GraphModule, fx.GraphModule]:
@@ -30,7 +30,8 @@ def split(model: nn.Module, layer: str | nn.Module, example: Tensor | tuple[Any,
     Parameters
     ----------
     model
-        A model that torch.fx traces (no data-dependent control flow). Weights are shared with it, not copied.
+        A model whose modules around the layer torch.fx traces (no data-dependent control flow); those beside it stay whole.
+        Weights are shared with it, not copied.
     layer
         Dotted name of the layer, or the module itself; its output is what crosses.
     example

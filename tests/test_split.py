@@ -95,3 +95,17 @@ def test_several_inputs_shared_parameters_and_modes():
     head, tail = fc.split(model, "a", (x, y))
     assert model.training
     assert torch.equal(tail(head(x, y))["out"], model(x, y)["out"])
+
+
+def test_modules_beside_the_layer_stay_whole_with_their_hooks(resnet20, images):
+    seen = []
+    handle = resnet20.layer3.register_forward_hook(lambda *_: seen.append(1))
+    try:
+        _, tail = fc.split(resnet20, "layer2", images[0][:1])
+        seen.clear()
+        with torch.no_grad():
+            tail(torch.zeros(1, 32, 16, 16))
+    finally:
+        handle.remove()
+    assert seen == [1]
+    assert tail.layer3 is resnet20.layer3

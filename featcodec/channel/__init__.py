@@ -2,6 +2,7 @@
 
 from featcodec.channel.base import Channel
 from featcodec.channel.bits import BEC, BSC
+from featcodec.channel.drawn import ChannelRange
 from featcodec.channel.loss import PacketErasure
 from featcodec.channel.radio import AWGN, RadioChannel, Rayleigh
 from featcodec.channel.table import CHANNELS, Chain, get_channel, list_channels
@@ -15,6 +16,7 @@ __all__ = [
     "SURE",
     "Chain",
     "Channel",
+    "ChannelRange",
     "PacketErasure",
     "RadioChannel",
     "Rayleigh",

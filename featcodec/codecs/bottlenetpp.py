@@ -100,7 +100,7 @@ class BottleNetPlusPlusCodec(UncodedBottleneckCodec):
         return unit_reconstruct(z, self.bits)
 
     def pass_channel(self, z: Tensor, arrived: Tensor, shape: tuple[int, ...], channel: Channel) -> Tensor:
-        """Send the words over the channel on the device."""
+        """Send the words over the channel on the device: the statistics of real packets, without making them."""
         return channel.perturb_words(z, self.bits)
 
     def to_words(self, z: FloatArray) -> Words:

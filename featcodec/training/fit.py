@@ -1,0 +1,413 @@
+"""fit: trains a codec where it is inserted, by a schedule, in plain torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from featcodec.channel import ChannelRange
+from featcodec.codec import Codec
+from featcodec.errors import ConfigError, FeatureError
+from featcodec.evaluate import Metric, top1
+from featcodec.insertion import Insertion
+from featcodec.training.batches import Batches, unpack
+from featcodec.training.cache import MEMORY, cache_features
+from featcodec.training.checkpoint import random_states, read_checkpoint, set_random_states, write_checkpoint
+from featcodec.training.history import History
+from featcodec.training.losses import TaskLoss, needs_outputs, needs_teacher, terms, weighted
+from featcodec.training.parts import check_inserted, evaluating, feature_at, find_parts, state_crc, trained
+from featcodec.training.paths import Passage, TailPath, WholePath, bare_copy
+from featcodec.training.phase import Phase, Schedule, check_schedule
+from featcodec.training.progress import Event, Progress
+
+_Path = Callable[..., Passage]
+
+
+def fit(
+    model: nn.Module,
+    insertion: Insertion,
+    loader: Iterable[Any],
+    schedule: Schedule | Phase,
+    *,
+    task: TaskLoss = nn.functional.cross_entropy,
+    validation: Iterable[Any] | None = None,
+    metric: Metric = top1,
+    cache: str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = True,
+    teacher: nn.Module | None = None,
+    calibration_samples: int = 2048,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    amp: bool | None = None,
+    progress: Progress | None = None,
+) -> History:
+    """Train a codec inside a model.
+
+    What a phase does not train is frozen: in eval mode, its parameters and running statistics bit for bit what they were.
+    Afterwards static tables are calibrated on the training features, all is in eval mode, and parameters want gradients as
+    they did before.
+
+    Parameters
+    ----------
+    model, insertion
+        A trained model and what `insert` returned for it.
+    loader
+        Yields (inputs, targets), or inputs alone where no loss needs targets: `Batches`, a DataLoader, a list of batches.
+        It is read once an epoch; its `set_epoch`, if any, is called before.
+    schedule
+        Phases; `three_step(...)` and its like make them.
+    task
+        ``task(outputs, targets)``: a scalar.
+    validation, metric
+        Measured in eval mode after every epoch, through real bytes; as for `evaluate`.
+    cache
+        "memory" or a folder: the head runs once over `loader`, and epochs start from its features. The schedule must leave the
+        head frozen, and the loader must give the same inputs every time: neither order nor targets are taken from it again.
+    checkpoint
+        A file that is written after every epoch, and resumed from, bit for bit, where it exists and `resume` is set. Start
+        from the same model as the first time.
+    teacher
+        What distillation aims at; the model as it is now, without the codec, unless given.
+    calibration_samples
+        Training samples for static tables.
+    seed
+        Of every draw: order of `cache`, channels, noise. torch's own state is left as it was.
+    device
+        Where to train; where the model is unless given. The model is moved.
+    amp
+        bfloat16 autocast outside the codec; on GPUs unless given.
+    progress
+        Called with events: `show_progress()`.
+
+    Returns
+    -------
+    History
+        Losses and validation by epoch.
+
+    Raises
+    ------
+    ConfigError
+        The schedule trains nothing, weighs losses wrongly or needs the head that is cached; the checkpoint is of another run.
+    LayerError
+        The insertion is not in this model; a cached training cannot cut it there.
+    FeatureError
+        The loader gives no samples or no batches of samples, or a loss is not finite.
+    """
+    phases = check_schedule(schedule)
+    where = torch.device(device) if device is not None else next((p.device for p in model.parameters()), torch.device("cpu"))
+    model.to(where)
+    with _seeded(seed, where):
+        run = _Run(model, insertion, phases, where, task, metric, progress or (lambda event: None), seed)
+        run.amp = where.type == "cuda" if amp is None else amp
+        run.calibration_samples = calibration_samples
+        return run.over(loader, validation, cache, Path(checkpoint) if checkpoint is not None else None, resume, teacher)
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Torch's generators seeded inside, as they were after."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+class _Run:
+    """One training."""
+
+    amp = False
+    calibration_samples = 2048
+
+    def __init__(
+        self,
+        model: nn.Module,
+        insertion: Insertion,
+        phases: tuple[Phase, ...],
+        device: torch.device,
+        task: TaskLoss,
+        metric: Metric,
+        progress: Progress,
+        seed: int,
+    ) -> None:
+        self.model, self.insertion, self.phases, self.device = model, insertion, phases, device
+        self.task, self.metric, self.progress, self.seed = task, metric, progress, seed
+        self.codec: Codec = insertion.codec
+        self._known_paths: dict[int, tuple[_Path, _Path | None]] = {}
+
+    # ---- the whole ------------------------------------------------------------------------------------------------------
+
+    def over(
+        self,
+        loader: Iterable[Any],
+        validation: Iterable[Any] | None,
+        cache: str | Path | None,
+        checkpoint: Path | None,
+        resume: bool,
+        teacher: nn.Module | None,
+    ) -> History:
+        if cache is not None and any(phase.train == "all" for phase in self.phases):
+            raise ConfigError("a phase that trains 'all' changes the head: its features cannot be cached")
+        self.example = _example(loader).to(self.device)
+        self.parts = find_parts(self.model, self.insertion, self.example)
+        for phase in self.phases:
+            self.parts.parameters(phase)
+        self.teacher = self._make_teacher(teacher)
+        self.history = History(self._describe(cache is not None))
+        self.cached = cache is not None
+        self.validation = validation
+        if cache is not None:
+            loader = self._cached(loader, cache)
+            self.validation = None if validation is None else self._cached(validation, MEMORY)
+        self.loader = loader
+        # caching may have drawn: a resumed run starts from here too
+        torch.manual_seed(self.seed)
+        state = read_checkpoint(checkpoint, self.history.run) if checkpoint and resume and checkpoint.is_file() else None
+        if state is not None:
+            self._load(state)
+        crossings, self.insertion.stats.crossings = self.insertion.stats.crossings, []
+        try:
+            self._train(state, checkpoint)
+            self._calibrate(self.calibration_samples)
+        finally:
+            self.insertion.stats.crossings = crossings
+        self.model.eval()
+        return self.history
+
+    def _train(self, state: Mapping[str, Any] | None, checkpoint: Path | None) -> None:
+        done = 0
+        for phase in self.phases:
+            first = max(0, len(self.history.epochs) - done)  # epochs of this phase that a checkpoint has behind it
+            before, done = done, done + phase.epochs
+            if first >= phase.epochs:
+                continue
+            with trained(self.model, self.insertion, self.parts, phase) as parameters:
+                optimizer = _optimizer(phase, parameters)
+                if state is not None:
+                    if first:
+                        optimizer.load_state_dict(state["optimizer"])
+                    set_random_states(state["random"], self.device, self.loader)
+                    state = None
+                for epoch in range(first, phase.epochs):
+                    self._epoch(phase, epoch, before + epoch, optimizer, parameters)
+                    if checkpoint is not None:
+                        self._save(checkpoint, optimizer)
+
+    def _epoch(
+        self, phase: Phase, epoch: int, number: int, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]
+    ) -> None:
+        start = time.monotonic()
+        loader: Any = self.loader
+        for part in (loader, getattr(loader, "sampler", None)):
+            set_epoch: Callable[[int], None] = getattr(part, "set_epoch", lambda epoch: None)
+            set_epoch(number)
+        steps = len(loader) if hasattr(loader, "__len__") else 0
+        means, step, lr = _Means(), 0, phase.lr
+        with self._channels(phase) as draw:
+            for step, batch in enumerate(loader, 1):
+                inputs, targets = unpack(batch, "task" in phase.losses)
+                lr = phase.lr_at((epoch + (step - 1) / steps) / phase.epochs if steps else epoch / phase.epochs)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+                draw()
+                means.add(self._step(phase, inputs, targets, optimizer, parameters), len(inputs))
+                seconds = time.monotonic() - start
+                self.progress(Event("step", phase.name, epoch + 1, phase.epochs, step, steps, seconds, means.values()))
+        if not step:
+            raise FeatureError("the loader gave no samples")
+        record: dict[str, Any] = {"phase": phase.name, "epoch": epoch + 1, "lr": lr, "losses": means.values()}
+        if self.validation is not None:
+            record["validation"] = self._validate(phase)
+        seconds = time.monotonic() - start
+        self.history.epochs.append({**record, "seconds": round(seconds, 3)})
+        validation = record.get("validation", {})
+        self.progress(Event("epoch", phase.name, epoch + 1, phase.epochs, step, steps, seconds, means.values(), validation))
+
+    def _step(
+        self,
+        phase: Phase,
+        inputs: Tensor,
+        targets: Any,
+        optimizer: torch.optim.Optimizer,
+        parameters: list[nn.Parameter],
+    ) -> dict[str, Tensor]:
+        student, teacher = self._paths(phase)
+        inputs = inputs.to(self.device, non_blocking=True)
+        targets = targets.to(self.device, non_blocking=True) if isinstance(targets, Tensor) else targets
+        outputs = needs_outputs(phase)
+        with self._autocast():
+            aim = None
+            if teacher is not None:
+                with torch.no_grad():
+                    aim = teacher(inputs, outputs)
+            passage = student(inputs, outputs)
+        losses = terms(phase, self.task, passage, aim, targets, self.codec.losses())
+        total = weighted(phase, losses)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(total)
+        if phase.clip_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, phase.clip_norm)
+        optimizer.step()
+        return {**losses, "total": total}
+
+    # ---- its parts ------------------------------------------------------------------------------------------------------
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp)
+
+    @contextmanager
+    def _channels(self, phase: Phase) -> Iterator[Callable[[], None]]:
+        """Within: a function that puts another channel of the phase's range into the insertion."""
+        kept, channels = self.insertion.channel, None if phase.channel is None else ChannelRange(phase.channel)
+
+        def draw() -> None:
+            if channels is not None:
+                self.insertion.channel = channels.draw()
+
+        try:
+            yield draw
+        finally:
+            self.insertion.channel = kept
+
+    def _paths(self, phase: Phase) -> tuple[_Path, _Path | None]:
+        """The student's and the teacher's way for a phase."""
+        if id(phase) not in self._known_paths:
+            layer, match, teacher = self.insertion.layer, phase.match, self.teacher if needs_teacher(phase) else None
+            if self.cached:
+                student: _Path = TailPath(self.model, layer, match, self.insertion, self.example)
+                aim: _Path | None = None if teacher is None else TailPath(teacher, layer, match, None, self.example)
+            else:
+                student = WholePath(self.model, layer, match)
+                aim = None if teacher is None else WholePath(teacher, layer, match)
+            self._known_paths[id(phase)] = student, aim
+        return self._known_paths[id(phase)]
+
+    def _make_teacher(self, given: nn.Module | None) -> nn.Module | None:
+        if not any(needs_teacher(phase) for phase in self.phases):
+            return None
+        return bare_copy(self.model, self.insertion) if given is None else given.to(self.device).eval()
+
+    def _cached(self, loader: Iterable[Any], where: str | Path) -> Batches:
+        start, count = time.monotonic(), 0
+
+        def note(samples: int) -> None:
+            nonlocal count
+            count += samples
+            self.progress(Event("cache", self.insertion.layer, step=count, seconds=time.monotonic() - start))
+
+        return cache_features(
+            self.model, self.insertion, self.parts, loader, where, seed=self.seed, device=self.device, progress=note
+        )
+
+    def _validate(self, phase: Phase) -> dict[str, float]:
+        """Metric and bits (or symbols) a sample through the real way, over the insertion's channel."""
+        assert self.validation is not None
+        self._calibrate(min(512, self.calibration_samples))
+        stats = self.insertion.stats
+        stats.reset()
+        path, score, samples = self._paths(phase)[0], 0.0, 0
+        with evaluating(self.model), torch.no_grad():
+            for batch in self.validation.in_order() if isinstance(self.validation, Batches) else self.validation:
+                inputs, targets = unpack(batch, needs_targets=True)
+                outputs = path(inputs.to(self.device)).outputs
+                score += float(self.metric(outputs, targets.to(self.device)).sum())
+                samples += len(inputs)
+        if not samples:
+            raise FeatureError("the validation loader gave no samples")
+        analog = stats.real_symbols_per_sample
+        return {"metric": score / samples, **({"symbols": analog} if analog else {"bits": stats.bits_per_sample})}
+
+    def _calibrate(self, limit: int) -> None:
+        """Make static tables, where the codec has them, from the features of the first training samples."""
+        if not any(getattr(module, "tables", None) == "static" for module in self.codec.modules()):
+            return
+        calibrate: Any = getattr(self.codec, "calibrate", None)
+        if calibrate is None:
+            return
+        features: list[Tensor] = []
+        loader, layer = self.loader, check_inserted(self.model, self.insertion)
+        for batch in loader.in_order() if isinstance(loader, Batches) else loader:
+            inputs, _ = unpack(batch, needs_targets=False)
+            if not self.cached:
+                inputs = feature_at(self.model, layer, inputs.to(self.device))
+            features.append(inputs.cpu())
+            if sum(map(len, features)) >= limit:
+                break
+        with evaluating(self.model):
+            calibrate([torch.cat(features)[:limit]])
+
+    # ---- checkpoints ----------------------------------------------------------------------------------------------------
+
+    def _describe(self, cached: bool) -> dict[str, Any]:
+        """What a checkpoint must be of, to be resumed here."""
+        trains = {phase.train for phase in self.phases}
+        frozen = () if "all" in trains else self.parts.head if "tail" in trains else self.parts.head + self.parts.tail
+        channel = self.insertion.channel
+        return {
+            "model": type(self.model).__name__,
+            "frozen": state_crc(frozen),
+            "layer": self.insertion.layer,
+            "codec": self.codec.config(),
+            "channel": None if channel is None else channel.config(),
+            "schedule": [phase.to_dict() for phase in self.phases],
+            "seed": self.seed,
+            "cached": cached,
+            "amp": self.amp,
+        }
+
+    @property
+    def _kept(self) -> nn.Module:
+        """What has to be kept: the codec, where nothing else is trained."""
+        return self.codec if all(phase.train == "bottleneck" for phase in self.phases) else self.model
+
+    def _save(self, path: Path, optimizer: torch.optim.Optimizer) -> None:
+        state = {
+            "module": self._kept.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "random": random_states(self.device, self.loader),
+            "epochs": self.history.epochs,
+        }
+        write_checkpoint(path, self.history.run, state)
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        self._kept.load_state_dict(state["module"])
+        self.history.epochs = list(state["epochs"])
+
+
+class _Means:
+    """Means of losses over the samples of an epoch."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._samples = 0
+
+    def add(self, losses: Mapping[str, Tensor], samples: int) -> None:
+        for name, value in losses.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value.detach().double() * samples
+        self._samples += samples
+
+    def values(self) -> dict[str, float]:
+        return {name: float(total) / self._samples for name, total in self._sums.items()}
+
+
+def _optimizer(phase: Phase, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    settings: dict[str, Any] = {"lr": phase.lr, "weight_decay": phase.weight_decay}
+    if phase.optimizer == "sgd":
+        return torch.optim.SGD(parameters, momentum=0.9, nesterov=True, **settings)
+    return (torch.optim.AdamW if phase.optimizer == "adamw" else torch.optim.Adam)(parameters, **settings)
+
+
+def _example(loader: Iterable[Any]) -> Tensor:
+    """An input of the model; FeatureError where the loader can be read only once, or gives nothing."""
+    batches = loader.in_order() if isinstance(loader, Batches) else iter(loader)
+    if batches is loader:
+        raise FeatureError(f"a loader is read once an epoch, a {type(loader).__name__} only once at all: give a list, say")
+    first = next(batches, None)
+    if first is None:
+        raise FeatureError("the loader gave no samples")
+    return unpack(first, needs_targets=False)[0][:1]

@@ -1,0 +1,121 @@
+"""The two ways of a training batch: through the whole model, or from cached features on through the tail."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from featcodec.errors import ConfigError, FeatureTypeError
+from featcodec.insertion import Insertion, insertion_at
+from featcodec.ops.modules import find_layer
+from featcodec.split import split
+
+CUT = ""  # the name in Passage.features of what arrives at the tail
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What one batch gave.
+
+    Attributes
+    ----------
+    outputs
+        The model's; None where nothing asked for them.
+    features
+        By layer; `CUT`: the feature itself, after the codec, or without one.
+    """
+
+    outputs: Any
+    features: dict[str, Tensor]
+
+
+def bare_copy(model: nn.Module, insertion: Insertion) -> nn.Module:
+    """Return a frozen copy of a model as it is now, in eval mode, without the codec: the teacher."""
+    teacher = copy.deepcopy(model)
+    inserted = insertion_at(find_layer(teacher, insertion.layer)[1])
+    if inserted is not None:
+        inserted.remove()
+    return teacher.eval().requires_grad_(False)
+
+
+class WholePath:
+    """Batches are the model's inputs."""
+
+    def __init__(self, model: nn.Module, layer: str, match: Sequence[str]) -> None:
+        self._model, self._layer, self._match = model, layer, tuple(match)
+
+    def __call__(self, inputs: Tensor, wants_outputs: bool = True) -> Passage:
+        """Run the model."""
+        with _watching(self._model, {name: name for name in self._match} | {CUT: self._layer}) as features:
+            outputs = self._model(inputs)
+        return Passage(outputs, features)
+
+
+class TailPath:
+    """Batches are features at the cut; the codec, where there is one, comes first.
+
+    Raises
+    ------
+    LayerError
+        The model cannot be cut there (`featcodec.split`).
+    """
+
+    def __init__(
+        self, model: nn.Module, layer: str, match: Sequence[str], insertion: Insertion | None, example: Tensor
+    ) -> None:
+        self._model, self._match, self._insertion = model, tuple(match), insertion
+        with torch.no_grad(), _unmeasured(insertion):
+            self._tail = split(model, layer, example)[1]
+
+    def __call__(self, feature: Tensor, wants_outputs: bool = True) -> Passage:
+        """Run codec and tail; the codec keeps its precision under autocast."""
+        arrived = feature if self._insertion is None else self._insertion.cross(feature)
+        if not (wants_outputs or self._match):
+            return Passage(None, {CUT: arrived})
+        with _watching(self._model, {name: name for name in self._match}) as features:
+            outputs = self._tail(arrived)
+        return Passage(outputs, {**features, CUT: arrived})
+
+
+@contextmanager
+def _watching(model: nn.Module, layers: dict[str, str]) -> Iterator[dict[str, Tensor]]:
+    """Collect the outputs of layers, as they leave them (after a codec), by key."""
+    features: dict[str, Tensor] = {}
+
+    def watch(key: str, module: nn.Module) -> Any:
+        def note(_: nn.Module, __: Any, output: Any) -> None:
+            if not isinstance(output, Tensor):
+                raise FeatureTypeError(f"features to match are tensors, layer {key!r} gives {type(output).__name__}")
+            features[key] = output
+
+        return module.register_forward_hook(note)
+
+    handles = [watch(key, find_layer(model, name)[1]) for key, name in layers.items()]
+    try:
+        yield features
+    finally:
+        for handle in handles:
+            handle.remove()
+    missing = [name for key, name in layers.items() if key not in features]
+    if missing:
+        raise ConfigError(f"layer {missing[0]!r} does not run after the cut: its features cannot be matched")
+
+
+@contextmanager
+def _unmeasured(insertion: Insertion | None) -> Iterator[None]:
+    """Nothing is counted inside, and nothing lost on a channel."""
+    if insertion is None:
+        yield
+        return
+    crossings, channel = insertion.stats.crossings, insertion.channel
+    insertion.stats.crossings, insertion.channel = [], None
+    try:
+        yield
+    finally:
+        insertion.stats.crossings, insertion.channel = crossings, channel
