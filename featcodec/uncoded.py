@@ -55,4 +55,5 @@ class UncodedBottleneckCodec(BottleneckCodec):
         return np.stack([row.reshape(shape) for row in rows]).astype(np.float32, copy=False)
 
     def _receive(self, packet: Packet) -> Payload:
-        return packet.payload if packet.kind is PayloadKind.LLR else super()._receive(packet)
+        soft = packet.kind is PayloadKind.LLR and self.payload_kind is PayloadKind.BYTES
+        return packet.payload if soft else super()._receive(packet)
