@@ -38,6 +38,7 @@ _BUILTIN: dict[str, Row] = {
     "heif": Row("featcodec.codecs.heif:HeifCodec", "heif"),
     "huffman": Row("featcodec.codecs.huffman:HuffmanCodec"),
     "jpeg": Row("featcodec.codecs.jpeg:JpegCodec", "image"),
+    "jscc": Row("featcodec.codecs.jscc:JsccCodec"),
     "learned_scalar": Row("featcodec.codecs.learned_scalar:LearnedScalarCodec"),
     "ldpc": Row("featcodec.codecs.ldpc:LdpcCodec"),
     "png": Row("featcodec.codecs.png:PngCodec", "image"),
