@@ -45,6 +45,7 @@ _BUILTIN: dict[str, Row] = {
     "rans": Row("featcodec.codecs.rans:RansCodec"),
     "raw": Row("featcodec.codecs.raw:RawCodec"),
     "variable-rate": Row("featcodec.codecs.variable_rate:VariableRateCodec"),
+    "vfe": Row("featcodec.codecs.vfe:VfeCodec"),
     "vq": Row("featcodec.codecs.vq:VqCodec"),
     "webp": Row("featcodec.codecs.webp:WebpCodec", "image"),
 }
