@@ -1,10 +1,10 @@
-"""BottleneckCodec: what all learned digital codecs share. An analysis network, a coder of its latents, a synthesis network."""
+"""BottleneckCodec: what all learned codecs share. An analysis network, a coder of its latents, a synthesis network."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -36,12 +36,22 @@ class BottleneckCodec(Codec):
     training mode, and `losses` has what that pass cost. A gradient in eval mode is that of the networks at the values sent.
 
     Features are images of `maps` maps (`featcodec.ops.images`); float weights ride in `state_dict`.
+
+    Attributes
+    ----------
+    maps, height, width
+        Of the features it takes; height and width None where any will do.
+    seen_channel
+        What the forward under way sends over; None without a channel, and where packets are made by `encode` itself.
     """
 
     learned: ClassVar[bool] = True
     stable_bytes: ClassVar[bool] = False
 
+    seen_channel: Channel | None = None
     maps: int
+    height: int | None = None
+    width: int | None = None
     analysis: nn.Module
     synthesis: nn.Module
 
@@ -91,9 +101,15 @@ class BottleneckCodec(Codec):
         with self.seeing(channel):
             return super().transmit(x, channel)
 
-    def seeing(self, channel: Channel | None) -> AbstractContextManager[None]:
-        """Within this context the analysis network may know the channel."""
-        return nullcontext()
+    @contextmanager
+    def seeing(self, channel: Channel | None) -> Iterator[None]:
+        """Within this context `seen_channel`, which an encoder may be told of, is this one."""
+        before = self.seen_channel
+        self.seen_channel = channel
+        try:
+            yield
+        finally:
+            self.seen_channel = before
 
     def _train_on(self, x: Tensor, channel: Channel | None) -> Tensor:
         check_feature(x)
@@ -190,6 +206,11 @@ class BottleneckCodec(Codec):
         maps, height, width = image_shape(shape)
         if maps != self.maps:
             raise error(f"{self.codec_id!r} was built for {self.maps} maps, got {maps} in a feature of shape {shape}")
+        if self.height is not None and (height, width) != (self.height, self.width):
+            raise error(
+                f"{self.codec_id!r} was built for maps of {self.height} x {self.width}, got {height} x {width} "
+                f"in a feature of shape {shape}"
+            )
         return maps, height, width
 
     def _deploy(self, network: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
@@ -278,6 +299,15 @@ class NestedBottleneckCodec(BottleneckCodec):
             latents.append(self.latents(batch))
         calibrate(latents)
         return self
+
+
+def state_of(channel: Channel | None) -> float:
+    """Return the one number that tells an encoder what its channel is like: p, or sigma for symbols of unit power; else 0."""
+    probability: float | None = getattr(channel, "p", None)
+    if probability is not None:
+        return probability
+    variance = getattr(channel, "noise_variance", None)
+    return 0.0 if variance is None else float(variance(1.0)) ** 0.5
 
 
 def _finite(x: Tensor) -> Tensor:

@@ -110,12 +110,3 @@ class CodebookCodec(UncodedBottleneckCodec):
         books = np.broadcast_to(books, (len(probabilities), *books.shape[1:])) if len(books) == 1 else books
         z: FloatArray = np.einsum("nk,nkd->nd", weights, books).astype(np.float32)
         return z
-
-    def _check_shape(self, shape: tuple[int, ...], error: type[Exception]) -> tuple[int, int, int]:
-        maps, height, width = super()._check_shape(shape, error)
-        if (height, width) != (self.height, self.width):
-            raise error(
-                f"{self.codec_id!r} was built for maps of {self.height} x {self.width}, got {height} x {width} "
-                f"in a feature of shape {shape}"
-            )
-        return maps, height, width

@@ -60,4 +60,5 @@ class UncodedBottleneckCodec(BottleneckCodec):
         return sample
 
     def _receive(self, packet: Packet) -> Payload:
-        return packet.payload if packet.kind is PayloadKind.LLR else super()._receive(packet)
+        soft = packet.kind is PayloadKind.LLR and self.payload_kind is PayloadKind.BYTES
+        return packet.payload if soft else super()._receive(packet)

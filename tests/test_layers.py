@@ -14,7 +14,7 @@ FLOORS = {
     "_core": 0, "_version": 0, "errors": 0, "core": 0, "ops": 0, "spec": 0,
     "bitstream": 1, "weights": 1,
     "codec": 2, "channel": 2, "split": 2, "quantized": 2, "entropy": 2, "mosaic": 2,
-    "accounting": 2, "bottleneck": 2, "uncoded": 2, "codebook": 2,
+    "accounting": 2, "bottleneck": 2, "uncoded": 2, "codebook": 2, "analog": 2,
     "registry": 3,
     "codecs": 4, "insertion": 4,
     "runtime": 5, "planning": 5, "evaluate": 5, "training": 5,

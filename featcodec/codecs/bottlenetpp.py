@@ -1,9 +1,8 @@
-"""bottlenet++: a bottleneck whose latents in [0, 1] are sent as words of n bits, uncoded: it is trained to stand damage."""
+"""bottlenet++: a bottleneck whose latents in [0, 1] are sent as uncoded words of n bits, or over the air as they are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from featcodec.bitstream import PayloadKind
+from featcodec.bottleneck import state_of
 from featcodec.channel import Channel
-from featcodec.codec import FloatArray
+from featcodec.codec import FloatArray, Payload
 from featcodec.ops.soft_bits import expected_words
+from featcodec.ops.symbols import from_payload, to_payload
 from featcodec.ops.unit_quantizer import unit_dequantize, unit_quantize, unit_reconstruct
 from featcodec.ops.words import Words
 from featcodec.spec import check_bool, check_choice, check_int
@@ -21,11 +23,12 @@ from featcodec.uncoded import UncodedBottleneckCodec
 
 
 class BottleNetPlusPlusCodec(UncodedBottleneckCodec):
-    """Convolution, batch norm and sigmoid; n-bit words, uncoded; deconvolution, batch norm and ReLU: learned.
+    """Convolution, batch norm and sigmoid; n-bit words, uncoded, or analog symbols; deconvolution, batch norm, ReLU: learned.
 
     Shao and Zhang, "BottleNet++: an end-to-end approach for feature compression in device-edge co-inference systems", ICC
-    Workshops 2020. Over an erasure channel words decode to their expectation, soft bits likewise. Train it with the channel
-    in place (`insert(..., channel=)`): the gradient passes quantiser and channel as the identity's. No losses.
+    Workshops 2020. Digital: over an erasure channel words decode to their expectation, soft bits likewise; the gradient passes
+    quantiser and channel as the identity's. Analog: the latents, in [0, 1], are real channel symbols for `awgn` and `rayleigh`,
+    mean and all; the gradient is the channel's. Train it with the channel in place (`insert(..., channel=)`). No losses.
 
     Parameters
     ----------
@@ -36,9 +39,9 @@ class BottleNetPlusPlusCodec(UncodedBottleneckCodec):
     stride
         2: 2 x 2 kernels (the paper's); 1: 3 x 3 kernels.
     bits
-        n, 1..16.
+        n, 1..16; of the digital mode.
     mode
-        "digital".
+        "digital" or "analog".
     csi
         True: a constant plane with the channel's state goes into the encoder as a last map.
 
@@ -55,6 +58,7 @@ class BottleNetPlusPlusCodec(UncodedBottleneckCodec):
         {"maps": 8, "reduced": 2, "stride": 2, "bits": 8, "mode": "digital", "csi": False},
         {"maps": 8, "reduced": 3, "stride": 2, "bits": 3, "csi": True},
         {"maps": 8, "reduced": 1, "stride": 1, "bits": 5},
+        {"maps": 8, "reduced": 2, "stride": 2, "mode": "analog", "csi": True},
     )
 
     def __init__(
@@ -72,10 +76,11 @@ class BottleNetPlusPlusCodec(UncodedBottleneckCodec):
         self.reduced = max(1, maps // 16) if reduced is None else check_int("reduced", reduced, 1, 1 << 16)
         self.stride = check_int("stride", stride, 1, 2)
         self.bits = check_int("bits", bits, 1, 16)
-        self.mode = check_choice("mode", mode, ("digital",))
+        self.mode = check_choice("mode", mode, ("digital", "analog"))
+        if mode == "analog":
+            self.payload_kind = PayloadKind.SYMBOLS
         self.csi = check_bool("csi", csi)
         self.channel_state: float | None = None
-        self._seen_state = 0.0
         self.analysis = _Encoder(self.maps + self.csi, self.reduced, self.stride)
         self.synthesis = _Decoder(self.maps, self.reduced, self.stride)
 
@@ -91,17 +96,29 @@ class BottleNetPlusPlusCodec(UncodedBottleneckCodec):
     def analyze(self, images: Tensor) -> Tensor:
         """Return z in [0, 1]; the state's plane goes last."""
         if self.csi:
-            state = self._seen_state if self.channel_state is None else self.channel_state
+            state = state_of(self.seen_channel) if self.channel_state is None else self.channel_state
             images = torch.cat([images, torch.full_like(images[:, :1], state)], dim=1)
         return super().analyze(images)
 
     def pass_latents(self, z: Tensor) -> Tensor:
-        """Quantise on the device."""
-        return unit_reconstruct(z, self.bits)
+        """Quantise on the device; symbols pass as they are."""
+        return z if self.mode == "analog" else unit_reconstruct(z, self.bits)
 
     def pass_channel(self, z: Tensor, arrived: Tensor, shape: tuple[int, ...], channel: Channel) -> Tensor:
-        """Send the words over the channel on the device: the statistics of real packets, without making them."""
-        return channel.perturb_words(z, self.bits)
+        """Send symbols or words over the channel on the device: the statistics of real packets, without making them."""
+        return channel.perturb(z) if self.mode == "analog" else channel.perturb_words(z, self.bits)
+
+    def encode_latents(self, z: FloatArray) -> list[Payload]:
+        """Pack the words, or send the latents as they are."""
+        return [to_payload(torch.from_numpy(row)) for row in z] if self.mode == "analog" else super().encode_latents(z)
+
+    def decode_latents(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
+        """Unpack words, or take the symbols that arrived."""
+        if self.mode == "digital":
+            return super().decode_latents(payloads, shape)
+        count = self.num_words(shape)
+        values: FloatArray = torch.cat([from_payload(payload, count, count) for payload in payloads]).numpy()
+        return values.reshape(len(payloads), *shape)
 
     def to_words(self, z: FloatArray) -> Words:
         """Quantise."""
@@ -114,25 +131,6 @@ class BottleNetPlusPlusCodec(UncodedBottleneckCodec):
     def from_probabilities(self, probabilities: NDArray[np.float64]) -> FloatArray:
         """Return the words' expected values."""
         return unit_dequantize(expected_words(probabilities), self.bits)
-
-    @contextmanager
-    def seeing(self, channel: Channel | None) -> Iterator[None]:
-        """Within this context the encoder is told the channel's state."""
-        before = self._seen_state
-        self._seen_state = state_of(channel)
-        try:
-            yield
-        finally:
-            self._seen_state = before
-
-
-def state_of(channel: Channel | None) -> float:
-    """Return the one number that tells an encoder what its channel is like: p, or sigma for symbols of unit power; else 0."""
-    probability: float | None = getattr(channel, "p", None)
-    if probability is not None:
-        return probability
-    variance = getattr(channel, "noise_variance", None)
-    return 0.0 if variance is None else float(variance(1.0)) ** 0.5
 
 
 class _Encoder(nn.Module):

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 import featcodec as fc
-from featcodec.bitstream import Packet
-from featcodec.codecs.bottlenetpp import state_of
+from featcodec.accounting import ledger
+from featcodec.bitstream import Packet, PayloadKind
+from featcodec.bottleneck import state_of
 from featcodec.ops.soft_bits import expected_words
 from featcodec.ops.unit_quantizer import unit_dequantize, unit_quantize, unit_reconstruct
 from featcodec.ops.words import pack_words, unpack_words, word_probabilities
@@ -168,3 +169,55 @@ def test_it_learns_to_stand_erasures():
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.3 * first
+
+
+# ---- analog -------------------------------------------------------------------------------------------------------------
+
+
+def test_analog_latents_are_the_symbols():
+    codec = fc.get_codec("bottlenet++:maps=8,reduced=2,mode=analog").eval()
+    x = torch.relu(torch.randn(3, 8, 7, 5))
+    packets = codec.encode(x)
+    sent = np.stack([packet.payload for packet in packets])
+    assert packets[0].kind is PayloadKind.SYMBOLS
+    assert sent.shape == (3, 2 * 4 * 3)
+    assert sent.min() >= 0
+    assert sent.max() <= 1
+    assert np.array_equal(sent, codec.latents(x).flatten(1).numpy())
+    assert torch.equal(codec(x), codec.decode(packets))
+
+
+def test_symbol_ratio_of_the_paper():
+    packet = fc.get_codec("bottlenet++", maps=512, reduced=32, mode="analog").eval().encode(torch.zeros(1, 512, 4, 4))[0]
+    assert ledger(packet).symbol_ratio == 64
+
+
+def test_analog_training_meets_the_channel_whose_sigma_the_encoder_is_told():
+    codec = fc.get_codec("bottlenet++:maps=8,reduced=2,mode=analog,csi=true").train()
+    x = torch.relu(torch.randn(64, 8, 7, 5)).requires_grad_(True)
+    z, arrived, told = [], [], []
+    codec.analysis.register_forward_hook(lambda m, args, out: z.append(out))
+    codec.analysis.register_forward_pre_hook(lambda m, args: told.append(args[0][0, -1].unique().tolist()))
+    codec.synthesis.register_forward_pre_hook(lambda m, args: arrived.append(args[0]))
+    codec(x, fc.get_channel("awgn:psnr_db=20")).sum().backward()
+    assert told == [[pytest.approx(0.1)]]
+    noise = arrived[0] - z[0]
+    assert noise.std().item() == pytest.approx(0.1, rel=0.05)
+    assert codec.analysis.convolution.weight.grad.any()
+    assert x.grad.any()
+    assert codec.losses() == {}
+
+
+def test_modes_are_not_each_other_s_and_bits_are_not_symbols():
+    analog, digital = (fc.get_codec(f"bottlenet++:maps=8,mode={mode}").eval() for mode in ("analog", "digital"))
+    x = torch.rand(1, 8, 4, 4)
+    with pytest.raises(fc.BitstreamError, match="config"):
+        analog.decode(digital.encode(x))
+    packet = analog.encode(x)[0]
+    soft = Packet(packet.shape, packet.dtype, PayloadKind.LLR, packet.config_crc, np.full(packet.payload.size, 9, np.int8))
+    with pytest.raises(fc.BitstreamError, match="SYMBOLS payloads, got LLR"):
+        analog.decode([soft])
+    with pytest.raises(fc.FeatureError, match="carries bits"):
+        analog(x, fc.get_channel("bsc:p=0.1"))
+    with pytest.raises(fc.FeatureError, match="carries bits"):
+        analog.train()(x.expand(4, -1, -1, -1), fc.get_channel("bsc:p=0.1"))

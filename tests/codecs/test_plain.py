@@ -39,3 +39,14 @@ def test_raw_bytes_that_are_no_numbers_are_refused():
     data = np.frombuffer(np.array([np.nan], "<f4").tobytes(), np.uint8)
     with pytest.raises(fc.BitstreamError, match="not finite"):
         codec.decode([Packet((1,), torch.float32, fc.PayloadKind.BYTES, codec.config_crc(), data)])
+
+
+def test_bad_values_are_found_whatever_they_add_up_to_and_large_ones_are_none():
+    codec = fc.get_codec("raw")
+    x = torch.zeros(1, 2, 3)
+    x[0, 0, 1], x[0, 1, 2] = float("inf"), -float("inf")
+    with pytest.raises(fc.FeatureError, match=r"finite, got inf at index \(0, 0, 1\)"):
+        codec.encode(x)
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        large = torch.full((1, 4, 100), torch.finfo(dtype).max, dtype=dtype)
+        assert torch.equal(codec(large), large)

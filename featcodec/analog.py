@@ -1,0 +1,65 @@
+"""AnalogBottleneckCodec: what bottlenecks share whose latents are channel symbols, sent over the air as they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from featcodec.bitstream import PayloadKind
+from featcodec.bottleneck import BottleneckCodec
+from featcodec.channel import Channel
+from featcodec.codec import FloatArray, Payload
+from featcodec.ops.symbols import from_payload, to_payload
+
+
+class AnalogBottleneckCodec(BottleneckCodec):
+    """Latents as real channel symbols: payloads of SYMBOLS, float32.
+
+    In training the symbols meet `Channel.perturb`, whose gradient is the channel's own; elsewhere packets meet the channel.
+    Any finite symbols decode. A subclass may write `send` and `receive`, which stand between latents and symbols.
+    """
+
+    payload_kind = PayloadKind.SYMBOLS
+
+    # ---- what an author may write ---------------------------------------------------------------------------------------
+
+    def send(self, z: Tensor) -> Tensor:
+        """Return the symbols (B, N) of latents (B, ...), each row from its own sample alone; differentiable."""
+        return z.flatten(1)
+
+    def receive(self, symbols: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Return the latents (B, *shape) of symbols that arrived, (B, N); differentiable."""
+        return symbols.reshape(len(symbols), *shape)
+
+    def symbol_counts(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Return how many symbols, at least and at most, a sample with latents of this shape is sent as."""
+        return math.prod(shape), math.prod(shape)
+
+    # ---- the way through ------------------------------------------------------------------------------------------------
+
+    def pass_latents(self, z: Tensor) -> Tensor:
+        """Return what arrives without a channel."""
+        return self.receive(self.send(z), tuple(z.shape[1:]))
+
+    def pass_channel(self, z: Tensor, arrived: Tensor, shape: tuple[int, ...], channel: Channel) -> Tensor:
+        """Send the symbols over the channel, on their device."""
+        return self.receive(channel.perturb(self.send(z)), tuple(z.shape[1:]))
+
+    def encode_latents(self, z: FloatArray) -> list[Payload]:
+        """Return each sample's symbols, made by itself: sums in a batch may round otherwise."""
+        with torch.no_grad():
+            latents = torch.from_numpy(np.ascontiguousarray(z)).to(self._weight().device)
+            return [to_payload(self.send(latents[i : i + 1])) for i in range(len(latents))]
+
+    def decode_latents(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
+        """Check and take the symbols."""
+        least, most = self.symbol_counts(shape)
+        device = self._weight().device
+        with torch.no_grad():
+            rows = [self.receive(from_payload(payload, least, most).to(device), shape).cpu() for payload in payloads]
+        values: FloatArray = torch.cat(rows).numpy()
+        return values
