@@ -636,8 +636,8 @@ def test_half_precision_outside_the_codec(net):
     assert total[-1] < total[0]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_on_a_gpu(net, tmp_path):
+def test_on_the_best_device_there_is(net, tmp_path):
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     with put(net) as cut:
-        total = fit(net, cut, batches(), bottleneck(3), device="cuda", checkpoint=tmp_path / "c").losses()
+        total = fit(net, cut, batches(), bottleneck(3), device=device, checkpoint=tmp_path / "c").losses()
     assert total[-1] < total[0]
