@@ -92,6 +92,8 @@ class Codec(nn.Module):
     stable_bytes
         True where the bytes come from this package alone; False where another library's encoder may change them, or where they
         depend on how a machine rounds floats.
+    protects
+        True where the codec adds protection to what another one sends.
     learned
         True where the codec has weights to train: its gradient is its networks', and bytes mean nothing without its state.
     """
@@ -102,6 +104,7 @@ class Codec(nn.Module):
     payload_kind: PayloadKind = PayloadKind.BYTES
     stable_bytes: ClassVar[bool] = True
     learned: ClassVar[bool] = False
+    protects: ClassVar[bool] = False
 
     # ---- what an author writes ------------------------------------------------------------------------------------------
 

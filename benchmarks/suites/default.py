@@ -123,6 +123,9 @@ def choose_codecs(specs: Sequence[str] | None) -> tuple[list[dict[str, Any]], di
         except fc.MissingDependencyError as e:
             left_out[codec_id] = str(e)
             continue
+        if cls.protects:
+            left_out[codec_id] = f"codec {codec_id!r} protects another one: it is measured on channels, by the suite of those"
+            continue
         if cls.learned:
             left_out[codec_id] = f"codec {codec_id!r} is learned: its weights say nothing before they are trained"
             continue

@@ -65,6 +65,7 @@ class LdpcCodec(Codec):
     """
 
     codec_id = "ldpc"
+    protects = True
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"inner": {"id": "huffman", "bits": 4, "axis": "sample"}},
         {"inner": {"id": "context", "bits": 4, "axis": "sample"}, "code": "wifi", "rate": "5/6"},

@@ -200,7 +200,10 @@ std::unique_ptr<fc::StaticModel> train(const fc::FeatureCoder& coder) {
     }
     if (coder.family == fc::Family::context || coder.family == fc::Family::automatic) {
         model->context = std::make_unique<fc::ContextModel>();
-        if (fc::context_model(fc::context_train(counts->context, model->bits), model->bits, true, *model->context) != fc::Status::ok) std::abort();
+        const bool gradient = model->bits <= fc::kGradientBits && model->bits % 2 == 0;  // either neighbourhood, by the width
+        const fc::ContextTables tables = gradient ? fc::context_train(counts->gradient, model->bits, fc::Neighbourhood::gradient)
+                                                  : fc::context_train(counts->near, model->bits, fc::Neighbourhood::near);
+        if (fc::context_model(tables, model->bits, true, *model->context) != fc::Status::ok) std::abort();
     }
     return model;
 }
