@@ -120,8 +120,9 @@ def _on_disk(
         _write(path, (run(unpack(batch, needs_targets=False)[0]) for batch in batches()), progress)
         note.write_text(json.dumps(about))
     # pages of a mapped file come and go, and batches are drawn from all over it
-    mapped = "r" if path.stat().st_size > _MAPPED_BYTES else None
-    return np.load(path, mmap_mode=mapped, allow_pickle=False), _joined(targets), size
+    if path.stat().st_size > _MAPPED_BYTES:
+        return np.load(path, mmap_mode="r", allow_pickle=False), _joined(targets), size
+    return np.load(path, allow_pickle=False), _joined(targets), size
 
 
 def _write(path: Path, features: Iterator[Tensor], progress: Callable[[int], None]) -> None:
