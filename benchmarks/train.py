@@ -135,7 +135,12 @@ def run(args: argparse.Namespace, command: str) -> dict[str, Any]:
         )
         codec = cut.codec
     met = {"layer": args.layer, "codec": codec, "channel": cut.channel, "device": device}
-    row = fc.evaluate(model, test.batches(250, normalization), **met).to_dict()
+    rows = []
+    for level in range(len(getattr(codec, "bottlenecks", [None]))):
+        if hasattr(codec, "level"):
+            codec.level = level
+        row = fc.evaluate(model, test.batches(250, normalization), **met).to_dict()
+        rows.append({key: row[key] for key in ("metric", "samples", "layer", "codec", "channel", "stats")})
     result = {
         "name": name,
         "command": command,
@@ -143,7 +148,8 @@ def run(args: argparse.Namespace, command: str) -> dict[str, Any]:
         "machine": machine(device),
         "time": time.strftime("%Y-%m-%d", time.gmtime()),
         "backbone": baseline,
-        "row": {key: row[key] for key in ("metric", "samples", "layer", "codec", "channel", "stats")},
+        "row": rows[-1],
+        **({"levels": rows} if len(rows) > 1 else {}),
         "parameters": sum(p.numel() for p in codec.parameters()),
         **history.to_dict(),
     }

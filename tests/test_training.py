@@ -332,7 +332,9 @@ def test_cached_features_train_as_the_whole_model_does(where, train, trained_sta
         torch.testing.assert_close(value, results[1][0][name], rtol=1e-4, atol=1e-5)
 
 
-def test_a_cached_epoch_runs_no_head_and_a_folder_serves_the_next_run(net, tmp_path):
+@pytest.mark.parametrize("mapped_bytes", [0, 1 << 30])
+def test_a_cached_epoch_runs_no_head_and_a_folder_serves_the_next_run(mapped_bytes, net, tmp_path, monkeypatch):
+    monkeypatch.setattr("featcodec.training.cache._MAPPED_BYTES", mapped_bytes)
     runs = []
     net.a.register_forward_hook(lambda *_: runs.append(1))
     with put(net) as cut:

@@ -1,4 +1,4 @@
-"""Caching what a frozen head gives: in memory, or in a mapped file that later runs find again."""
+"""Caching what a frozen head gives: in memory, or in a file, mapped where it is large, that later runs find again."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from featcodec.training.parts import Parts, check_inserted, feature_at, state_cr
 
 MEMORY = "memory"
 _FORMAT = 1
+_MAPPED_BYTES = 2 << 30  # files up to this size are read into memory
 
 
 def cache_features(
@@ -38,8 +39,8 @@ def cache_features(
     Parameters
     ----------
     where
-        "memory", or a folder: the features then lie in a mapped .npy file there. A file whose head, layer and inputs were
-        these is taken as it is.
+        "memory", or a folder: the features then lie in a .npy file there, mapped where it is large. A file whose head, layer
+        and inputs were these is taken as it is.
     seed
         Of the order, where the loader has none of its own.
 
@@ -118,7 +119,10 @@ def _on_disk(
     if not (path.is_file() and note.is_file() and json.loads(note.read_text()) == about):
         _write(path, (run(unpack(batch, needs_targets=False)[0]) for batch in batches()), progress)
         note.write_text(json.dumps(about))
-    return np.load(path, mmap_mode="r", allow_pickle=False), _joined(targets), size
+    # pages of a mapped file come and go, and batches are drawn from all over it
+    if path.stat().st_size > _MAPPED_BYTES:
+        return np.load(path, mmap_mode="r", allow_pickle=False), _joined(targets), size
+    return np.load(path, allow_pickle=False), _joined(targets), size
 
 
 def _write(path: Path, features: Iterator[Tensor], progress: Callable[[int], None]) -> None:
