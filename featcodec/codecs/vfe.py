@@ -107,21 +107,23 @@ class VfeCodec(AnalogBottleneckCodec):
 
     # ---- pruning --------------------------------------------------------------------------------------------------------
 
-    def prune(self, threshold: float | None = None) -> int:
+    def prune(self, threshold: float | None = None, *, sigma: float | None = None) -> int:
         """Drop the symbols whose gain lies below a threshold, for good; packets get another name.
 
         Parameters
         ----------
         threshold
-            The parameter's unless given. Adaptive gains are looked at where they are largest, in the most noise; how many are
-            sent in less is for the parameter to say.
+            The parameter's unless given.
+        sigma
+            Of adaptive gains: the most noise there will be, where they are largest; without end unless given.
 
         Returns
         -------
         int
             Symbols left, at least 1.
         """
-        return self.gains.prune(self.threshold if threshold is None else threshold, _MOST_SIGMA)
+        most = _MOST_SIGMA if sigma is None else check_number("sigma", sigma, _LEAST_SIGMA, _MOST_SIGMA)
+        return self.gains.prune(self.threshold if threshold is None else threshold, most)
 
     @property
     def live(self) -> int:

@@ -175,6 +175,14 @@ def test_more_noise_sends_more_symbols_and_the_first_ones_are_always_the_same(x)
     assert sizes[0] < sizes[3] < sizes[5]
 
 
+def test_symbols_for_more_noise_than_there_will_be_are_dropped():
+    codec = adaptive()
+    assert codec.prune(sigma=0.3) == 6
+    assert codec.gains.order.tolist() == [7, 3, 5, 1, 2, 4, -1, -1]
+    with pytest.raises(fc.ConfigError, match="sigma must be a number"):
+        codec.prune(sigma=0)
+
+
 def test_adaptive_gains_are_told_the_channel(x):
     codec = adaptive()
     codec.prune()
