@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # The package is installed in place: only what the build reads asks for another install.
 BUILD_INPUTS = setup.py pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/*/*.inc)
 
-.PHONY: bench bench-entropy bench-channel test test-wheel test-neon arm-tools sanitize fuzz lint goldens results clean
+.PHONY: bench bench-entropy bench-channel bench-training test test-wheel test-neon arm-tools sanitize fuzz lint goldens results clean
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks --out $(OUT)
@@ -27,6 +27,10 @@ PARTS ?= error,speed,features
 bench-channel: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt ldpc scikit-commpy pyldpc numba sionna-no-rt
 	$(BIN)/python -m benchmarks.suites.channel --parts $(PARTS) --out $(OUT)/channel
+
+# What a training step costs with a codec in it, and the trained codecs beside their controls.
+bench-training: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.suites.training --out $(OUT)/training
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from typing import Any
 from .channel_report import WATERFALLS, waterfall_table, where
 from .entropy_goals import goals_table
 from .report import markdown_table
+from .training_report import steps_table, trained_table
 
 
 def default_section(result: dict[str, Any]) -> str:
@@ -64,7 +65,19 @@ def channel_section(result: dict[str, Any]) -> str:
     return "\n".join(["  \n".join(parts), "", goals_table(result["goals"]), *cliff, *folded])
 
 
-SECTIONS = {"default": default_section, "entropy": entropy_section, "channel": channel_section}
+def training_section(result: dict[str, Any]) -> str:
+    """Return the README's section: the trained codecs, what a step costs, and the goals."""
+    machine, settings = result["machine"], result["settings"]
+    samples = max((row["samples"] for row in result["trained"]), default=0)
+    where = (
+        f"{settings['model']}, CIFAR-10 test, {samples:,} images. Steps: {machine['cpu']}, {machine['threads']} threads, "
+        f"{machine['device']}, batches of {settings['batch_size']}, median of {settings['rounds']}, commit {machine['commit']}."
+    )
+    parts = [where, trained_table(result), "A training step over the step without a codec:", steps_table(result)]
+    return "\n\n".join(part.rstrip("\n") for part in [*parts, goals_table(result["goals"])]) + "\n"
+
+
+SECTIONS = {"default": default_section, "entropy": entropy_section, "channel": channel_section, "training": training_section}
 
 
 def render(readme: str, results: Path) -> str:

@@ -643,3 +643,24 @@ def test_on_the_best_device_there_is(net, tmp_path):
     with put(net) as cut:
         total = fit(net, cut, batches(), bottleneck(3), device=device, checkpoint=tmp_path / "c").losses()
     assert total[-1] < total[0]
+
+
+def test_a_phase_prepares_the_codec_and_scales_learning_rates(net, tmp_path):
+    cut = put(net, "vfe:reduced=2,symbols=8")
+    still, calls = state_of(cut.codec.gains)["gain"], []
+    cut.codec.prune = lambda: calls.append(len(calls))
+    losses = {"task": 1.0, "kl": 0.01}
+    phases = [
+        bottleneck(1, losses=losses, lr_scales={"gains": 0.0}),
+        bottleneck(2, name="pruned", losses=losses, lr_scales={"gains": 8}, prepare=["prune"]),
+    ]
+    fit(net, cut, batches(), phases[:1])
+    assert torch.equal(cut.codec.gains.gain, still)
+    assert calls == []
+    history = fit(net, cut, batches(), phases, checkpoint=tmp_path / "x", cache=None)
+    assert calls == [0]
+    assert not torch.equal(cut.codec.gains.gain, still)
+    assert [Phase.from_dict(fields) for fields in history.to_dict()["run"]["schedule"]] == phases
+    for wrong in ({"lr_scales": {"gain_": 2.0}}, {"prepare": ["_noise"]}, {"prepare": ["no"]}):
+        with pytest.raises(fc.ConfigError, match=r"gain_|_noise|'no'"):
+            fit(net, cut, batches(), bottleneck(1, losses=losses, **wrong))

@@ -1,4 +1,7 @@
-"""The main job: codecs x layers of a network on labelled images; accuracy, bits, ratio and times of each."""
+"""The main job: codecs x layers of a network on labelled images; accuracy, bits, ratio and times of each.
+
+On the embedded network the trained codecs of each layer come along.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from featcodec.spec import format_spec, parse_spec
 
 from ..data import NORMALIZATIONS, Images, load
 from ..models import resnet20
+from ..pretrained import Trained, trained_codecs
 from ..report import machine, plot, print_table
 
 DEFAULT_LAYERS = ("layer1", "layer2", "layer3")
@@ -68,10 +72,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     model = load_model(args.model).eval().to(args.device)
     layers = [find_layer(model, layer)[0] for layer in args.layer or DEFAULT_LAYERS]
     codecs, left_out = choose_codecs(args.codec)
+    trained = [found for layer in layers for found in choose_trained(args, layer)]
+    for found in trained:
+        left_out.pop(found.record["row"]["codec"]["id"], None)
     images = load(args.data, args.image_size).head(args.samples)
     normalization = args.normalize or ("cifar10" if images.name.startswith("CIFAR-10") else "imagenet")
     rows = []
-    with _progress(len(images.images) * (1 + len(layers) * len(codecs))) as (progress, task):
+    with _progress(len(images.images) * (1 + len(layers) * len(codecs) + len(trained))) as (progress, task):
 
         def measure(label: str, **cut: Any) -> dict[str, Any]:
             progress.update(task, description=label)
@@ -83,6 +90,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         for layer in layers:
             for codec in codecs:
                 rows.append(measure(f"{layer} {format_spec(codec)}", layer=layer, codec=codec))
+            for found in (found for found in trained if found.layer == layer):
+                row = measure(f"{layer} {found.name}", layer=layer, codec=found.codec())
+                rows.append({**row, "trained": found.name})
     return {
         "machine": machine(args.device),
         "setting": _setting(args, images, normalization),
@@ -131,6 +141,13 @@ def choose_codecs(specs: Sequence[str] | None) -> tuple[list[dict[str, Any]], di
             continue
         configs += [fc.get_codec(codec_id, **example).config() for example in cls.examples]
     return configs, left_out
+
+
+def choose_trained(args: argparse.Namespace, layer: str) -> list[Trained]:
+    """Return the trained codecs of a layer: of the embedded network's, where no codecs are named."""
+    if args.model is not None or args.codec is not None:
+        return []
+    return [found for found in trained_codecs(layer) if not found.is_control]
 
 
 def _setting(args: argparse.Namespace, images: Images, normalization: str) -> dict[str, Any]:

@@ -187,7 +187,10 @@ class _Run:
             if first >= phase.epochs:
                 continue
             with trained(self.model, self.insertion, self.parts, phase) as parameters:
-                optimizer = _optimizer(phase, parameters)
+                if not first:
+                    for name in phase.prepare:
+                        getattr(self.codec, name)()
+                optimizer = _optimizer(phase, parameters, self.codec)
                 if state is not None:
                     if first:
                         optimizer.load_state_dict(state["optimizer"])
@@ -213,7 +216,7 @@ class _Run:
                 inputs, targets = unpack(batch, "task" in phase.losses)
                 lr = phase.lr_at((epoch + (step - 1) / steps) / phase.epochs if steps else epoch / phase.epochs)
                 for group in optimizer.param_groups:
-                    group["lr"] = lr
+                    group["lr"] = lr * group["scale"]
                 draw()
                 means.add(self._step(phase, inputs, targets, optimizer, parameters), len(inputs))
                 seconds = time.monotonic() - start
@@ -395,11 +398,19 @@ class _Means:
         return {name: float(total) / self._samples for name, total in self._sums.items()}
 
 
-def _optimizer(phase: Phase, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+def _optimizer(phase: Phase, parameters: list[nn.Parameter], codec: Codec) -> torch.optim.Optimizer:
+    """The phase's optimizer, with a group for each factor on the learning rate."""
+    scales: dict[int, float] = {}
+    for start, scale in phase.lr_scales.items():
+        scales.update({id(p): scale for name, p in codec.named_parameters() if name.startswith(start)})
+    by_scale: dict[float, list[nn.Parameter]] = {}
+    for p in parameters:
+        by_scale.setdefault(scales.get(id(p), 1.0), []).append(p)
+    groups = [{"params": group, "scale": scale} for scale, group in by_scale.items()]
     settings: dict[str, Any] = {"lr": phase.lr, "weight_decay": phase.weight_decay}
     if phase.optimizer == "sgd":
-        return torch.optim.SGD(parameters, momentum=0.9, nesterov=True, **settings)
-    return (torch.optim.AdamW if phase.optimizer == "adamw" else torch.optim.Adam)(parameters, **settings)
+        return torch.optim.SGD(groups, momentum=0.9, nesterov=True, **settings)
+    return (torch.optim.AdamW if phase.optimizer == "adamw" else torch.optim.Adam)(groups, **settings)
 
 
 def _example(loader: Iterable[Any]) -> Tensor:

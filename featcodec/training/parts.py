@@ -142,6 +142,13 @@ def trained(model: nn.Module, insertion: Insertion, parts: Parts, phase: Phase) 
     for name in phase.attributes:
         if not hasattr(codec, name):
             raise ConfigError(f"phase {phase.name!r} sets {name!r}, which {codec.codec_id!r} does not have")
+    for name in phase.prepare:
+        if name.startswith("_") or not callable(getattr(codec, name, None)):
+            raise ConfigError(f"phase {phase.name!r} prepares by {name!r}, which is no method of {codec.codec_id!r}")
+    names = [name for name, _ in codec.named_parameters()]
+    for start in phase.lr_scales:
+        if not any(name.startswith(start) for name in names):
+            raise ConfigError(f"phase {phase.name!r} scales the learning rate of {start!r}, which starts no parameter's name")
     kept = {name: getattr(codec, name) for name in phase.attributes}
     try:
         model.eval()

@@ -45,6 +45,10 @@ class Phase:
         Gradients are scaled down to this norm.
     attributes
         What is set on the codec for this phase: {"warm_up": True} of `vq`, {"level": 2} of `variable-rate`.
+    lr_scales
+        Factors on the learning rate of the codec's parameters, by the start of their names: {"gains": 8} of `vfe`.
+    prepare
+        Methods of the codec that are called, without arguments, before the phase: ("prune",) of `vfe`.
 
     Raises
     ------
@@ -66,6 +70,8 @@ class Phase:
     temperature: float = 1.0
     clip_norm: float | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    lr_scales: Mapping[str, float] = field(default_factory=dict)
+    prepare: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_int("epochs", self.epochs, 1, 1 << 20)
@@ -80,14 +86,18 @@ class Phase:
             raise ConfigError(f"losses must be weights by name, got {self.losses!r}")
         for name, weight in self.losses.items():
             check_number(f"the weight of {name!r}", weight, 0.0, 1e12)
+        for name, scale in self.lr_scales.items():
+            check_number(f"the learning rate's factor of {name!r}", scale, 0.0, 1e6)
         if self.channel is not None:
             ChannelRange(self.channel)
-        # lists, as JSON has them
-        object.__setattr__(self, "match", (self.match,) if isinstance(self.match, str) else tuple(self.match))
+        for name in ("match", "prepare"):  # lists, as JSON has them
+            names = getattr(self, name)
+            object.__setattr__(self, name, (names,) if isinstance(names, str) else tuple(names))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, JSON only."""
-        return {**dataclasses.asdict(self), "losses": dict(self.losses), "match": list(self.match)}
+        lists = {"match": list(self.match), "prepare": list(self.prepare)}
+        return {**dataclasses.asdict(self), "losses": dict(self.losses), **lists}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Phase:
