@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--layer", default="layer3", help="the split point")
     p.add_argument("--codec", default="dsc", help="a spec; sizes that the feature tells may be left out")
     p.add_argument("--channel", help="a channel spec to measure over, such as bec:p=0.01")
+    p.add_argument("--over", nargs="*", default=[], metavar="CHANNEL", help="further channels to measure over")
     p.add_argument("--schedule", default="bottleneck-only", help=f"{', '.join(SCHEDULES)}; in a config also a list of phases")
     p.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="the schedule's arguments: epochs=8")
     p.add_argument("--weight", nargs="*", default=[], metavar="LOSS=VALUE", help="of the codec's losses: rate=0.1")
@@ -134,13 +135,17 @@ def run(args: argparse.Namespace, command: str) -> dict[str, Any]:
             progress=show_progress(),
         )
         codec = cut.codec
-    met = {"layer": args.layer, "codec": codec, "channel": cut.channel, "device": device}
+
+    def measured(channel: Any) -> dict[str, Any]:
+        met = {"layer": args.layer, "codec": codec, "channel": channel, "device": device}
+        row = fc.evaluate(model, test.batches(250, normalization), **met).to_dict()
+        return {key: row[key] for key in ("metric", "samples", "layer", "codec", "channel", "stats")}
+
     rows = []
     for level in range(len(getattr(codec, "bottlenecks", [None]))):
         if hasattr(codec, "level"):
             codec.level = level
-        row = fc.evaluate(model, test.batches(250, normalization), **met).to_dict()
-        rows.append({key: row[key] for key in ("metric", "samples", "layer", "codec", "channel", "stats")})
+        rows.append(measured(cut.channel))
     result = {
         "name": name,
         "command": command,
@@ -150,6 +155,7 @@ def run(args: argparse.Namespace, command: str) -> dict[str, Any]:
         "backbone": baseline,
         "row": rows[-1],
         **({"levels": rows} if len(rows) > 1 else {}),
+        **({"over": [measured(channel) for channel in args.over]} if args.over else {}),
         "parameters": sum(p.numel() for p in codec.parameters()),
         **history.to_dict(),
     }

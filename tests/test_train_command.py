@@ -82,9 +82,12 @@ def test_it_writes_codec_and_record_and_resumes(folder, capsys):
 def test_a_config_of_phases_over_a_channel_and_the_model_s_weights_where_they_train(folder):
     phases = [{"name": "x", "epochs": 1, "train": "all", "channel": "bec:p=0..0.3"}]
     (folder / "c.json").write_text(json.dumps({"schedule": phases, "codec": "bottlenet++:reduced=2", "augment": True}))
-    assert cli.main([*BASE, "--config", "c.json", "--channel", "bec:p=0.1", "--out", "out", "--name", "a"]) == 0
+    channels = ["--channel", "bec:p=0.1", "--over", "bec:p=0.3", "bsc:p=0.2"]
+    assert cli.main([*BASE, "--config", "c.json", *channels, "--out", "out", "--name", "a"]) == 0
     record = json.loads((folder / "out/a.json").read_text())
     assert record["row"]["channel"]["p"] == 0.1
+    assert [(row["channel"]["id"], row["channel"]["p"]) for row in record["over"]] == [("bec", 0.3), ("bsc", 0.2)]
+    assert all(row["samples"] == record["row"]["samples"] for row in record["over"])
     assert (folder / "out/a.model.safetensors").is_file()
 
 
