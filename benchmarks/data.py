@@ -57,7 +57,11 @@ class Images:
 
     def head(self, count: int) -> Images:
         """Return the first `count` images."""
-        return Images(self.name, self.images[:count], self.labels[:count])
+        return self.part(None, count)
+
+    def part(self, first: int | None, last: int | None) -> Images:
+        """Return the images from `first` on, up to `last`."""
+        return Images(self.name, self.images[first:last], self.labels[first:last])
 
     def batches(self, size: int, normalization: str) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (B, 3, H, W) float32 normalised per colour, and labels (B,)."""

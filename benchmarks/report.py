@@ -36,8 +36,7 @@ def row_cells(row: dict[str, Any], baseline: dict[str, Any]) -> list[str]:
     bpp = "-" if stats["bpp"] is None else f"{stats['bpp']:.3f}"
     return [
         row["layer"],
-        format_spec(row["codec"]),
-        "yes" if row.get("trained") else "",
+        f"{row['trained']} (trained)" if "trained" in row else format_spec(row["codec"]),
         f"{100 * row['metric']:.1f}",
         f"{100 * (row['metric'] - baseline['metric']):+.1f}",
         f"{stats['bits_per_sample'] / 8:,.0f}",
@@ -49,7 +48,7 @@ def row_cells(row: dict[str, Any], baseline: dict[str, Any]) -> list[str]:
     ]
 
 
-HEADINGS = ["layer", "codec", "trained", "top-1 %", "change", "wire B", "payload B", "ratio", "bpp", "enc ms", "dec ms"]
+HEADINGS = ["layer", "codec", "top-1 %", "change", "wire B", "payload B", "ratio", "bpp", "enc ms", "dec ms"]
 
 
 def print_table(result: dict[str, Any], console: Console) -> None:
@@ -57,7 +56,7 @@ def print_table(result: dict[str, Any], console: Console) -> None:
     setting, baseline = result["setting"], result["baseline"]
     table = Table(title=f"{setting['model']}, {setting['data']}: {setting['samples']} images")
     for i, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="left" if i < 3 else "right", no_wrap=True)
+        table.add_column(heading, justify="left" if i < 2 else "right", no_wrap=True)
     for i, row in enumerate(result["rows"]):
         cells = row_cells(row, baseline)
         new_layer = i + 1 < len(result["rows"]) and result["rows"][i + 1]["layer"] != row["layer"]
@@ -70,7 +69,7 @@ def print_table(result: dict[str, Any], console: Console) -> None:
 
 def markdown_table(result: dict[str, Any]) -> str:
     """Return a result as a Markdown table."""
-    lines = ["| " + " | ".join(HEADINGS) + " |", "|---|---|---|" + "---:|" * (len(HEADINGS) - 3)]
+    lines = ["| " + " | ".join(HEADINGS) + " |", "|---|---|" + "---:|" * (len(HEADINGS) - 2)]
     for row in result["rows"]:
         lines.append("| " + " | ".join(row_cells(row, result["baseline"])) + " |")
     return "\n".join(lines) + "\n"

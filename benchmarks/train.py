@@ -197,24 +197,20 @@ def datasets(args: argparse.Namespace) -> tuple[Images, Images, Images]:
     else:
         whole = _shuffled(load(str(path), args.image_size))
         tenth = max(1, len(whole.images) // 10)
-        test = load(args.test_data, args.image_size) if args.test_data else _part(whole, -tenth, None)
-        whole = whole if args.test_data else _part(whole, 0, -tenth)
+        test = load(args.test_data, args.image_size) if args.test_data else whole.part(-tenth, None)
+        whole = whole if args.test_data else whole.part(0, -tenth)
     held_out = min(args.held_out, len(whole.images) // 2)
-    training = _part(whole, 0, len(whole.images) - held_out)
+    training = whole.part(0, len(whole.images) - held_out)
     if args.train_samples is not None and not 1 <= args.train_samples <= len(training.images):
         raise ValueError(f"--train-samples must be 1..{len(training.images)}, got {args.train_samples}")
     training = training.head(args.train_samples or len(training.images))
-    return training, _part(whole, -held_out, None), test.head(args.test_samples)
+    return training, whole.part(-held_out, None), test.head(args.test_samples)
 
 
 def _shuffled(images: Images) -> Images:
     """Class folders come class by class."""
     order = np.random.default_rng(0).permutation(len(images.images))
     return Images(images.name, images.images[order], images.labels[order])
-
-
-def _part(images: Images, first: int, last: int | None) -> Images:
-    return Images(images.name, images.images[first:last], images.labels[first:last])
 
 
 def batches(images: Images, size: int, normalization: str, seed: int = 0, augment: bool = False) -> Batches:

@@ -173,6 +173,15 @@ def test_bench_writes_table_json_and_plot(tmp_path, capsys):
         assert image.size[0] > 500
 
 
+def test_static_tables_are_calibrated_on_other_images(tmp_path):
+    specs = ["huffman:bits=4", "huffman:bits=4,tables=static"]
+    args = ["--samples", "30", "--codec", *specs, "--layer", "layer2", "--out", str(tmp_path)]
+    assert default.main(args) == 0
+    adaptive, static = (row["stats"] for row in json.loads((tmp_path / "results.json").read_text())["rows"])
+    # tables of other images cost less than tables of one's own in every packet save, and far less than none
+    assert static["payload_bits_per_sample"] < 1.1 * adaptive["payload_bits_per_sample"]
+
+
 def test_bench_on_a_model_and_data_of_one_s_own(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_model.py").write_text(

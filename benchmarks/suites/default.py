@@ -1,6 +1,7 @@
 """The main job: codecs x layers of a network on labelled images; accuracy, bits, ratio and times of each.
 
-On the embedded network the trained codecs of each layer come along.
+On the embedded network the trained codecs of each layer come along. Static tables are calibrated on images that are not measured,
+where there are any.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import nn
+from torch import Tensor, nn
 
 import featcodec as fc
+from featcodec.entropy import EntropyCodec
 from featcodec.ops.modules import find_layer
 from featcodec.spec import format_spec, parse_spec
+from featcodec.training.parts import feature_at
 
 from ..data import NORMALIZATIONS, Images, load
 from ..models import resnet20
@@ -29,6 +32,7 @@ from ..pretrained import Trained, trained_codecs
 from ..report import machine, plot, print_table
 
 DEFAULT_LAYERS = ("layer1", "layer2", "layer3")
+CALIBRATION_IMAGES = 64
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,7 +79,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     trained = [found for layer in layers for found in choose_trained(args, layer)]
     for found in trained:
         left_out.pop(found.record["row"]["codec"]["id"], None)
-    images = load(args.data, args.image_size).head(args.samples)
+    whole = load(args.data, args.image_size)
+    images, others = whole.head(args.samples), whole.part(args.samples, args.samples + CALIBRATION_IMAGES)
     normalization = args.normalize or ("cifar10" if images.name.startswith("CIFAR-10") else "imagenet")
     rows = []
     with _progress(len(images.images) * (1 + len(layers) * len(codecs) + len(trained))) as (progress, task):
@@ -88,11 +93,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
         baseline = measure("baseline")
         for layer in layers:
-            for codec in codecs:
-                rows.append(measure(f"{layer} {format_spec(codec)}", layer=layer, codec=codec))
+            for config in codecs:
+                codec = fc.get_codec(config)
+                if isinstance(codec, EntropyCodec) and codec.tables == "static":
+                    codec.calibrate(features(model, layer, others if len(others.images) else images, normalization))
+                rows.append(measure(f"{layer} {format_spec(config)}", layer=layer, codec=codec))
             for found in (found for found in trained if found.layer == layer):
                 row = measure(f"{layer} {found.name}", layer=layer, codec=found.codec())
-                rows.append({**row, "trained": found.name})
+                rows.append({**row, "trained": found.name.removeprefix(f"{layer}-")})
     return {
         "machine": machine(args.device),
         "setting": _setting(args, images, normalization),
@@ -148,6 +156,12 @@ def choose_trained(args: argparse.Namespace, layer: str) -> list[Trained]:
     if args.model is not None or args.codec is not None:
         return []
     return [found for found in trained_codecs(layer) if not found.is_control]
+
+
+def features(model: nn.Module, layer: str, images: Images, normalization: str) -> Tensor:
+    """Return the layer's features of the first images, (B, ...)."""
+    (inputs, _), device = next(images.batches(CALIBRATION_IMAGES, normalization)), next(model.parameters()).device
+    return feature_at(model, find_layer(model, layer)[1], inputs.to(device)).cpu()
 
 
 def _setting(args: argparse.Namespace, images: Images, normalization: str) -> dict[str, Any]:
