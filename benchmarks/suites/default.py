@@ -1,7 +1,7 @@
 """The main job: codecs x layers of a network on labelled images; accuracy, bits, ratio and times of each.
 
-On the embedded network the trained codecs of each layer come along. Static tables are calibrated on images that are not measured,
-where there are any.
+On the embedded network the trained codecs of each layer come along. Static tables are calibrated on images that are not
+measured, where there are any.
 """
 
 from __future__ import annotations
