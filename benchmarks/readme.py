@@ -9,7 +9,7 @@ from typing import Any
 from .channel_report import WATERFALLS, waterfall_table, where
 from .entropy_goals import goals_table
 from .report import markdown_table
-from .training_report import steps_table, trained_table
+from .training_report import steps_table, symbols_table, trained_table
 
 
 def default_section(result: dict[str, Any]) -> str:
@@ -73,7 +73,8 @@ def training_section(result: dict[str, Any]) -> str:
         f"{settings['model']}, CIFAR-10 test, {samples:,} images. Steps: {machine['cpu']}, {machine['threads']} threads, "
         f"{machine['device']}, batches of {settings['batch_size']}, median of {settings['rounds']}, commit {machine['commit']}."
     )
-    parts = [where, trained_table(result), "A training step over the step without a codec:", steps_table(result)]
+    parts = [where, trained_table(result), "Over the air, top-1 by channel:", symbols_table(result)]
+    parts += ["A training step over the step without a codec:", steps_table(result)]
     return "\n\n".join(part.rstrip("\n") for part in [*parts, goals_table(result["goals"])]) + "\n"
 
 

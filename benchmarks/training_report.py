@@ -29,10 +29,11 @@ def trained_table(result: dict[str, Any]) -> str:
     """Return the trained codecs as a Markdown table, each beside its control."""
     headings = ["layer", "codec", "over", "top-1 %", "change", "control %", "wire bits", "payload bits", "ratio", "weights"]
     lines = ["| " + " | ".join(headings) + " |", "|---|---|---|" + "---:|" * (len(headings) - 3)]
-    for row in sorted(result["trained"], key=lambda r: (r["layer"], r["control"], r["payload_bits"])):
+    digital = [row for row in result["trained"] if row["symbols"] is None]
+    for row in sorted(digital, key=lambda r: (r["layer"], r["control"], r["payload_bits"])):
         if row["control"]:
             gain = f"{100 * row['accuracy']:.2f} | {100 * (row['accuracy'] - row['backbone']):+.2f}"
-            lines.append(f"| {row['layer']} | none, tail fine-tuned | | {gain} |" + " |" * (len(headings) - 5))
+            lines.append(f"| {row['layer']} | none, the tail trained alike | | {gain} |" + " |" * (len(headings) - 5))
             continue
         control = control_of(row, result["trained"])
         cells = [
@@ -49,6 +50,32 @@ def trained_table(result: dict[str, Any]) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def symbols_table(result: dict[str, Any]) -> str:
+    """Return the analog codecs as a Markdown table: a row a codec, a column a channel."""
+    rows = sorted((row for row in result["trained"] if row["symbols"]), key=lambda r: (r["layer"], r["id"], r["symbols"]))
+    channels = sorted({channel for row in rows for channel in row["over"]}, key=_noise)
+    headings = ["layer", "codec", "symbols", *channels, "control %", "weights", "ships"]
+    lines = ["| " + " | ".join(headings) + " |", "|---|---|" + "---:|" * (len(headings) - 3) + "---|"]
+    for row in rows:
+        control = control_of(row, result["trained"])
+        accuracies = [f"{100 * row['over'][channel]:.2f}" if channel in row["over"] else "-" for channel in channels]
+        cells = [
+            row["layer"],
+            row["id"],
+            f"{row['symbols']:g}",
+            *accuracies,
+            "-" if control is None else f"{100 * control:.2f}",
+        ]
+        lines.append("| " + " | ".join([*cells, f"{row['parameters']:,}", "yes" if row["ships"] else ""]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _noise(channel: str) -> tuple[str, float]:
+    """Sorts channels from the best of a kind to the worst."""
+    head, _, value = channel.rpartition("=")
+    return head, -float(value) if head.endswith("_db") else float(value)
 
 
 ELEMENTS = {"layer1": 16 * 32 * 32, "layer2": 32 * 16 * 16, "layer3": 64 * 8 * 8}
@@ -83,6 +110,7 @@ def goals(steps: Sequence[dict[str, Any]], trained: Sequence[dict[str, Any]]) ->
         measured = ", ".join(f"{layer} {-loss:+.2f}" for layer, loss in losses.items())
         met = all(loss <= POINTS for loss in losses.values())
         found.append({"what": f"{codec_id}, trained", "goal": f"within {POINTS:g} points", "measured": measured, "met": met})
+    found += _beats_jscc(codecs)
     for layer in sorted({row["layer"] for row in codecs}):
         found += _beats_huffman(layer, [row for row in codecs if row["layer"] == layer])
     return found
@@ -106,6 +134,55 @@ def _beats_huffman(layer: str, rows: Sequence[dict[str, Any]]) -> list[dict[str,
     return [{"what": what, "goal": "fewer payload bits", "measured": measured, "met": met}]
 
 
+def _beats_jscc(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For every jscc the fewest symbols with which vfe is at least as accurate over the same channel."""
+    found = []
+    for layer, channel in sorted({(row["layer"], row["channel"]) for row in rows if row["id"] == "vfe"}):
+        alike = [row for row in rows if (row["layer"], row["channel"]) == (layer, channel)]
+        pairs = []
+        for other in sorted((row for row in alike if row["id"] == "jscc"), key=lambda row: row["symbols"]):
+            fewest = [row["symbols"] for row in alike if row["id"] == "vfe" and row["accuracy"] >= other["accuracy"]]
+            pairs.append((other, min(fewest, default=None)))
+        if pairs:
+            listed = "; ".join(
+                f"{100 * other['accuracy']:.2f} %: {'none' if fewest is None else f'{fewest:g}'} against {other['symbols']:g}"
+                for other, fewest in pairs
+            )
+            met = all(fewest is not None and fewest < other["symbols"] for other, fewest in pairs)
+            what = f"{layer}, {channel}: symbols of vfe against jscc, at least as accurate"
+            found.append({"what": what, "goal": "fewer", "measured": listed, "met": met})
+    return found
+
+
+def symbols_plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw accuracy against symbols into a PNG file, a line a codec and channel, a panel a layer."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    analog = [row for row in rows if row["symbols"]]
+    layers = sorted({row["layer"] for row in analog})
+    figure, panels = plt.subplots(1, max(1, len(layers)), figsize=(7 * max(1, len(layers)), 4.2), squeeze=False)
+    colours = dict(zip(sorted({row["id"] for row in analog}), plt.get_cmap("tab10").colors, strict=False))
+    for panel, layer in zip(panels[0], layers, strict=False):
+        here = [row for row in analog if row["layer"] == layer]
+        channels = sorted({channel for row in here for channel in row["over"]}, key=_noise)
+        for codec_id in sorted({row["id"] for row in here}):
+            for channel, style in zip(channels, ("-", "--", "-.", ":"), strict=False):
+                own = [r for r in here if r["id"] == codec_id and channel in r["over"]]
+                points = sorted((row["symbols"], 100 * row["over"][channel]) for row in own)
+                label = f"{codec_id}, {channel}"
+                panel.plot(*zip(*points, strict=True), style, marker="o", markersize=3, color=colours[codec_id], label=label)
+        panel.axhline(100 * max(row["backbone"] for row in here), color="grey", linewidth=1, label="without a codec")
+        panel.set(title=layer, xlabel="real symbols a sample", ylabel="top-1, %", xscale="log")
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize=6)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
 def curves(trained: Sequence[Trained], path: Path) -> None:
     """Draw the task's loss and the validation accuracy over the epochs, a line a codec, into a PNG file."""
     import matplotlib
@@ -126,7 +203,8 @@ def curves(trained: Sequence[Trained], path: Path) -> None:
     panels[0][1].set(xlabel="epoch", ylabel="validation accuracy, %")
     for panel in panels[0]:
         panel.grid(alpha=0.3)
-    panels[0][1].legend(fontsize=6)
+    if trained:
+        panels[0][1].legend(fontsize=6)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)

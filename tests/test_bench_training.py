@@ -71,7 +71,7 @@ def test_every_learned_digital_codec_has_its_step_timed():
 def row(layer: str, spec: str, accuracy: float, bits: float, **more) -> dict:
     codec = fc.get_codec(spec).config()
     figures = {"layer": layer, "id": codec["id"], "codec": format_spec(codec), "accuracy": accuracy, "payload_bits": bits}
-    fixed = {"control": False, "trains": ["bottleneck"], "backbone": 0.91, "channel": None, "parameters": 9}
+    fixed = {"control": False, "trains": ["bottleneck"], "backbone": 0.91, "channel": None, "parameters": 9, "symbols": None}
     return {**fixed, "wire_bits": bits + 8, **figures, **more}
 
 
@@ -100,4 +100,23 @@ def test_the_control_of_a_codec_whose_tail_was_tuned_is_the_tuned_tail_s():
     assert training_report.control_of(tuned, [control]) == 0.92
     assert training_report.control_of(tuned, []) is None
     table = training_report.trained_table({"trained": [control, alone]})
-    assert "| none, tail fine-tuned | | 92.00 | +1.00 |" in table
+    assert "| none, the tail trained alike | | 92.00 | +1.00 |" in table
+
+
+def air(spec: str, accuracy: float, symbols: float) -> dict:
+    more = {"channel": "awgn:psnr_db=20", "symbols": symbols, "over": {"awgn:psnr_db=20": accuracy}, "ships": False}
+    return row("layer3", spec, accuracy, 0, **more)
+
+
+def test_vfe_is_held_against_every_jscc():
+    rows = [air("jscc:maps=8,height=2,width=2", 0.90, 8), air("jscc:maps=8,height=2,width=2", 0.92, 32)]
+    rows += [air("vfe:maps=8,height=2,width=2", 0.905, 4), air("vfe:maps=8,height=2,width=2", 0.92, 9)]
+    (goal,) = (goal for goal in training_report.goals([], rows) if "symbols of vfe" in goal["what"])
+    assert goal["met"]
+    assert goal["measured"] == "90.00 %: 4 against 8; 92.00 %: 9 against 32"
+    rows[2]["accuracy"] = rows[3]["accuracy"] = 0.91
+    (goal,) = (goal for goal in training_report.goals([], rows) if "symbols of vfe" in goal["what"])
+    assert not goal["met"]
+    assert goal["measured"].endswith("92.00 %: none against 32")
+    table = training_report.symbols_table({"trained": rows})
+    assert "| layer3 | jscc | 32 | 92.00 |" in table

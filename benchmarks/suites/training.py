@@ -19,9 +19,9 @@ from featcodec.spec import format_spec
 
 from ..data import embedded
 from ..models import resnet20
-from ..pretrained import CODECS, trained_codecs
+from ..pretrained import CODECS, Trained, trained_codecs
 from ..report import machine
-from ..training_report import curves, goals, steps_table, trained_table
+from ..training_report import curves, goals, steps_table, symbols_plot, symbols_table, trained_table
 
 # "codec @ channel": with packets, or their likes on the device, damaged in training
 SPECS = (
@@ -34,6 +34,7 @@ SPECS = (
     "variable-rate:levels=(dsc;entropic)",
     "vq",
 )
+RECORDS = Path(__file__).resolve().parents[1] / "results" / "training" / "records"
 LAYERS = ("layer1", "layer2", "layer3")
 
 
@@ -47,9 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
-    curves(trained_codecs(folder=args.codecs), args.out / "curves.png")
-    print(steps_table(result), trained_table(result), sep="\n")
-    print(f"written: {args.out / 'results.json'}, {args.out / 'curves.png'}")
+    curves(records(args), args.out / "curves.png")
+    symbols_plot(result["trained"], args.out / "symbols.png")
+    print(steps_table(result), trained_table(result), symbols_table(result), sep="\n")
+    print(f"written: results.json, curves.png and symbols.png in {args.out}")
     return 0
 
 
@@ -62,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch-size", type=int, default=128)
     p.add_argument("--device", default="cpu")
     p.add_argument("--codecs", type=Path, default=CODECS, help="folder of trained codecs and their records")
+    p.add_argument("--more", type=Path, default=RECORDS, help="folder of records of codecs that do not ship")
     p.add_argument("--out", type=Path, default=Path("out/training"))
     return p
 
@@ -71,7 +74,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.rounds < 1 or args.batch_size < 2:
         raise ValueError("--rounds must be at least 1, --batch-size at least 2")
     steps = [row for layer in args.layers for row in step_costs(layer, args.codec or SPECS, args)]
-    trained = [row_of(found.name, found.record) for found in trained_codecs(folder=args.codecs)]
+    trained = [row_of(found.name, found.record, args.codecs) for found in records(args)]
     return {
         "machine": machine(args.device),
         "settings": {"rounds": args.rounds, "batch_size": args.batch_size, "model": "ResNet-20 (embedded)"},
@@ -79,6 +82,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "trained": trained,
         "goals": goals(steps, trained),
     }
+
+
+def records(args: argparse.Namespace) -> list[Trained]:
+    """Return every record: of the codecs that ship, then of the others."""
+    return [*trained_codecs(folder=args.codecs), *trained_codecs(folder=args.more)]
 
 
 def step_costs(layer: str, specs: Sequence[str], args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -143,15 +151,18 @@ def timed(call: Callable[[], None]) -> float:
     return (perf_counter_ns() - start) / 1e6
 
 
-def row_of(name: str, record: dict[str, Any]) -> dict[str, Any]:
-    """Return what the table shows of a training's record."""
+def row_of(name: str, record: dict[str, Any], shipped: Path) -> dict[str, Any]:
+    """Return what the tables show of a training's record; `shipped`: the folder of codecs that ship."""
     row, stats = record["row"], record["row"]["stats"]
+    over = sorted([row, *record.get("over", [])], key=lambda r: json.dumps(r["channel"]))
     return {
         "name": name,
         "layer": row["layer"],
         "id": row["codec"]["id"],
         "codec": format_spec(row["codec"]),
-        "channel": None if row["channel"] is None else format_spec({k: v for k, v in row["channel"].items() if k != "seed"}),
+        "channel": _channel(row),
+        "over": {_channel(other): other["metric"] for other in over if other["channel"] is not None},
+        "ships": (shipped / f"{name}.safetensors").is_file(),
         "control": not fc.codec_class(row["codec"]["id"]).learned,
         "trains": sorted({phase["train"] for phase in record["run"]["schedule"]}),
         "epochs": sum(phase["epochs"] for phase in record["run"]["schedule"]),
@@ -160,10 +171,18 @@ def row_of(name: str, record: dict[str, Any]) -> dict[str, Any]:
         "samples": row["samples"],
         "wire_bits": stats["bits_per_sample"],
         "payload_bits": stats["payload_bits_per_sample"],
-        "symbols": stats["real_symbols_per_sample"],
+        "symbols": stats["real_symbols_per_sample"] or None,
         "parameters": record["parameters"],
         "command": record["command"],
     }
+
+
+def _channel(row: dict[str, Any]) -> str | None:
+    return (
+        None
+        if row["channel"] is None
+        else format_spec({k: v for k, v in row["channel"].items() if k in ("id", "psnr_db", "p")})
+    )
 
 
 if __name__ == "__main__":
