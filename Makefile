@@ -57,7 +57,7 @@ sanitize: $(VENV)/.installed
 	build/sanitize/test_core
 	build/sanitize/test_ldpc
 
-# The core for 64-bit ARM, cross-compiled and run under emulation of a core of plain ARMv8.0: its tests under the
+# The core for 64-bit ARM, cross-compiled and run under emulation of a core of plain ARMv8.0: a seventh of its tests under the
 # sanitizers (leaks need ptrace, which the emulator lacks), and its digests, which must be those of this machine's build.
 ARM_PREFIX = /usr/aarch64-linux-gnu
 ARM_RUN = qemu-aarch64 -L $(ARM_PREFIX) -cpu cortex-a53
@@ -70,7 +70,7 @@ test-neon: arm-tools $(VENV)/.installed
 	$(BIN)/cmake --build build/host --target digest_core
 	$(BIN)/cmake --build build/aarch64 --target digest_core
 	$(BIN)/cmake --build build/aarch64-sanitize --target test_core
-	ASAN_OPTIONS=detect_leaks=0 $(ARM_RUN) build/aarch64-sanitize/test_core
+	ASAN_OPTIONS=detect_leaks=0 $(ARM_RUN) build/aarch64-sanitize/test_core 7
 	build/host/digest_core scalar >build/digest.txt
 	build/host/digest_core | cmp - build/digest.txt
 	$(ARM_RUN) build/aarch64/digest_core scalar | cmp - build/digest.txt
