@@ -136,18 +136,3 @@ def test_compiled_models_train_and_send():
         assert cut.codec.analysis.depthwise.weight.grad.any()
         assert set(cut.codec.losses()) == {"rate"}
     torch.compiler.reset()
-
-
-def test_ddp_trains_a_learned_codec(tmp_path, x):
-    import torch.distributed as dist
-
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'rendezvous'}", rank=0, world_size=1)
-    try:
-        model = net()
-        with fc.insert(model, "0", "entropic:maps=8,reduced=4") as cut:
-            ddp = nn.parallel.DistributedDataParallel(model)
-            (ddp(x).sum() + cut.codec.losses()["rate"]).backward()
-            assert cut.codec.prior.means.grad.any()
-            assert model[0][0].weight.grad.any()
-    finally:
-        dist.destroy_process_group()
