@@ -31,17 +31,19 @@ def machine(device: str = "cpu") -> dict[str, Any]:
 
 
 def row_cells(row: dict[str, Any], baseline: dict[str, Any]) -> list[str]:
-    """Return a row's cells as text, in the order of `HEADINGS`."""
+    """Return a row's cells as text, in the order of `HEADINGS`; symbols where a codec sends those instead of bits."""
     stats = row["stats"]
     bpp = "-" if stats["bpp"] is None else f"{stats['bpp']:.3f}"
+    ratio = "-" if stats["compression_ratio"] is None else f"{stats['compression_ratio']:.1f}"
+    payload, symbols = f"{stats['payload_bits_per_sample'] / 8:,.0f}", stats["real_symbols_per_sample"]
     return [
         row["layer"],
         f"{row['trained']} (trained)" if "trained" in row else format_spec(row["codec"]),
         f"{100 * row['metric']:.1f}",
         f"{100 * (row['metric'] - baseline['metric']):+.1f}",
         f"{stats['bits_per_sample'] / 8:,.0f}",
-        f"{stats['payload_bits_per_sample'] / 8:,.0f}",
-        f"{stats['compression_ratio']:.1f}",
+        f"{symbols:,.0f} sym." if symbols else payload,
+        ratio,
         bpp,
         f"{stats['encode_ms']:.2f}",
         f"{stats['decode_ms']:.2f}",
@@ -76,7 +78,7 @@ def markdown_table(result: dict[str, Any]) -> str:
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
-    """Draw accuracy against wire bytes, a panel a layer and a line a codec, into a PNG file."""
+    """Draw accuracy against wire bytes, a panel a layer and a line a codec of bits, into a PNG file."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -84,17 +86,18 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
     layers = list(dict.fromkeys(row["layer"] for row in result["rows"]))
     figure, panels = plt.subplots(1, len(layers), figsize=(5.2 * len(layers), 4.2), sharey=True, squeeze=False)
-    ids = sorted({row["codec"]["id"] for row in result["rows"]})
+    rows = [row for row in result["rows"] if not row["stats"]["real_symbols_per_sample"]]
+    ids = sorted({row["codec"]["id"] for row in rows})
     markers = "osD^v<>pPX*hd"
     for panel, layer in zip(panels[0], layers, strict=True):
         for i, codec_id in enumerate(ids):
             points = sorted(
                 (row["stats"]["bits_per_sample"] / 8, 100 * row["metric"])
-                for row in result["rows"]
+                for row in rows
                 if row["layer"] == layer and row["codec"]["id"] == codec_id
             )
             style = {"marker": markers[i % len(markers)], "color": plt.get_cmap("tab20")(i % 20), "label": codec_id}
-            panel.plot(*zip(*points, strict=True), linewidth=1, markersize=5, **style)
+            panel.plot([x for x, _ in points], [y for _, y in points], linewidth=1, markersize=5, **style)
         panel.axhline(100 * result["baseline"]["metric"], color="grey", linewidth=0.8, linestyle="--")
         panel.set(xscale="log", xlabel="bytes per sample on the wire", title=layer)
         panel.grid(alpha=0.3)
