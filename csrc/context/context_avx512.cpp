@@ -16,6 +16,46 @@ namespace {
 #include "context_gradient.inc"
 #include "context_decode_avx512.inc"
 
+// Transposes 16 x 16 bytes in each quarter, in four rounds of interleaving row i with row i + 8.
+inline void transpose_quarters(__m512i* rows) {
+    __m512i other[16];
+#pragma GCC unroll 4
+    for (unsigned round = 0; round < 4; ++round) {
+#pragma GCC unroll 8
+        for (unsigned i = 0; i < 8; ++i) {
+            other[2 * i] = _mm512_unpacklo_epi8(rows[i], rows[i + 8]);
+            other[2 * i + 1] = _mm512_unpackhi_epi8(rows[i], rows[i + 8]);
+        }
+#pragma GCC unroll 16
+        for (unsigned i = 0; i < 16; ++i) rows[i] = other[i];
+    }
+}
+
+// Lanes lie far apart in the target, often in one set of the cache: whole cache lines, and few lanes at a time.
+void collect(const std::uint8_t* plane, const std::size_t* offset, unsigned lanes, std::size_t positions, std::uint8_t* target) {
+    constexpr std::size_t kLine = 64;
+    const std::size_t whole = lanes < 16 ? 0 : positions / kLine * kLine;
+    for (unsigned lane = 0; whole > 0 && lane < lanes; lane += 16) {
+        for (std::size_t p = 0; p < whole; p += kLine) {
+            __m512i rows[16];
+            const auto load = [&](std::size_t position) {
+                return _mm_loadu_si128(reinterpret_cast<const __m128i*>(plane + (p + position) * lanes + lane));
+            };
+#pragma GCC unroll 16
+            for (unsigned i = 0; i < 16; ++i) {
+                __m512i row = _mm512_castsi128_si512(load(i));
+                row = _mm512_inserti32x4(row, load(16 + i), 1);
+                row = _mm512_inserti32x4(row, load(32 + i), 2);
+                rows[i] = _mm512_inserti32x4(row, load(48 + i), 3);
+            }
+            transpose_quarters(rows);
+#pragma GCC unroll 16
+            for (unsigned i = 0; i < 16; ++i) _mm512_storeu_si512(target + offset[lane + i] + p, rows[i]);
+        }
+    }
+    if (whole < positions) context_collect_avx2(plane + whole * lanes, offset, lanes, positions - whole, target + whole);
+}
+
 struct Bytes {
     __m512i left, up, before, after;  // before, after: the upper corners
 };
@@ -138,12 +178,16 @@ void encode(const ContextModel& model, const std::uint16_t* indices, std::size_t
 }  // namespace
 
 void context_index_avx512(const RowPart& part, bool narrow, std::uint16_t* indices) { index(part, narrow, indices); }
+void context_collect_avx512(const std::uint8_t* plane, const std::size_t* offset, unsigned lanes, std::size_t positions,
+                            std::uint8_t* target) {
+    collect(plane, offset, lanes, positions, target);
+}
 void context_encode_avx512(const ContextModel& model, const std::uint16_t* indices, std::size_t columns, unsigned lanes,
                            std::uint64_t active, LaneStates& states) {
     encode(model, indices, columns, lanes, active, states);
 }
 
-const ContextKernels kContextAvx512 = {context_split_avx2, context_join_avx2, context_deal_avx2, context_collect_avx2,
+const ContextKernels kContextAvx512 = {context_split_avx2, context_join_avx2, context_deal_avx2, collect,
                                        index, context_predict_avx2, context_pair_avx2, context_count_scalar, encode, decode};
 
 }  // namespace featcodec
