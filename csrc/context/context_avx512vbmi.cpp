@@ -13,7 +13,7 @@
 namespace featcodec {
 namespace {
 
-#include "context_gradient.inc"
+#include "context_gradient512.inc"
 #include "context_decode_avx512.inc"
 
 }  // namespace
