@@ -109,6 +109,44 @@ void index(const RowPart& part, bool narrow, std::uint16_t* indices) {
     if (last < part.columns && last >= first) index_run(part, last * lanes, lanes, true, false, top, narrow, indices);
 }
 
+// A row as one run of bytes. What a store leaves past its run is written again later.
+template <unsigned Lanes>
+void predict_lanes(const RowPart& part, std::uint64_t top, __m512i most, std::uint8_t* contexts, std::uint8_t* residuals) {
+    const std::size_t size = part.columns * Lanes;
+    const std::uint64_t first = Lanes == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << (Lanes % 64)) - 1;
+    const std::size_t last = size - Lanes;
+    __m512i error_before = _mm512_setzero_si512();  // of 64 bytes before
+    if (part.has_left) error_before = load64(part.tokens - 64 + part.errors);
+    for (std::size_t at = 0; at < size; at += 64) {
+        const std::uint64_t no_left = part.has_left || at > 0 ? 0 : first;
+        const std::uint64_t no_right = part.has_right || last >= at + 64 ? 0 : ~std::uint64_t{0} << (last - at);
+        const __m512i symbol = load64(part.tokens + at);
+        const Slopes512 slopes = slopes512(part, at, top, most, load64(part.tokens + at - Lanes), no_left, no_right);
+        const __m512i error = difference512(symbol, slopes.predicted);
+        __m512i left_error = error_before;
+        if constexpr (Lanes < 64) left_error = _mm512_alignr_epi32(error, error_before, 16 - Lanes / 4);
+        const __m512i up_error = _mm512_maskz_mov_epi8(~top, load64(part.above + at + part.errors));
+        _mm512_storeu_si512(contexts + at, contexts512(slopes, up_error, left_error));
+        _mm512_storeu_si512(residuals + at, residual512(symbol, error, slopes));
+        _mm512_storeu_si512(part.tokens + at + part.errors, error);
+        error_before = error;
+    }
+}
+
+void predict(const RowPart& part, unsigned bits, std::uint8_t* contexts, std::uint8_t* residuals) {
+    std::uint64_t top = part.top;
+    for (std::size_t have = part.lanes; have < 64; have *= 2) top |= top << have;
+    const __m512i most = _mm512_set1_epi8(static_cast<char>((1u << bits) - 1));
+    switch (part.lanes) {
+        case 64: return predict_lanes<64>(part, top, most, contexts, residuals);
+        case 32: return predict_lanes<32>(part, top, most, contexts, residuals);
+        case 16: return predict_lanes<16>(part, top, most, contexts, residuals);
+        case 8: return predict_lanes<8>(part, top, most, contexts, residuals);
+        case 4: return predict_lanes<4>(part, top, most, contexts, residuals);
+        default: return context_predict_avx2(part, bits, contexts, residuals);
+    }
+}
+
 // x / f by float division: the quotient is below 2^20, so that the rounded one is off by at most 1 and the remainder tells.
 inline __m512i encode_states(__m512i x, __m512i frequency, __m512i start) {
     // The reciprocal does not wait for x.
@@ -182,12 +220,15 @@ void context_collect_avx512(const std::uint8_t* plane, const std::size_t* offset
                             std::uint8_t* target) {
     collect(plane, offset, lanes, positions, target);
 }
+void context_predict_avx512(const RowPart& part, unsigned bits, std::uint8_t* contexts, std::uint8_t* residuals) {
+    predict(part, bits, contexts, residuals);
+}
 void context_encode_avx512(const ContextModel& model, const std::uint16_t* indices, std::size_t columns, unsigned lanes,
                            std::uint64_t active, LaneStates& states) {
     encode(model, indices, columns, lanes, active, states);
 }
 
 const ContextKernels kContextAvx512 = {context_split_avx2, context_join_avx2, context_deal_avx2, collect,
-                                       index, context_predict_avx2, context_pair_avx2, context_count_scalar, encode, decode};
+                                       index, predict, context_pair_avx2, context_count_scalar, encode, decode};
 
 }  // namespace featcodec

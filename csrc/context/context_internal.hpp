@@ -149,6 +149,7 @@ bool context_decode_avx2(const ContextModel& model, const RowPart& part, LaneSta
 void context_collect_avx512(const std::uint8_t* plane, const std::size_t* offset, unsigned lanes, std::size_t positions,
                               std::uint8_t* target);
 void context_index_avx512(const RowPart& part, bool narrow, std::uint16_t* indices);
+void context_predict_avx512(const RowPart& part, unsigned bits, std::uint8_t* contexts, std::uint8_t* residuals);
 void context_encode_avx512(const ContextModel& model, const std::uint16_t* indices, std::size_t columns, unsigned lanes,
                            std::uint64_t active, LaneStates& states);
 
