@@ -141,6 +141,22 @@ std::size_t encode_body(const LaneJob& job, const Split& split, const ContextMod
     return used + size;
 }
 
+// The same of gradient's symbols with raw bits, all in one pass: nothing had to be counted before.
+std::size_t encode_body_once(const LaneJob& job, std::span<const std::uint8_t> symbols, const ContextModel& model, std::span<std::uint8_t> out) {
+    std::uint8_t* room = workspace().raw.get(symbols.size() + kRawSlack);
+    RawBits raw{{room, symbols.size()}, 0};
+    std::memset(room + symbols.size(), 0, kRawSlack);
+    std::uint8_t* end = out.data() + out.size();
+    const std::uint8_t* front = context_encode_tokens(job, symbols.data(), model, end, false, &raw);
+    const auto size = static_cast<std::size_t>(end - front);
+    const std::uint64_t raw_bytes = (raw.number + 7) / 8;
+    std::size_t used = put_varint(raw_bytes, out.data());
+    context_copy_raw(raw, out.data() + used);
+    used += static_cast<std::size_t>(raw_bytes);
+    std::memmove(out.data() + used, front, size);
+    return used + size;
+}
+
 // The part of `out` that is used: all encodings fit in it, and words are written from its end.
 std::span<std::uint8_t> bounded(std::span<std::uint8_t> out, const ContextShape& shape, unsigned bits) {
     const std::size_t bound = context_bound(shape, bits);
@@ -155,9 +171,9 @@ std::size_t encode_static_any(const ContextKernels& kernels, std::span<const Sym
     out = bounded(out, shape, bits);
     if (symbols.empty()) return 0;
     const LaneJob job{kernels, shape, neighbours_of(model.neighbourhood, bits), bits};
-    Split split = split_any(kernels, symbols, bits, model.neighbourhood);
-    count_split(job, split, symbols.size(), nullptr);
-    return encode_body(job, split, model, out, 0, split.raw != nullptr && job.neighbours == Neighbours::gradient);
+    const Split split = split_any(kernels, symbols, bits, model.neighbourhood);
+    const bool once = job.neighbours == Neighbours::gradient && !token_classes(bits, model.neighbourhood).raw;
+    return once ? encode_body_once(job, {split.tokens, symbols.size()}, model, out) : encode_body(job, split, model, out, 0, false);
 }
 
 // ---- adaptive: what to code given what --------------------------------------------------------------------------------------

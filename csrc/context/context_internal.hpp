@@ -102,8 +102,16 @@ struct LaneJob {
 };
 // Returns the raw bits appended at bit 0 of `raw`, which only gradient has; counts may be null.
 std::uint64_t context_count_tokens(const LaneJob& job, const std::uint8_t* tokens, ContextCounts* counts, std::uint8_t* raw);
+// Gradient's raw bits as the encoder meets them: from the last back, so that they end where the room does. Behind it are kRawSlack
+// bytes, zero.
+struct RawBits {
+    std::span<std::uint8_t> room;
+    std::uint64_t number = 0;
+};
+// raw: where they are wanted; `indexed` is false then.
 std::uint8_t* context_encode_tokens(const LaneJob& job, const std::uint8_t* tokens, const ContextModel& model, std::uint8_t* end,
-                                    bool indexed);
+                                    bool indexed, RawBits* raw = nullptr);
+void context_copy_raw(const RawBits& raw, std::uint8_t* to);
 // `raw`: gradient's section, of which every bit must be used.
 Status context_decode_tokens(const LaneJob& job, std::span<const std::uint8_t> in, const ContextModel& model,
                              std::span<const std::uint8_t> raw, std::uint8_t* tokens);
