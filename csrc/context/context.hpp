@@ -61,6 +61,7 @@ struct ContextModel {
     alignas(16) std::array<std::uint8_t, kTokens> base{};   // gradient: first symbol of each class,
     alignas(16) std::array<std::uint8_t, kTokens> extra{};  // raw bits of each class,
     alignas(16) std::array<std::uint8_t, kTokens> mask{};   // and as many ones
+    unsigned tables = 0;
     unsigned tokens = 0;
     unsigned bits = 0;
     Neighbourhood neighbourhood = Neighbourhood::near;

@@ -75,6 +75,7 @@ Status context_model(const ContextTables& tables, unsigned bits, bool is_static,
     const unsigned alphabet = std::max(classes.count, 2u);
     if (tables.tables < 1 || tables.tables > kContextTables) return Status::bad_table;
     if (tables.tokens < 2 || tables.tokens > alphabet || (is_static && tables.tokens != alphabet)) return Status::bad_table;
+    model.tables = tables.tables;
     model.tokens = tables.tokens;
     model.bits = bits;
     model.neighbourhood = tables.neighbourhood;
