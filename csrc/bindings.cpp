@@ -337,7 +337,7 @@ public:
         const auto gradient = std::make_unique<fc::ContextCounts>();
         std::copy_n(counts.data(), kContextCounts, near->begin());
         std::copy_n(counts.data() + kContextCounts, kContextCounts, gradient->begin());
-        const fc::Neighbourhood chosen = fc::context_choose(*near, *gradient, static_bits(), 1);
+        const fc::Neighbourhood chosen = fc::context_choose(*near, *gradient, static_bits());
         const fc::ContextCounts& own = chosen == fc::Neighbourhood::gradient ? *gradient : *near;
         const fc::ContextTables tables = fc::context_train(own, static_bits(), chosen);
         const unsigned layout = tables.tokens | static_cast<unsigned>(chosen) << 8 | fc::context_rate(own, tables) << 16;

@@ -206,7 +206,7 @@ Neighbourhood choose(const ContextKernels& kernels, std::span<const Symbol> symb
     ContextCounts gradient{};
     count_any(kernels, sample, part, bits, Neighbourhood::near, near);
     count_any(kernels, sample, part, bits, Neighbourhood::gradient, gradient);
-    return context_choose(near, gradient, bits, std::max<std::size_t>(symbols.size() / sample.size(), 1));
+    return context_choose(near, gradient, bits);
 }
 
 template <class Symbol>
