@@ -196,7 +196,7 @@ unsigned context_rate(const ContextCounts& counts, const ContextTables& tables) 
 
 unsigned context_lanes_for(std::uint64_t coded_bytes, const ContextShape& shape, unsigned least) {
     // What 64, 32, ... 2 lanes want to be worth their bytes: vectors gain much with 16, little more with each step from there.
-    static constexpr std::array<std::uint64_t, 6> kLeast = {24576, 8192, 2048, 1024, 768, 512};
+    static constexpr std::array<std::uint64_t, 6> kLeast = {24576, 3072, 1536, 1024, 768, 512};
     const std::size_t rows = shape.maps * shape.height;
     unsigned lanes = context_lanes(shape);
     for (unsigned step = 0; step < kLeast.size(); ++step) {
