@@ -258,10 +258,15 @@ public:
     }
 
     // (payloads, maps, height, width): float32, or the bits of a half type.
-    py::array decode(const std::vector<Array<std::uint8_t>>& payloads, unsigned type, std::size_t maps, std::size_t height, std::size_t width) const {
+    py::array decode(const py::list& payloads, unsigned type, std::size_t maps, std::size_t height, std::size_t width) const {
+        std::vector<Array<std::uint8_t>> arrays;
         std::vector<std::span<const std::uint8_t>> views;
-        views.reserve(payloads.size());
-        for (const auto& payload : payloads) views.push_back(view(payload));
+        for (const py::handle payload : payloads) {  // where it is one already, a cast to an array would double a small payload's time
+            const bool is_array = Array<std::uint8_t>::check_(payload);
+            arrays.push_back(is_array ? py::reinterpret_borrow<Array<std::uint8_t>>(payload) : Array<std::uint8_t>::ensure(payload));
+            if (!arrays.back()) throw py::type_error("payloads are arrays of uint8");
+            views.push_back(view(arrays.back()));
+        }
         const py::array::ShapeContainer shape{payloads.size(), maps, height, width};
         py::array x = float_type(type) == fc::FloatType::float32 ? py::array(Array<float>(shape)) : py::array(Array<std::uint16_t>(shape));
         const fc::MutableFloatSpan to{x.mutable_data(), static_cast<std::size_t>(x.size()), float_type(type)};
