@@ -194,19 +194,26 @@ std::span<const Symbol> sampled_strips(std::span<const Symbol> symbols, const Co
     return {to, count * strip};
 }
 
+// What to code given what; where all symbols were looked at, their counts too.
+struct Chosen {
+    Neighbourhood neighbourhood = Neighbourhood::near;
+    bool counted = false;
+    ContextCounts near{};
+    ContextCounts gradient{};
+};
+
 template <class Symbol>
-Neighbourhood choose(const ContextKernels& kernels, std::span<const Symbol> symbols, const ContextShape& shape, unsigned bits) {
-    if (bits > kGradientBits) return Neighbourhood::near;
+void choose(const ContextKernels& kernels, std::span<const Symbol> symbols, const ContextShape& shape, unsigned bits, Chosen& chosen) {
+    if (bits > kGradientBits) return;
     const std::size_t wanted = std::clamp<std::size_t>(symbols.size() / kSampled, 1, 16);
     const std::size_t stride = std::clamp<std::size_t>(shape.maps / kSampledMaps, 1, wanted);
     const std::size_t rows = std::clamp<std::size_t>(shape.height * stride / wanted, std::min<std::size_t>(shape.height, 8), shape.height);
-    const std::span<const Symbol> sample = stride == 1 && rows == shape.height ? symbols : sampled_strips(symbols, shape, stride, rows);
+    chosen.counted = stride == 1 && rows == shape.height;
+    const std::span<const Symbol> sample = chosen.counted ? symbols : sampled_strips(symbols, shape, stride, rows);
     const ContextShape part{shape.maps / stride, rows, shape.width};
-    ContextCounts near{};
-    ContextCounts gradient{};
-    count_any(kernels, sample, part, bits, Neighbourhood::near, near);
-    count_any(kernels, sample, part, bits, Neighbourhood::gradient, gradient);
-    return context_choose(near, gradient, bits);
+    count_any(kernels, sample, part, bits, Neighbourhood::near, chosen.near);
+    count_any(kernels, sample, part, bits, Neighbourhood::gradient, chosen.gradient);
+    chosen.neighbourhood = context_choose(chosen.near, chosen.gradient, bits);
 }
 
 template <class Symbol>
@@ -215,21 +222,29 @@ std::size_t encode_below_any(const ContextKernels& kernels, std::span<const Symb
     check(symbols, shape, bits, Neighbourhood::near);
     out = bounded(out, shape, bits);
     if (symbols.empty()) return 0;
-    const Neighbourhood neighbourhood = choose(kernels, symbols, shape, bits);
+    Chosen chosen;
+    choose(kernels, symbols, shape, bits, chosen);
+    const Neighbourhood neighbourhood = chosen.neighbourhood;
     const LaneJob job{kernels, shape, neighbours_of(neighbourhood, bits), bits};
     Split split = split_any(kernels, symbols, bits, neighbourhood);
-    ContextCounts counts{};
-    count_split(job, split, symbols.size(), &counts);
+    ContextCounts& counts = neighbourhood == Neighbourhood::gradient ? chosen.gradient : chosen.near;
+    if (!chosen.counted) {
+        counts.fill(0);
+        count_split(job, split, symbols.size(), &counts);
+    }
     ContextPlan plan = context_plan(counts, shape, bits, neighbourhood);
     const unsigned most = context_lanes(shape);
     shape.lanes = context_lanes_for(plan.coded_bytes, shape, 1);
+    bool indexed = !chosen.counted;
     if (shape.lanes != most && shape.maps % most != 0) {  // other rows have no row above: other contexts
         counts.fill(0);
         count_split(job, split, symbols.size(), &counts);
         plan = context_plan(counts, shape, bits, neighbourhood);
+        indexed = true;
     } else {
         plan.size_bytes -= std::min<std::uint64_t>(plan.size_bytes, 3 * std::uint64_t{most - shape.lanes});
-        if (shape.lanes != most) count_split(job, split, symbols.size(), nullptr);  // other steps: gradient's raw bits in another order
+        // other steps, or none yet: gradient's raw bits in another order
+        if (shape.lanes != most || chosen.counted) count_split(job, split, symbols.size(), nullptr);
     }
     if (plan.size_bytes >= limit_bytes) return 0;
     choice = {neighbourhood, shape.lanes};
@@ -237,7 +252,7 @@ std::size_t encode_below_any(const ContextKernels& kernels, std::span<const Symb
     if (context_model(plan.tables, bits, false, model) != Status::ok) throw std::invalid_argument("not a plan");
     BitWriter writer(out);
     context_write_tables(plan, bits, writer);
-    return encode_body(job, split, model, out, writer.finish(), shape.lanes == most);
+    return encode_body(job, split, model, out, writer.finish(), indexed && shape.lanes == most);
 }
 
 Status widen(std::span<const std::uint8_t>, std::span<std::uint8_t>) { return Status::ok; }  // already where they belong

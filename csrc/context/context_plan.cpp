@@ -10,6 +10,7 @@ namespace {
 std::uint64_t extra_bits(const ContextCounts& counts, unsigned bits, Neighbourhood neighbourhood) {
     const TokenClasses classes = token_classes(bits, neighbourhood);
     std::uint64_t total = 0;
+    if (classes.raw) return total;
     for (std::size_t i = 0; i < counts.size(); ++i) total += std::uint64_t{counts[i]} * classes.extra[i % kTokens];
     return total;
 }
@@ -20,9 +21,9 @@ std::uint64_t extra_section_bytes(const ContextCounts& counts, unsigned bits, Ne
     return bytes + (static_cast<std::uint64_t>(std::bit_width(bytes | 1)) + 6) / 7;
 }
 
-// The size of the words, states left out; frequency(raw context, token).
-template <class Frequency>
-std::uint64_t words_bytes(const ContextCounts& counts, Frequency frequency) {
+// The size of the words, states left out; frequency(place): of a count at that place.
+template <class Counts, class Frequency>
+std::uint64_t words_bytes(const Counts& counts, Frequency frequency) {
     std::uint64_t cost = 0;
     for (std::size_t i = 0; i < counts.size(); ++i) {
         if (counts[i] == 0) continue;
@@ -117,7 +118,7 @@ Status context_model(const ContextTables& tables, unsigned bits, bool is_static,
 namespace {
 
 // The tables of a plan with so many bits of mantissa, and what they cost.
-ContextPlan quantised_plan(const ContextCounts& counts, const Grouping& grouping, unsigned bits, Neighbourhood neighbourhood, unsigned mantissa) {
+ContextPlan quantised_plan(const Grouping& grouping, unsigned bits, Neighbourhood neighbourhood, unsigned mantissa) {
     ContextPlan plan;
     plan.mantissa_bits = mantissa;
     plan.tables.neighbourhood = neighbourhood;
@@ -132,9 +133,9 @@ ContextPlan quantised_plan(const ContextCounts& counts, const Grouping& grouping
         plan.dominant[g] = context_quantise(grouping.rows[g], mantissa, tokens, &plan.tables.frequencies[g * kTokens]);
     }
     plan.table_bits = context_price_tables(plan, bits);
-    plan.coded_bytes = words_bytes(counts, [&](std::size_t i) {
-        return std::uint32_t{plan.tables.frequencies[plan.tables.table_of[i / kTokens] * kTokens + i % kTokens]};
-    });
+    std::array<std::uint32_t, kContextTables * kTokens> counts{};
+    for (unsigned g = 0; g < grouping.size; ++g) std::copy(grouping.rows[g].begin(), grouping.rows[g].end(), counts.begin() + g * kTokens);
+    plan.coded_bytes = words_bytes(counts, [&](std::size_t i) { return std::uint32_t{plan.tables.frequencies[i]}; });
     return plan;
 }
 
@@ -146,9 +147,9 @@ ContextPlan context_plan(const ContextCounts& counts, const ContextShape& shape,
     // Below 16 K symbols few tables can pay: start the merging from few groups, for its time.
     const std::size_t floor = symbols < 16384 ? symbols / 48 : std::min<std::size_t>(symbols / 1024, 128);
     const Grouping grouping = group_contexts(counts, neighbours_of(neighbourhood, bits), static_cast<std::uint32_t>(floor), mantissa + (symbols < 16384 ? 6 : 3));
-    ContextPlan plan = quantised_plan(counts, grouping, bits, neighbourhood, mantissa);
+    ContextPlan plan = quantised_plan(grouping, bits, neighbourhood, mantissa);
     for (unsigned fewer = mantissa; symbols < 16384 && fewer-- > 0;) {
-        const ContextPlan coarse = quantised_plan(counts, grouping, bits, neighbourhood, fewer);
+        const ContextPlan coarse = quantised_plan(grouping, bits, neighbourhood, fewer);
         if (coarse.table_bits / 8 + coarse.coded_bytes < plan.table_bits / 8 + plan.coded_bytes) plan = coarse;
     }
     plan.size_bytes = (plan.table_bits + 7) / 8 + plan.coded_bytes + states_bytes(shape) + extra_section_bytes(counts, bits, neighbourhood);
@@ -170,6 +171,7 @@ std::int64_t sample_bits(const ContextCounts& counts, unsigned bits, Neighbourho
     for (unsigned c = 0; c < kRawContexts; ++c) {
         TokenRow row;
         std::copy_n(counts.begin() + c * kTokens, kTokens, row.begin());
+        if (total_of(row) == 0) continue;
         total += entropy_fixed(row);
         set += kTokens - std::count(row.begin(), row.end(), 0u);
     }
