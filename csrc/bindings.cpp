@@ -261,7 +261,7 @@ public:
     py::array decode(const py::list& payloads, unsigned type, std::size_t maps, std::size_t height, std::size_t width) const {
         std::vector<Array<std::uint8_t>> arrays;
         std::vector<std::span<const std::uint8_t>> views;
-        for (const py::handle payload : payloads) {  // where it is one already, a cast to an array would double a small payload's time
+        for (const py::handle payload : payloads) {  // a cast of what is an array already takes as long as decoding it
             const bool is_array = Array<std::uint8_t>::check_(payload);
             arrays.push_back(is_array ? py::reinterpret_borrow<Array<std::uint8_t>>(payload) : Array<std::uint8_t>::ensure(payload));
             if (!arrays.back()) throw py::type_error("payloads are arrays of uint8");

@@ -147,8 +147,8 @@ void predict(const RowPart& part, unsigned bits, std::uint8_t* contexts, std::ui
     }
 }
 
-// x / f by a reciprocal: 14 bits of it, doubled by a step of Newton's that is aimed low, by 3 * 2^-23: more than all roundings come to.
-// The quotient, below 2^20, is then the right one or one less, and the remainder tells.
+// x / f by a reciprocal: 14 bits of it, doubled by a step of Newton's that is aimed low, by 3 * 2^-23: more than all roundings
+// come to. The quotient, below 2^20, is then the right one or one less, and the remainder tells.
 inline __m512i encode_states(__m512i x, __m512i frequency, __m512i start) {
     // The reciprocal does not wait for x.
     const __m512 divisor = _mm512_cvtepi32_ps(frequency);

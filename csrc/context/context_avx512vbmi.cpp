@@ -19,6 +19,7 @@ namespace {
 }  // namespace
 
 const ContextKernels kContextAvx512Vbmi = {context_split_avx2,   context_join_avx2,    context_deal_avx2,     context_collect_avx512,
-                                           context_index_avx512, context_predict_avx512, context_pair_avx2, context_count_scalar, context_encode_avx512, decode};
+                                           context_index_avx512, context_predict_avx512, context_pair_avx2,     context_count_scalar,
+                                           context_encode_avx512, decode};
 
 }  // namespace featcodec

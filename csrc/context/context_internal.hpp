@@ -102,8 +102,8 @@ struct LaneJob {
 };
 // Returns the raw bits appended at bit 0 of `raw`, which only gradient has; counts may be null.
 std::uint64_t context_count_tokens(const LaneJob& job, const std::uint8_t* tokens, ContextCounts* counts, std::uint8_t* raw);
-// Gradient's raw bits as the encoder meets them: from the last back, so that they end where the room does. Behind it are kRawSlack
-// bytes, zero.
+// Gradient's raw bits as the encoder meets them: from the last back, so that they end where the room does. Behind it are
+// kRawSlack bytes, zero.
 struct RawBits {
     std::span<std::uint8_t> room;
     std::uint64_t number = 0;

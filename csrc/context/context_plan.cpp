@@ -163,8 +163,8 @@ std::uint64_t context_static_cost(const ContextCounts& counts, const ContextMode
 
 namespace {
 
-// Bits, in 2^-16, that a symbol of the sample takes on average, times their number. A sample's own entropy is too low by 1 / (2 ln 2)
-// for each frequency that it sets (Miller, Madow).
+// Bits, in 2^-16, that the symbols of a sample take. Its own entropy is too low by 1 / (2 ln 2) for each frequency that it sets
+// (Miller, Madow).
 std::int64_t sample_bits(const ContextCounts& counts, unsigned bits, Neighbourhood neighbourhood) {
     std::int64_t total = static_cast<std::int64_t>(extra_bits(counts, bits, neighbourhood)) << kLogFraction;
     std::int64_t set = 0;
@@ -197,7 +197,7 @@ unsigned context_rate(const ContextCounts& counts, const ContextTables& tables) 
 }
 
 unsigned context_lanes_for(std::uint64_t coded_bytes, const ContextShape& shape, unsigned least) {
-    // What 64, 32, ... 2 lanes want to be worth their bytes: each step up to 32 nearly halves the time, for 1 to 1.6 % of the bytes.
+    // What 64, 32, ... 2 lanes want to be worth their bytes: each step up to 32 nearly halves the time, for 1.6 % at most.
     static constexpr std::array<std::uint64_t, 6> kLeast = {24576, 3072, 2048, 768, 384, 192};
     const std::size_t rows = shape.maps * shape.height;
     unsigned lanes = context_lanes(shape);
