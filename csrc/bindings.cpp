@@ -258,10 +258,15 @@ public:
     }
 
     // (payloads, maps, height, width): float32, or the bits of a half type.
-    py::array decode(const std::vector<Array<std::uint8_t>>& payloads, unsigned type, std::size_t maps, std::size_t height, std::size_t width) const {
+    py::array decode(const py::list& payloads, unsigned type, std::size_t maps, std::size_t height, std::size_t width) const {
+        std::vector<Array<std::uint8_t>> arrays;
         std::vector<std::span<const std::uint8_t>> views;
-        views.reserve(payloads.size());
-        for (const auto& payload : payloads) views.push_back(view(payload));
+        for (const py::handle payload : payloads) {  // a cast of what is an array already takes as long as decoding it
+            const bool is_array = Array<std::uint8_t>::check_(payload);
+            arrays.push_back(is_array ? py::reinterpret_borrow<Array<std::uint8_t>>(payload) : Array<std::uint8_t>::ensure(payload));
+            if (!arrays.back()) throw py::type_error("payloads are arrays of uint8");
+            views.push_back(view(arrays.back()));
+        }
         const py::array::ShapeContainer shape{payloads.size(), maps, height, width};
         py::array x = float_type(type) == fc::FloatType::float32 ? py::array(Array<float>(shape)) : py::array(Array<std::uint16_t>(shape));
         const fc::MutableFloatSpan to{x.mutable_data(), static_cast<std::size_t>(x.size()), float_type(type)};
@@ -337,7 +342,7 @@ public:
         const auto gradient = std::make_unique<fc::ContextCounts>();
         std::copy_n(counts.data(), kContextCounts, near->begin());
         std::copy_n(counts.data() + kContextCounts, kContextCounts, gradient->begin());
-        const fc::Neighbourhood chosen = fc::context_choose(*near, *gradient, static_bits(), 1);
+        const fc::Neighbourhood chosen = fc::context_choose(*near, *gradient, static_bits());
         const fc::ContextCounts& own = chosen == fc::Neighbourhood::gradient ? *gradient : *near;
         const fc::ContextTables tables = fc::context_train(own, static_bits(), chosen);
         const unsigned layout = tables.tokens | static_cast<unsigned>(chosen) << 8 | fc::context_rate(own, tables) << 16;

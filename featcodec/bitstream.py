@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import math
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,16 +84,19 @@ class Packet:
             raise FeatureError(f"a payload holds at most {MAX_PAYLOAD_BYTES} bytes, got {self.payload.nbytes}")
 
     @classmethod
-    def trusted(cls, header: dict[str, Any], payload: np.ndarray[Any, np.dtype[Any]]) -> Packet:
-        """Build a packet from what is known to be right, without checking it again: for encoders.
+    def trusted(cls, header: dict[str, Any], payloads: Iterable[np.ndarray[Any, np.dtype[Any]]]) -> list[Packet]:
+        """Build packets from what is known to be right, without checking it again: for encoders.
 
         `header` names every field but the payload.
         """
-        packet = _new(cls)
-        fields = packet.__dict__
-        fields.update(header)
-        fields["payload"] = payload
-        return packet
+        packets = []
+        for payload in payloads:
+            packet = _new(cls)
+            fields = packet.__dict__
+            fields.update(header)
+            fields["payload"] = payload
+            packets.append(packet)
+        return packets
 
     def with_checksum(self) -> Packet:
         """Return this packet with the checksum of its payload: four more bytes that tell damage from data."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from featcodec import _core
 from featcodec.bitstream import Packet, PayloadKind
-from featcodec.codec import Codec, Payload, check_batch_shape, check_feature, check_layout
+from featcodec.codec import Codec, Payload, check_feature, check_layout
 from featcodec.errors import ConfigError, FeatureError
 from featcodec.ops.layout import num_maps
 from featcodec.ops.quantizer import MAX_BITS, minmax_reconstruct, step_reconstruct
@@ -27,6 +27,12 @@ _CONTEXTS = 256
 _ORDER0_BYTES = 640
 _BYTES = PayloadKind.BYTES
 _FLOAT_TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # the core's FloatType
+_MOST_WAYS = 1024
+
+# The header of its packets; whether it is transposed; type, samples, maps, height and width for the core.
+_Way = tuple[dict[str, Any], bool, tuple[int, int, int, int, int]]
+# The core's coder, the config CRC, the ways of features seen so far by shape and type.
+_Ready = tuple[_core.FeatureCoder, int, dict[Any, _Way]]
 
 
 class EntropyCodec(Codec):
@@ -94,7 +100,7 @@ class EntropyCodec(Codec):
         zigzag = self.step is not None and any(bool((batch < 0).any()) for batch in batches)
         coder = self._new_coder(zigzag)
         for batch in batches:
-            _, layout = _layout(batch.shape, self.axis == "map")
+            layout = _sample_layout(tuple(batch.shape[1:]), self.axis == "map")
             values = _arrange(batch, layout.transposes).float().numpy().reshape(-1, *layout.grid)
             for total, counts in zip(totals, coder.count(values), strict=True):
                 total += counts
@@ -107,21 +113,19 @@ class EntropyCodec(Codec):
 
     def encode(self, x: Tensor) -> list[Packet]:
         """Encode a batch; see `Codec.encode`."""
-        coder, crc = self._ready()
-        # Small features cost microseconds: what repeats is remembered by shape, what is checked is checked in the core.
-        if type(x) is not Tensor or x.dtype not in _FLOAT_TYPES:
-            check_layout(x)
-        samples, layout = _layout(x.shape, self.axis == "map")
-        shape, (maps, height, width), transposes = layout
+        coder, crc, ways = self._ready()
+        # Small features cost microseconds: what repeats is remembered by shape and type, values are checked in the core.
+        way = ways.get((x.shape, x.dtype)) if type(x) is Tensor else None
+        if way is None:
+            way = self._way(x, crc, ways)
+        header, transposes, grid = way
         values = x if x.is_contiguous() and x.is_cpu and not (transposes or x.is_neg()) else _arrange(x, transposes)
-        dtype = x.dtype
         try:
-            payloads = coder.encode(values.data_ptr(), _FLOAT_TYPES[dtype], samples, maps, height, width)
+            payloads = coder.encode(values.data_ptr(), *grid)
         except FeatureError:
             check_feature(x)  # says which value, and where
             raise
-        header = {"shape": shape, "dtype": dtype, "kind": _BYTES, "config_crc": crc, "checksum": None}
-        return [Packet.trusted(header, payload) for payload in payloads]
+        return Packet.trusted(header, payloads)
 
     def decode(
         self,
@@ -131,7 +135,7 @@ class EntropyCodec(Codec):
         like: Packet | None = None,
     ) -> Tensor:
         """Decode packets; see `Codec.decode`."""
-        coder, crc = self._ready()
+        coder, crc, _ = self._ready()
         first = packets[0] if isinstance(packets, list) and packets else None
         payloads = _plain_payloads(packets, first, crc) if isinstance(first, Packet) else None
         if first is None or payloads is None:
@@ -211,8 +215,8 @@ class EntropyCodec(Codec):
     def _new_coder(self, zigzag: bool = False) -> _core.FeatureCoder:
         return _core.FeatureCoder(self.family, self.bits, self.axis == "map", self.step or 0.0, zigzag)
 
-    def _ready(self) -> tuple[_core.FeatureCoder, int]:
-        """The core's coder of these parameters and tables, and the config CRC; made again when the tables change."""
+    def _ready(self) -> _Ready:
+        """What coding needs of these parameters and tables; made again when the tables change."""
         cached = self.__dict__.get("_cached_coder")
         # Calibration and loading write the sizes whatever else they write.
         sizes = self._buffers.get("table_sizes")
@@ -221,9 +225,19 @@ class EntropyCodec(Codec):
             if sizes is not None:
                 self._give_tables(coder)
             version = 0 if sizes is None else sizes._version
-            cached = self.__dict__["_cached_coder"] = (sizes, version, (coder, self.config_crc()))
-        ready: tuple[_core.FeatureCoder, int] = cached[2]
+            cached = self.__dict__["_cached_coder"] = (sizes, version, (coder, self.config_crc(), {}))
+        ready: _Ready = cached[2]
         return ready
+
+    def _way(self, x: Tensor, crc: int, ways: dict[Any, _Way]) -> _Way:
+        """How features of this shape and type are coded, from now on in `ways`; errors where no packet carries them."""
+        check_layout(x)
+        shape, grid, transposes = _sample_layout(tuple(x.shape[1:]), self.axis == "map")
+        header = {"shape": shape, "dtype": x.dtype, "kind": _BYTES, "config_crc": crc, "checksum": None}
+        if len(ways) >= _MOST_WAYS:
+            ways.clear()
+        way = ways[x.shape, x.dtype] = (header, transposes, (_FLOAT_TYPES[x.dtype], x.shape[0], *grid))
+        return way
 
     def _give_tables(self, coder: _core.FeatureCoder) -> None:
         tables, tokens, order0_bytes, _ = (int(size) for size in self.table_sizes)
@@ -250,13 +264,6 @@ class _Layout(NamedTuple):
     shape: tuple[int, ...]
     grid: tuple[int, int, int]
     transposes: bool
-
-
-@functools.lru_cache(maxsize=1024)
-def _layout(batch_shape: tuple[int, ...], per_map: bool) -> tuple[int, _Layout]:
-    """The samples of a batch and their layout; FeatureError where no packet carries them."""
-    check_batch_shape(tuple(batch_shape))
-    return batch_shape[0], _sample_layout(tuple(batch_shape[1:]), per_map)
 
 
 @functools.lru_cache(maxsize=1024)

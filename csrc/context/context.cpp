@@ -141,6 +141,22 @@ std::size_t encode_body(const LaneJob& job, const Split& split, const ContextMod
     return used + size;
 }
 
+// The same of gradient's symbols with raw bits, all in one pass: nothing had to be counted before.
+std::size_t encode_body_once(const LaneJob& job, std::span<const std::uint8_t> symbols, const ContextModel& model, std::span<std::uint8_t> out) {
+    std::uint8_t* room = workspace().raw.get(symbols.size() + kRawSlack);
+    RawBits raw{{room, symbols.size()}, 0};
+    std::memset(room + symbols.size(), 0, kRawSlack);
+    std::uint8_t* end = out.data() + out.size();
+    const std::uint8_t* front = context_encode_tokens(job, symbols.data(), model, end, false, &raw);
+    const auto size = static_cast<std::size_t>(end - front);
+    const std::uint64_t raw_bytes = (raw.number + 7) / 8;
+    std::size_t used = put_varint(raw_bytes, out.data());
+    context_copy_raw(raw, out.data() + used);
+    used += static_cast<std::size_t>(raw_bytes);
+    std::memmove(out.data() + used, front, size);
+    return used + size;
+}
+
 // The part of `out` that is used: all encodings fit in it, and words are written from its end.
 std::span<std::uint8_t> bounded(std::span<std::uint8_t> out, const ContextShape& shape, unsigned bits) {
     const std::size_t bound = context_bound(shape, bits);
@@ -155,9 +171,9 @@ std::size_t encode_static_any(const ContextKernels& kernels, std::span<const Sym
     out = bounded(out, shape, bits);
     if (symbols.empty()) return 0;
     const LaneJob job{kernels, shape, neighbours_of(model.neighbourhood, bits), bits};
-    Split split = split_any(kernels, symbols, bits, model.neighbourhood);
-    count_split(job, split, symbols.size(), nullptr);
-    return encode_body(job, split, model, out, 0, split.raw != nullptr && job.neighbours == Neighbours::gradient);
+    const Split split = split_any(kernels, symbols, bits, model.neighbourhood);
+    const bool once = job.neighbours == Neighbours::gradient && !token_classes(bits, model.neighbourhood).raw;
+    return once ? encode_body_once(job, {split.tokens, symbols.size()}, model, out) : encode_body(job, split, model, out, 0, false);
 }
 
 // ---- adaptive: what to code given what --------------------------------------------------------------------------------------
@@ -178,19 +194,26 @@ std::span<const Symbol> sampled_strips(std::span<const Symbol> symbols, const Co
     return {to, count * strip};
 }
 
+// What to code given what; where all symbols were looked at, their counts too.
+struct Chosen {
+    Neighbourhood neighbourhood = Neighbourhood::near;
+    bool counted = false;
+    ContextCounts near{};
+    ContextCounts gradient{};
+};
+
 template <class Symbol>
-Neighbourhood choose(const ContextKernels& kernels, std::span<const Symbol> symbols, const ContextShape& shape, unsigned bits) {
-    if (bits > kGradientBits) return Neighbourhood::near;
+void choose(const ContextKernels& kernels, std::span<const Symbol> symbols, const ContextShape& shape, unsigned bits, Chosen& chosen) {
+    if (bits > kGradientBits) return;
     const std::size_t wanted = std::clamp<std::size_t>(symbols.size() / kSampled, 1, 16);
     const std::size_t stride = std::clamp<std::size_t>(shape.maps / kSampledMaps, 1, wanted);
     const std::size_t rows = std::clamp<std::size_t>(shape.height * stride / wanted, std::min<std::size_t>(shape.height, 8), shape.height);
-    const std::span<const Symbol> sample = stride == 1 && rows == shape.height ? symbols : sampled_strips(symbols, shape, stride, rows);
+    chosen.counted = stride == 1 && rows == shape.height;
+    const std::span<const Symbol> sample = chosen.counted ? symbols : sampled_strips(symbols, shape, stride, rows);
     const ContextShape part{shape.maps / stride, rows, shape.width};
-    ContextCounts near{};
-    ContextCounts gradient{};
-    count_any(kernels, sample, part, bits, Neighbourhood::near, near);
-    count_any(kernels, sample, part, bits, Neighbourhood::gradient, gradient);
-    return context_choose(near, gradient, bits, std::max<std::size_t>(symbols.size() / sample.size(), 1));
+    count_any(kernels, sample, part, bits, Neighbourhood::near, chosen.near);
+    count_any(kernels, sample, part, bits, Neighbourhood::gradient, chosen.gradient);
+    chosen.neighbourhood = context_choose(chosen.near, chosen.gradient, bits);
 }
 
 template <class Symbol>
@@ -199,21 +222,29 @@ std::size_t encode_below_any(const ContextKernels& kernels, std::span<const Symb
     check(symbols, shape, bits, Neighbourhood::near);
     out = bounded(out, shape, bits);
     if (symbols.empty()) return 0;
-    const Neighbourhood neighbourhood = choose(kernels, symbols, shape, bits);
+    Chosen chosen;
+    choose(kernels, symbols, shape, bits, chosen);
+    const Neighbourhood neighbourhood = chosen.neighbourhood;
     const LaneJob job{kernels, shape, neighbours_of(neighbourhood, bits), bits};
     Split split = split_any(kernels, symbols, bits, neighbourhood);
-    ContextCounts counts{};
-    count_split(job, split, symbols.size(), &counts);
+    ContextCounts& counts = neighbourhood == Neighbourhood::gradient ? chosen.gradient : chosen.near;
+    if (!chosen.counted) {
+        counts.fill(0);
+        count_split(job, split, symbols.size(), &counts);
+    }
     ContextPlan plan = context_plan(counts, shape, bits, neighbourhood);
     const unsigned most = context_lanes(shape);
     shape.lanes = context_lanes_for(plan.coded_bytes, shape, 1);
+    bool indexed = !chosen.counted;
     if (shape.lanes != most && shape.maps % most != 0) {  // other rows have no row above: other contexts
         counts.fill(0);
         count_split(job, split, symbols.size(), &counts);
         plan = context_plan(counts, shape, bits, neighbourhood);
+        indexed = true;
     } else {
         plan.size_bytes -= std::min<std::uint64_t>(plan.size_bytes, 3 * std::uint64_t{most - shape.lanes});
-        if (shape.lanes != most) count_split(job, split, symbols.size(), nullptr);  // other steps: gradient's raw bits in another order
+        // other steps, or none yet: gradient's raw bits in another order
+        if (shape.lanes != most || chosen.counted) count_split(job, split, symbols.size(), nullptr);
     }
     if (plan.size_bytes >= limit_bytes) return 0;
     choice = {neighbourhood, shape.lanes};
@@ -221,7 +252,7 @@ std::size_t encode_below_any(const ContextKernels& kernels, std::span<const Symb
     if (context_model(plan.tables, bits, false, model) != Status::ok) throw std::invalid_argument("not a plan");
     BitWriter writer(out);
     context_write_tables(plan, bits, writer);
-    return encode_body(job, split, model, out, writer.finish(), shape.lanes == most);
+    return encode_body(job, split, model, out, writer.finish(), indexed && shape.lanes == most);
 }
 
 Status widen(std::span<const std::uint8_t>, std::span<std::uint8_t>) { return Status::ok; }  // already where they belong

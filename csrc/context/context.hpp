@@ -61,6 +61,7 @@ struct ContextModel {
     alignas(16) std::array<std::uint8_t, kTokens> base{};   // gradient: first symbol of each class,
     alignas(16) std::array<std::uint8_t, kTokens> extra{};  // raw bits of each class,
     alignas(16) std::array<std::uint8_t, kTokens> mask{};   // and as many ones
+    unsigned tables = 0;
     unsigned tokens = 0;
     unsigned bits = 0;
     Neighbourhood neighbourhood = Neighbourhood::near;
@@ -92,8 +93,8 @@ void context_count(const ContextKernels& kernels, std::span<const std::uint16_t>
 
 // Static tables from counts over some features: every token codable in every context.
 ContextTables context_train(const ContextCounts& counts, unsigned bits, Neighbourhood neighbourhood);
-// The neighbourhood that takes fewer bits. Counts of a sample, one in `stride` symbols, say what all would take.
-Neighbourhood context_choose(const ContextCounts& near, const ContextCounts& gradient, unsigned bits, std::size_t stride);
+// The neighbourhood to take, from the counts of some symbols: gradient where it saves 2.5 % of the bits.
+Neighbourhood context_choose(const ContextCounts& near, const ContextCounts& gradient, unsigned bits);
 // Bits * 16 that a token of features counted thus takes with such tables.
 unsigned context_rate(const ContextCounts& counts, const ContextTables& tables);
 // Lanes that such features are worth, from the bytes of their words: a lane takes three bytes more. At least `least`, where the

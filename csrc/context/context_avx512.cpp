@@ -13,8 +13,48 @@
 namespace featcodec {
 namespace {
 
-#include "context_gradient.inc"
+#include "context_gradient512.inc"
 #include "context_decode_avx512.inc"
+
+// Transposes 16 x 16 bytes in each quarter, in four rounds of interleaving row i with row i + 8.
+inline void transpose_quarters(__m512i* rows) {
+    __m512i other[16];
+#pragma GCC unroll 4
+    for (unsigned round = 0; round < 4; ++round) {
+#pragma GCC unroll 8
+        for (unsigned i = 0; i < 8; ++i) {
+            other[2 * i] = _mm512_unpacklo_epi8(rows[i], rows[i + 8]);
+            other[2 * i + 1] = _mm512_unpackhi_epi8(rows[i], rows[i + 8]);
+        }
+#pragma GCC unroll 16
+        for (unsigned i = 0; i < 16; ++i) rows[i] = other[i];
+    }
+}
+
+// Lanes lie far apart in the target, often in one set of the cache: whole cache lines, and few lanes at a time.
+void collect(const std::uint8_t* plane, const std::size_t* offset, unsigned lanes, std::size_t positions, std::uint8_t* target) {
+    constexpr std::size_t kLine = 64;
+    const std::size_t whole = lanes < 16 ? 0 : positions / kLine * kLine;
+    for (unsigned lane = 0; whole > 0 && lane < lanes; lane += 16) {
+        for (std::size_t p = 0; p < whole; p += kLine) {
+            __m512i rows[16];
+            const auto load = [&](std::size_t position) {
+                return _mm_loadu_si128(reinterpret_cast<const __m128i*>(plane + (p + position) * lanes + lane));
+            };
+#pragma GCC unroll 16
+            for (unsigned i = 0; i < 16; ++i) {
+                __m512i row = _mm512_castsi128_si512(load(i));
+                row = _mm512_inserti32x4(row, load(16 + i), 1);
+                row = _mm512_inserti32x4(row, load(32 + i), 2);
+                rows[i] = _mm512_inserti32x4(row, load(48 + i), 3);
+            }
+            transpose_quarters(rows);
+#pragma GCC unroll 16
+            for (unsigned i = 0; i < 16; ++i) _mm512_storeu_si512(target + offset[lane + i] + p, rows[i]);
+        }
+    }
+    if (whole < positions) context_collect_avx2(plane + whole * lanes, offset, lanes, positions - whole, target + whole);
+}
 
 struct Bytes {
     __m512i left, up, before, after;  // before, after: the upper corners
@@ -69,17 +109,57 @@ void index(const RowPart& part, bool narrow, std::uint16_t* indices) {
     if (last < part.columns && last >= first) index_run(part, last * lanes, lanes, true, false, top, narrow, indices);
 }
 
-// x / f by float division: the quotient is below 2^20, so that the rounded one is off by at most 1 and the remainder tells.
+// A row as one run of bytes. What a store leaves past its run is written again later.
+template <unsigned Lanes>
+void predict_lanes(const RowPart& part, std::uint64_t top, __m512i most, std::uint8_t* contexts, std::uint8_t* residuals) {
+    const std::size_t size = part.columns * Lanes;
+    const std::uint64_t first = Lanes == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << (Lanes % 64)) - 1;
+    const std::size_t last = size - Lanes;
+    __m512i error_before = _mm512_setzero_si512();  // of 64 bytes before
+    if (part.has_left) error_before = load64(part.tokens - 64 + part.errors);
+    for (std::size_t at = 0; at < size; at += 64) {
+        const std::uint64_t no_left = part.has_left || at > 0 ? 0 : first;
+        const std::uint64_t no_right = part.has_right || last >= at + 64 ? 0 : ~std::uint64_t{0} << (last - at);
+        const __m512i symbol = load64(part.tokens + at);
+        const Slopes512 slopes = slopes512(part, at, top, most, load64(part.tokens + at - Lanes), no_left, no_right);
+        const __m512i error = difference512(symbol, slopes.predicted);
+        __m512i left_error = error_before;
+        if constexpr (Lanes < 64) left_error = _mm512_alignr_epi32(error, error_before, 16 - Lanes / 4);
+        const __m512i up_error = _mm512_maskz_mov_epi8(~top, load64(part.above + at + part.errors));
+        _mm512_storeu_si512(contexts + at, contexts512(slopes, up_error, left_error));
+        _mm512_storeu_si512(residuals + at, residual512(symbol, error, slopes));
+        _mm512_storeu_si512(part.tokens + at + part.errors, error);
+        error_before = error;
+    }
+}
+
+void predict(const RowPart& part, unsigned bits, std::uint8_t* contexts, std::uint8_t* residuals) {
+    std::uint64_t top = part.top;
+    for (std::size_t have = part.lanes; have < 64; have *= 2) top |= top << have;
+    const __m512i most = _mm512_set1_epi8(static_cast<char>((1u << bits) - 1));
+    switch (part.lanes) {
+        case 64: return predict_lanes<64>(part, top, most, contexts, residuals);
+        case 32: return predict_lanes<32>(part, top, most, contexts, residuals);
+        case 16: return predict_lanes<16>(part, top, most, contexts, residuals);
+        case 8: return predict_lanes<8>(part, top, most, contexts, residuals);
+        case 4: return predict_lanes<4>(part, top, most, contexts, residuals);
+        default: return context_predict_avx2(part, bits, contexts, residuals);
+    }
+}
+
+// x / f by a reciprocal: 14 bits of it, doubled by a step of Newton's that is aimed low, by 3 * 2^-23: more than all roundings
+// come to. The quotient, below 2^20, is then the right one or one less, and the remainder tells.
 inline __m512i encode_states(__m512i x, __m512i frequency, __m512i start) {
     // The reciprocal does not wait for x.
-    const __m512 reciprocal = _mm512_div_ps(_mm512_set1_ps(1.0f), _mm512_cvtepi32_ps(frequency));
+    const __m512 divisor = _mm512_cvtepi32_ps(frequency);
+    const __m512 rough = _mm512_rcp14_ps(divisor);
+    const __m512 reciprocal = _mm512_mul_ps(rough, _mm512_fnmadd_ps(divisor, rough, _mm512_set1_ps(2.0f - 3.0f / (1 << 23))));
     const __m512i quotient = _mm512_cvttps_epi32(_mm512_mul_ps(_mm512_cvtepu32_ps(x), reciprocal));
     const __m512i rest = _mm512_sub_epi32(x, _mm512_mullo_epi32(quotient, frequency));
-    // x' = quotient * 2^12 + rest + start; a quotient off by one moves f between the two.
+    // x' = quotient * 2^12 + rest + start; a quotient one more moves f between the two.
     const __m512i step = _mm512_sub_epi32(_mm512_set1_epi32(1 << kFrequencyBits), frequency);
-    __m512i next = _mm512_add_epi32(_mm512_add_epi32(_mm512_slli_epi32(quotient, kFrequencyBits), rest), start);
-    next = _mm512_mask_sub_epi32(next, _mm512_movepi32_mask(rest), next, step);
-    return _mm512_mask_add_epi32(next, _mm512_cmpge_epi32_mask(rest, frequency), next, step);
+    const __m512i next = _mm512_add_epi32(_mm512_add_epi32(_mm512_slli_epi32(quotient, kFrequencyBits), start), rest);
+    return _mm512_mask_add_epi32(next, _mm512_cmpge_epu32_mask(rest, frequency), next, step);
 }
 
 // Frequencies and starts are gathered some columns ahead: among the arithmetic a gather costs four times what it does alone.
@@ -138,12 +218,19 @@ void encode(const ContextModel& model, const std::uint16_t* indices, std::size_t
 }  // namespace
 
 void context_index_avx512(const RowPart& part, bool narrow, std::uint16_t* indices) { index(part, narrow, indices); }
+void context_collect_avx512(const std::uint8_t* plane, const std::size_t* offset, unsigned lanes, std::size_t positions,
+                            std::uint8_t* target) {
+    collect(plane, offset, lanes, positions, target);
+}
+void context_predict_avx512(const RowPart& part, unsigned bits, std::uint8_t* contexts, std::uint8_t* residuals) {
+    predict(part, bits, contexts, residuals);
+}
 void context_encode_avx512(const ContextModel& model, const std::uint16_t* indices, std::size_t columns, unsigned lanes,
                            std::uint64_t active, LaneStates& states) {
     encode(model, indices, columns, lanes, active, states);
 }
 
-const ContextKernels kContextAvx512 = {context_split_avx2, context_join_avx2, context_deal_avx2, context_collect_avx2,
-                                       index, context_predict_avx2, context_pair_avx2, context_count_scalar, encode, decode};
+const ContextKernels kContextAvx512 = {context_split_avx2, context_join_avx2, context_deal_avx2, collect,
+                                       index, predict, context_pair_avx2, context_count_scalar, encode, decode};
 
 }  // namespace featcodec

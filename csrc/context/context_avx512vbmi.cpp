@@ -13,12 +13,13 @@
 namespace featcodec {
 namespace {
 
-#include "context_gradient.inc"
+#include "context_gradient512.inc"
 #include "context_decode_avx512.inc"
 
 }  // namespace
 
-const ContextKernels kContextAvx512Vbmi = {context_split_avx2,   context_join_avx2,    context_deal_avx2,     context_collect_avx2,
-                                           context_index_avx512, context_predict_avx2, context_pair_avx2, context_count_scalar, context_encode_avx512, decode};
+const ContextKernels kContextAvx512Vbmi = {context_split_avx2,   context_join_avx2,    context_deal_avx2,     context_collect_avx512,
+                                           context_index_avx512, context_predict_avx512, context_pair_avx2,     context_count_scalar,
+                                           context_encode_avx512, decode};
 
 }  // namespace featcodec

@@ -40,6 +40,7 @@ constexpr unsigned kWideContexts = 62;
 constexpr unsigned kLevels = 16;       // of gradient's roughness
 constexpr unsigned kMostRuns = 48;     // gradient: groups that are compared each with each
 constexpr unsigned kRunBits = 8;       // gradient: what another run of contexts with one table costs
+constexpr unsigned kFewTables = 16;    // two neighbours: decoders find tokens sooner among so many, and more gain little
 
 // Consecutive contexts in that order, merged.
 struct Group {
@@ -212,8 +213,9 @@ unsigned ordered_context(unsigned place, Neighbours neighbours) {
 
 Grouping group_contexts(const ContextCounts& counts, Neighbours neighbours, std::uint32_t floor, unsigned entry_bits) {
     const bool any = neighbours == Neighbours::gradient;
+    const unsigned most = neighbours == Neighbours::two ? kFewTables : kContextTables;
     Chain chain = start_groups(counts, neighbours, floor);
-    merge_neighbours(chain, entry_bits, any ? kRunBits : 0, any ? kMostRuns : kContextTables);
+    merge_neighbours(chain, entry_bits, any ? kRunBits : 0, any ? kMostRuns : most);
     Grouping grouping;
     assign(chain, neighbours, grouping);
     if (any) {

@@ -102,8 +102,16 @@ struct LaneJob {
 };
 // Returns the raw bits appended at bit 0 of `raw`, which only gradient has; counts may be null.
 std::uint64_t context_count_tokens(const LaneJob& job, const std::uint8_t* tokens, ContextCounts* counts, std::uint8_t* raw);
+// Gradient's raw bits as the encoder meets them: from the last back, so that they end where the room does. Behind it are
+// kRawSlack bytes, zero.
+struct RawBits {
+    std::span<std::uint8_t> room;
+    std::uint64_t number = 0;
+};
+// raw: where they are wanted; `indexed` is false then.
 std::uint8_t* context_encode_tokens(const LaneJob& job, const std::uint8_t* tokens, const ContextModel& model, std::uint8_t* end,
-                                    bool indexed);
+                                    bool indexed, RawBits* raw = nullptr);
+void context_copy_raw(const RawBits& raw, std::uint8_t* to);
 // `raw`: gradient's section, of which every bit must be used.
 Status context_decode_tokens(const LaneJob& job, std::span<const std::uint8_t> in, const ContextModel& model,
                              std::span<const std::uint8_t> raw, std::uint8_t* tokens);
@@ -146,7 +154,10 @@ void context_collect_avx2(const std::uint8_t* plane, const std::size_t* offset, 
 void context_predict_avx2(const RowPart& part, unsigned bits, std::uint8_t* contexts, std::uint8_t* residuals);
 void context_pair_avx2(const std::uint8_t* contexts, const std::uint8_t* tokens, std::size_t number, std::uint16_t* indices);
 bool context_decode_avx2(const ContextModel& model, const RowPart& part, LaneStates& states);
+void context_collect_avx512(const std::uint8_t* plane, const std::size_t* offset, unsigned lanes, std::size_t positions,
+                              std::uint8_t* target);
 void context_index_avx512(const RowPart& part, bool narrow, std::uint16_t* indices);
+void context_predict_avx512(const RowPart& part, unsigned bits, std::uint8_t* contexts, std::uint8_t* residuals);
 void context_encode_avx512(const ContextModel& model, const std::uint16_t* indices, std::size_t columns, unsigned lanes,
                            std::uint64_t active, LaneStates& states);
 

@@ -162,21 +162,44 @@ Scratch scratch_for(const Lanes& lanes) {
     return scratch;
 }
 
-// Appends bits to those at `to`, of which there are `have`.
+std::uint64_t load64(const std::uint8_t* p) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, p, sizeof word);
+    return word;
+}
+
+// Bits to bit `at` of `to`, over up to kRawSlack bytes behind them; what stood before stays. As much is readable behind `from`.
+void put_bits(const std::uint8_t* from, std::uint64_t number, std::uint8_t* to, std::uint64_t at) {
+    const unsigned shift = at % 8;
+    to += at / 8;
+    std::uint64_t carried = *to & ((1u << shift) - 1);
+    for (std::uint64_t i = 0; i <= number / 8; i += 8) {  // one bit more than there are: the last byte may be carried
+        const std::uint64_t word = load64(from + i);
+        const std::uint64_t out = (word << shift) | carried;
+        std::memcpy(to + i, &out, sizeof out);
+        carried = shift == 0 ? 0 : word >> (64 - shift);
+    }
+    std::memcpy(to + (number / 8 / 8 + 1) * 8, &carried, sizeof carried);
+}
+
+// Appends bits to those at `to`, of which there are `have`; zeros fill their last byte.
 void append_bits(const std::uint8_t* from, std::uint64_t number, std::uint8_t* to, std::uint64_t have) {
-    const unsigned shift = have % 8;
-    std::uint8_t* at = to + have / 8;
-    const auto bytes = static_cast<std::size_t>((number + 7) / 8);
-    if (shift == 0) {
-        std::memcpy(at, from, bytes);
-        return;
-    }
-    unsigned carried = *at & ((1u << shift) - 1);
-    for (std::size_t i = 0; i < bytes; ++i) {
-        at[i] = static_cast<std::uint8_t>(carried | (unsigned{from[i]} << shift));
-        carried = from[i] >> (8 - shift);
-    }
-    at[bytes] = static_cast<std::uint8_t>(carried);
+    put_bits(from, number, to, have);
+    const std::uint64_t end = have + number;
+    to[end / 8] = static_cast<std::uint8_t>(to[end / 8] & ((1u << (end % 8)) - 1));
+}
+
+// Puts bits before those that are there already.
+void prepend_bits(const std::uint8_t* from, std::uint64_t number, RawBits& raw) {
+    const std::uint64_t end = 8 * std::uint64_t{raw.room.size()} - raw.number;
+    std::uint8_t* behind = raw.room.data() + end / 8;
+    std::array<std::uint8_t, kRawSlack> kept;
+    std::memcpy(kept.data(), behind, kept.size());
+    put_bits(from, number, raw.room.data(), end - number);
+    const unsigned own = (1u << (end % 8)) - 1;
+    kept[0] = static_cast<std::uint8_t>((*behind & own) | (kept[0] & ~own));
+    std::memcpy(behind, kept.data(), kept.size());
+    raw.number += number;
 }
 
 // Turns the residuals of a chunk into tokens, whose raw bits land in scratch.raw; idle lanes are passed by. Returns the raw bits.
@@ -238,6 +261,18 @@ std::uint64_t index_chunk(const LaneJob& job, const TokenClasses& classes, const
 
 }  // namespace
 
+void context_copy_raw(const RawBits& raw, std::uint8_t* to) {
+    const std::uint64_t begin = 8 * std::uint64_t{raw.room.size()} - raw.number;
+    const std::uint8_t* from = raw.room.data() + begin / 8;
+    const auto bytes = static_cast<std::size_t>((raw.number + 7) / 8);
+    std::size_t i = 0;
+    for (; i + 8 <= bytes; i += 8) {
+        const std::uint64_t word = load64(from + i) >> (begin % 8) | (std::uint64_t{from[i + 8]} << 8) << (56 - begin % 8);
+        std::memcpy(to + i, &word, sizeof word);
+    }
+    for (; i < bytes; ++i) to[i] = static_cast<std::uint8_t>((from[i] | unsigned{from[i + 1]} << 8) >> (begin % 8));
+}
+
 std::uint64_t context_count_tokens(const LaneJob& job, const std::uint8_t* tokens, ContextCounts* counts, std::uint8_t* raw) {
     const Lanes lanes(job.shape, job.neighbours);
     const Scratch scratch = scratch_for(lanes);
@@ -262,7 +297,7 @@ std::uint64_t context_count_tokens(const LaneJob& job, const std::uint8_t* token
 }
 
 std::uint8_t* context_encode_tokens(const LaneJob& job, const std::uint8_t* tokens, const ContextModel& model, std::uint8_t* end,
-                                    bool indexed) {
+                                    bool indexed, RawBits* raw) {
     const Lanes lanes(job.shape, job.neighbours);
     const Scratch scratch = scratch_for(lanes);
     const TokenClasses classes = token_classes(job.bits, model.neighbourhood);
@@ -272,7 +307,10 @@ std::uint8_t* context_encode_tokens(const LaneJob& job, const std::uint8_t* toke
     states.front = end;
     for (std::size_t chunk = lanes.chunks(); chunk-- > 0;) {
         // a single chunk's indices are still in the workspace
-        if (!indexed || lanes.chunks() > 1) index_chunk(job, classes, lanes, chunk, tokens, scratch);
+        if (!indexed || lanes.chunks() > 1) {
+            const std::uint64_t raw_bits = index_chunk(job, classes, lanes, chunk, tokens, scratch);
+            if (raw != nullptr) prepend_bits(scratch.raw, raw_bits, *raw);
+        }
         job.kernels.encode(model, scratch.indices, lanes.chunk_end(chunk) - lanes.chunk_begin(chunk), count, lanes.active(chunk), states);
     }
     for (unsigned lane = count; lane-- > 0;) {

@@ -137,7 +137,11 @@ static void count_in(const std::uint16_t* indices, std::size_t number, std::uint
 }
 
 void context_count_scalar(const std::uint16_t* indices, std::size_t number, unsigned contexts, std::uint32_t* counts) {
-    if (contexts > kNearContexts) return number < 16384 ? count_in<1, kRawContexts>(indices, number, counts) : count_in<3, kRawContexts>(indices, number, counts);
+    if (contexts > kNearContexts) {
+        if (number >= 16384) return count_in<3, kRawContexts>(indices, number, counts);
+        for (std::size_t i = 0; i < number; ++i) ++counts[indices[i]];
+        return;
+    }
     if (number < 16384) return count_in<3, kNearContexts>(indices, number, counts);
     count_in<8, kNearContexts>(indices, number, counts);
 }

@@ -138,6 +138,27 @@ def test_the_gradient_neighbourhood_is_the_same_on_every_instruction_set(bits, t
     assert len(lanes) > 1
 
 
+@pytest.mark.parametrize("tables", [1, 16, 17, 32])
+@pytest.mark.parametrize("layout", [16, 16 + 256], ids=["near", "gradient"])
+def test_any_number_of_tables_is_read_on_every_instruction_set(tables, layout):
+    rng = np.random.default_rng(tables)
+    frequencies = np.zeros((32, 16), np.uint16)
+    frequencies[:tables] = 1 + rng.multinomial(4096 - 16, rng.dirichlet(np.ones(16), tables))
+    coder = _core.FeatureCoder("context", 4)
+    rate = 40 << 16  # a guess of 2.5 bits a token, for the lanes
+    coder.set_context_tables(np.arange(256, dtype=np.uint8) % tables, frequencies.reshape(-1), tables, layout + rate)
+    for shape in SLOPED:
+        symbols = slopes(shape, 4, tables)
+        streams = set()
+        for level in AVAILABLE:
+            _core.set_isa(level)
+            streams.add(bytes(coder.encode_symbols(symbols)))
+        (stream,) = streams
+        for level in AVAILABLE:
+            _core.set_isa(level)
+            assert np.array_equal(coder.decode_symbols(np.frombuffer(stream, np.uint8), *shape), symbols), (level, shape)
+
+
 @pytest.mark.parametrize("level", AVAILABLE)
 @pytest.mark.parametrize("tables", ["adaptive", "static"])
 @pytest.mark.parametrize("bits", [4, 6, 8])
