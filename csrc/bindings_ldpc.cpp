@@ -51,7 +51,8 @@ public:
         return mother;
     }
 
-    py::tuple decode_min_sum(const Array<std::int8_t>& llr, unsigned max_iterations, bool early_stop) const {
+    template <typename Llr>
+    py::tuple decode_min_sum(const Array<Llr>& llr, unsigned max_iterations, bool early_stop) const {
         return decode(llr, n(), [&](auto from, std::size_t blocks, ldpc::Decoded out) {
             coder_->decode_min_sum(from, blocks, max_iterations, early_stop, out);
         });
@@ -63,7 +64,8 @@ public:
         });
     }
 
-    py::tuple decode_erasure(const Array<std::int8_t>& llr) const {
+    template <typename Llr>
+    py::tuple decode_erasure(const Array<Llr>& llr) const {
         return decode(llr, n(), [&](auto from, std::size_t blocks, ldpc::Decoded out) { coder_->decode_erasure(from, blocks, out); });
     }
 
@@ -119,9 +121,19 @@ private:
     std::unique_ptr<ldpc::Coder> coder_;
 };
 
+Array<std::int8_t> llr_steps(const Array<float>& llr) {
+    Array<std::int8_t> steps(std::vector<py::ssize_t>(llr.shape(), llr.shape() + llr.ndim()));
+    const std::span<const float> from{llr.data(), static_cast<std::size_t>(llr.size())};
+    const auto to = out_view(steps);
+    const py::gil_scoped_release release;
+    ldpc::llr_steps(from, to);
+    return steps;
+}
+
 }  // namespace
 
 void bind_ldpc(py::module_& m) {
+    m.def("llr_steps", &llr_steps, py::arg("llr").noconvert());
     py::class_<LdpcCode>(m, "LdpcCode")
         .def_static("wifi", &LdpcCode::wifi, py::arg("n"), py::arg("rate"), py::arg("k"), py::arg("punctured"))
         .def_static("nr", &LdpcCode::nr, py::arg("k"), py::arg("n"))
@@ -132,9 +144,11 @@ void bind_ldpc(py::module_& m) {
         .def_property_readonly("shifts", &LdpcCode::shifts)
         .def("encode", &LdpcCode::encode, py::arg("info").noconvert())
         .def("encode_mother", &LdpcCode::encode_mother, py::arg("info").noconvert())
-        .def("decode_min_sum", &LdpcCode::decode_min_sum, py::arg("llr").noconvert(), py::arg("max_iterations"), py::arg("early_stop"))
+        .def("decode_min_sum", &LdpcCode::decode_min_sum<std::int8_t>, py::arg("llr").noconvert(), py::arg("max_iterations"), py::arg("early_stop"))
+        .def("decode_min_sum", &LdpcCode::decode_min_sum<float>, py::arg("llr").noconvert(), py::arg("max_iterations"), py::arg("early_stop"))
         .def("decode_sum_product", &LdpcCode::decode_sum_product, py::arg("llr").noconvert(), py::arg("max_iterations"), py::arg("early_stop"))
-        .def("decode_erasure", &LdpcCode::decode_erasure, py::arg("llr").noconvert())
+        .def("decode_erasure", &LdpcCode::decode_erasure<std::int8_t>, py::arg("llr").noconvert())
+        .def("decode_erasure", &LdpcCode::decode_erasure<float>, py::arg("llr").noconvert())
         .def("decode_erasure_packed", &LdpcCode::decode_erasure_packed, py::arg("sent").noconvert(), py::arg("erased").noconvert())
         .def("syndrome_weight", &LdpcCode::syndrome_weight, py::arg("mother").noconvert());
 }

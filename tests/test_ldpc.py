@@ -11,7 +11,7 @@ import featcodec as fc
 from featcodec import _core
 from featcodec.errors import ConfigError, FeatureError, FeatureTypeError
 from featcodec.ops.ldpc import ALGORITHMS, LDPC, MAX_BLOCKS
-from featcodec.ops.soft_bits import LLR_SCALE
+from featcodec.ops.soft_bits import LLR_SCALE, SURE, quantize_llr
 
 AVAILABLE = _core.isas()
 SMALL = LDPC("wifi", n=648, rate="1/2", k=200, punctured=50)
@@ -283,6 +283,32 @@ def test_a_block_does_not_depend_on_its_batch(level, algorithm):
         assert np.array_equal(part.bits, whole.bits[first : first + count])
         assert np.array_equal(part.ok, whole.ok[first : first + count])
         assert np.array_equal(part.iterations, whole.iterations[first : first + count]) or algorithm == "erasure"
+
+
+@pytest.mark.parametrize("code", CODES, ids=str)
+@pytest.mark.parametrize("algorithm", ["oms", "erasure"])
+def test_float_llrs_decode_as_the_steps_they_round_to(code, algorithm):
+    blocks = 700  # more than are made steps of at a time
+    nats = mixed(code, blocks).astype(np.float32) * np.float32(0.6)
+    steps = quantize_llr(nats)
+    nats[steps == SURE] *= np.float32(1e30)
+    for level in AVAILABLE:
+        _core.set_isa(level)
+        for count, threads in ((1, 1), (70, 1), (blocks, 1), (blocks, 3)):
+            fc.set_num_threads(threads)
+            wanted = code.decode_packed(steps[:count], algorithm=algorithm, max_iterations=4)
+            assert same(code.decode_packed(nats[:count], algorithm=algorithm, max_iterations=4), wanted)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_nan_is_refused_where_it_stands(algorithm, threads):
+    fc.set_num_threads(threads)
+    llr = np.ones((900, SMALL.n), np.float32)
+    for place in ((899, SMALL.n - 1), (300, 0), (0, 5)):
+        llr[place] = np.nan
+        with pytest.raises(FeatureError, match=rf"got NaN at \({place[0]}, {place[1]}\)"):
+            SMALL.decode(llr, algorithm=algorithm, max_iterations=1)
 
 
 @pytest.mark.parametrize("level", AVAILABLE)

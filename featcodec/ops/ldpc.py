@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from featcodec import _core
 from featcodec.errors import ConfigError, FeatureError, FeatureTypeError
-from featcodec.ops.soft_bits import LLR_SCALE, quantize_llr
+from featcodec.ops.soft_bits import LLR_SCALE
 from featcodec.spec import check_bool, check_choice, check_int
 
 WIFI_RATES = ("1/2", "2/3", "3/4", "5/6")
@@ -178,13 +178,17 @@ class LDPC:
         array = self._check_llr(llr)
         if algorithm == "sum-product":
             nats = array if array.dtype == np.float32 else array.astype(np.float32) / np.float32(LLR_SCALE)
+            _refuse_nan(nats)
             bits, ok, iterations = self._core.decode_sum_product(nats, max_iterations, early_stop)
         else:
-            steps = array if array.dtype == np.int8 else quantize_llr(array)
-            if algorithm == "oms":
-                bits, ok, iterations = self._core.decode_min_sum(steps, max_iterations, early_stop)
-            else:
-                bits, ok, iterations = self._core.decode_erasure(steps)
+            try:
+                if algorithm == "oms":
+                    bits, ok, iterations = self._core.decode_min_sum(array, max_iterations, early_stop)
+                else:
+                    bits, ok, iterations = self._core.decode_erasure(array)
+            except ValueError:  # the core saw a NaN; where, is only asked now
+                _refuse_nan(array)
+                raise
         return LDPCResult(bits, ok.view(np.bool_), iterations)
 
     def decode_erased(self, sent: Bits, erased: Bits) -> LDPCResult:
@@ -245,9 +249,6 @@ class LDPC:
             got = llr.dtype if isinstance(llr, np.ndarray) else type(llr).__name__
             raise FeatureTypeError(f"LLRs are a NumPy array of int8 or float32, got {got}")
         _check_blocks("LLRs", llr.shape, self.n)
-        if llr.dtype == np.float32 and bool(np.isnan(llr).any()):
-            index = tuple(int(i) for i in np.argwhere(np.isnan(llr))[0])
-            raise FeatureError(f"an LLR must be a number or infinite, got NaN at {index}")
         return np.ascontiguousarray(llr)
 
     def _check_bits(self, bits: Any, width: int) -> Bits:
@@ -272,6 +273,13 @@ def _check_blocks(what: str, shape: tuple[int, ...], width: int) -> None:
         raise FeatureError(f"{what} must have shape (blocks, {width}), got {shape}")
     if shape[0] > MAX_BLOCKS:
         raise FeatureError(f"one call takes at most {MAX_BLOCKS} blocks, got {shape[0]}")
+
+
+def _refuse_nan(llr: NDArray[Any]) -> None:
+    nan = np.isnan(llr)
+    if bool(nan.any()):
+        index = tuple(int(i) for i in np.argwhere(nan)[0])
+        raise FeatureError(f"an LLR must be a number or infinite, got NaN at {index}")
 
 
 def _pack(bits: Bits) -> Bits:
