@@ -189,7 +189,7 @@ class LDPC:
             except ValueError:  # the core saw a NaN; where, is only asked now
                 _refuse_nan(array)
                 raise
-        return LDPCResult(bits, ok.view(np.bool_), iterations)
+        return LDPCResult(bits, ok, iterations)
 
     def decode_erased(self, sent: Bits, erased: Bits) -> LDPCResult:
         """Decode what came over an erasure channel, packed: what `decode_packed` gives with algorithm "erasure".
@@ -216,7 +216,7 @@ class LDPC:
         if bits_sent.shape != mask.shape:
             raise FeatureError(f"sent and erased are of one shape, got {bits_sent.shape} and {mask.shape}")
         bits, ok, iterations = self._core.decode_erasure_packed(bits_sent, mask)
-        return LDPCResult(bits, ok.view(np.bool_), iterations)
+        return LDPCResult(bits, ok, iterations)
 
     # ---- the checks ----------------------------------------------------------------------------------------------------
 
