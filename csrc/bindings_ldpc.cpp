@@ -1,8 +1,10 @@
 // Python's view of the LDPC core: NumPy arrays in, NumPy arrays out, the GIL released around every call.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <memory>
 #include <stdexcept>
+#include <vector>
 
 #include "bindings.hpp"
 #include "ldpc/coder.hpp"
@@ -74,6 +76,23 @@ public:
         });
     }
 
+    // (info, freedom) or None, of one block.
+    py::object complete_erasure(const Taken<std::int8_t>& llr, unsigned most) const {
+        if (rows_of(llr, n()) != 1) throw py::value_error("one block is completed at a time");
+        auto info = make<std::uint8_t>(bytes_of(k()));
+        const auto to = out_view(info);
+        std::vector<std::uint8_t> words;
+        bool found = false;
+        {
+            const py::gil_scoped_release release;
+            found = coder_->complete_erasure(llr.values, most, to, words);
+        }
+        if (!found) return py::none();
+        auto freedom = make<std::uint8_t>(words.size() / to.size(), to.size());
+        std::copy(words.begin(), words.end(), freedom.mutable_data());
+        return py::make_tuple(info, freedom);
+    }
+
     Array<std::uint32_t> syndrome_weight(const Taken<std::uint8_t>& mother) const {
         const std::size_t blocks = rows_of(mother, bytes_of(mother_bits()));
         auto weight = make<std::uint32_t>(blocks);
@@ -139,6 +158,7 @@ void bind_ldpc(py::module_& m) {
         .def("decode_erasure", &LdpcCode::decode_erasure<std::int8_t>, py::arg("llr"))
         .def("decode_erasure", &LdpcCode::decode_erasure<float>, py::arg("llr"))
         .def("decode_erasure_packed", &LdpcCode::decode_erasure_packed, py::arg("sent"), py::arg("erased"))
+        .def("complete_erasure", &LdpcCode::complete_erasure, py::arg("llr"), py::arg("most"))
         .def("syndrome_weight", &LdpcCode::syndrome_weight, py::arg("mother"));
 }
 

@@ -184,6 +184,12 @@ void Coder::decode_erasure_packed(std::span<const std::uint8_t> sent, std::span<
     });
 }
 
+bool Coder::complete_erasure(std::span<const std::int8_t> llr, unsigned most, std::span<std::uint8_t> info, std::vector<std::uint8_t>& freedom) const {
+    ErasureOptions options;
+    options.kernels = &erasure_kernels(current_isa());
+    return ldpc::complete_erasure(erasure_.get(code_), llr, most, info, freedom, options);
+}
+
 void Coder::syndrome_weight(std::span<const std::uint8_t> mother, std::span<std::uint32_t> weight, std::size_t blocks) const {
     ldpc::syndrome_weight(code_, mother, weight, blocks);
 }

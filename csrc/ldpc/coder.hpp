@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <vector>
 
 #include "cpu.hpp"
 #include "ldpc/encoder.hpp"
@@ -40,6 +41,9 @@ public:
     void decode_erasure(std::span<const float> llr, std::size_t blocks, Decoded out) const;
     // The same from packed bits: B blocks of ceil(n / 8) bytes each; a 1 in `erased` makes the bit of `sent` unknown, whatever it is.
     void decode_erasure_packed(std::span<const std::uint8_t> sent, std::span<const std::uint8_t> erased, std::size_t blocks, Decoded out) const;
+
+    // complete_erasure of erasure.hpp, of one block.
+    bool complete_erasure(std::span<const std::int8_t> llr, unsigned most, std::span<std::uint8_t> info, std::vector<std::uint8_t>& freedom) const;
 
     // How many checks fail for packed mother codewords.
     void syndrome_weight(std::span<const std::uint8_t> mother, std::span<std::uint32_t> weight, std::size_t blocks) const;

@@ -218,6 +218,34 @@ class LDPC:
         bits, ok, iterations = self._core.decode_erasure_packed(bits_sent, mask)
         return LDPCResult(bits, ok, iterations)
 
+    def completions(self, llr: NDArray[np.int8], *, most: int = 8) -> tuple[Bits, Bits] | None:
+        """Return all that one block of sure bits and erased ones may be, for a caller who knows more of it than the code does.
+
+        Parameters
+        ----------
+        llr
+            (n,) int8, as for `decode` with algorithm "erasure".
+        most
+            Dimensions that may be open, 0..32.
+
+        Returns
+        -------
+        tuple or None
+            `info`, ceil(k / 8) packed bytes, and `freedom`, (d, ceil(k / 8)): the block is `info` XOR any of the words of
+            `freedom`, of which some may be 0 or follow from others. None where more than `most` dimensions are open or the bits
+            contradict a check.
+
+        Raises
+        ------
+        FeatureTypeError, FeatureError, ConfigError
+            As for `decode`.
+        """
+        check_int("most", most, 0, 32)
+        array = self._check_llr(np.asarray(llr)[None])
+        if array.dtype != np.int8:
+            raise FeatureTypeError(f"the LLRs of a block to complete are int8, got {array.dtype}")
+        return self._core.complete_erasure(array, most)
+
     # ---- the checks ----------------------------------------------------------------------------------------------------
 
     def parity_checks(self) -> tuple[NDArray[np.int64], NDArray[np.int32], tuple[int, int]]:
