@@ -266,3 +266,40 @@ def test_no_rates(value):
 def test_a_wifi_rate_is_at_least_a_half():
     with pytest.raises(ConfigError, match=r"1/2\.\.99/100, as in rate=3/4, got '1/3'"):
         parse_rate("wifi", "1/3")
+
+
+# ---- the CRC as checks -----------------------------------------------------------------------------------------------------
+
+
+def crc_blocks(code, count: int, erased: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Blocks of so many bytes before the CRC, and their LLRs with exactly so many erased."""
+    rng = np.random.default_rng(seed)
+    data = rng.integers(0, 256, (count, code.k // 8 - 4), dtype=np.uint8)
+    llr = np.array([SURE, -SURE], np.int8)[np.unpackbits(code.encode_packed(fec.with_crcs(data)), axis=1, count=code.n)]
+    np.put_along_axis(llr, rng.random(llr.shape).argsort(axis=1)[:, :erased], 0, axis=1)
+    return data, llr
+
+
+@pytest.mark.parametrize(("k", "n"), [(544, 568), (1056, 1080), (1056, 2000), (4128, 4200)])
+def test_the_crc_fills_up_to_eight_more_erasures(k, n):
+    code = ldpc_of("nr", k, n)
+    for more, least in ((0, 36), (5, 28), (8, 6)):
+        data, llr = crc_blocks(code, 40, n - k + more)
+        plain = code.decode_packed(llr, algorithm="erasure").ok
+        found, good = fec.decode_blocks(code, llr)
+        assert good.sum() >= max(least, plain.sum() + 1)
+        assert np.array_equal(found[good], data[good])
+    _, llr = crc_blocks(code, 40, n - k + 9)
+    assert not fec.decode_blocks(code, llr)[1].any()
+
+
+def test_a_flipped_bit_is_not_hidden_by_filling():
+    code = ldpc_of("nr", 1056, 1080)
+    _, llr = crc_blocks(code, 300, 28)
+    flips = np.random.default_rng(1).integers(0, code.n, len(llr))
+    rows = np.arange(len(llr))
+    flips = np.array(
+        [next(j for j in range(f, f + code.n) if llr[i, j % code.n]) % code.n for i, f in zip(rows, flips, strict=True)]
+    )
+    llr[rows, flips] *= -1
+    assert not fec.decode_blocks(code, llr)[1].any()

@@ -4,7 +4,7 @@ A message of m bytes becomes B blocks, the fewest that the code takes, of the sa
 its length (4 bytes, little-endian) and followed by zeros. A block is its bytes, their CRC-32C, and the parity of the LDPC
 code; it is sent with a whole number of bytes. Bit i of block b is sent as bit i B + b, so that a burst is spread over the
 blocks, and scrambled with the sequence of IEEE 802.11 (x^7 + x^4 + 1, all ones first). The receiver finds B and the size of a
-block from the number of bytes alone.
+block from the number of bytes alone. Where erasures leave a little of a block open, its CRC fills that: `decode_blocks`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ Bytes = NDArray[np.uint8]
 SoftBits = NDArray[np.int8]
 
 CRC_BYTES = 4
+CRC_FILLS = 8  # of its 32 bits that may fill erased ones; the other 24 still tell a wrong block
 LENGTH_BYTES = 4
 MAX_MESSAGE_BYTES = 1 << 28
 LOWEST_RATE = Fraction(1, 20)
@@ -163,14 +164,10 @@ class BlockCode:
     def protect(self, message: Bytes) -> Bytes:
         """Return the bytes to send for a message (m,) of uint8."""
         blocks = self.blocks(message.size)
-        data = np.zeros((blocks.count, blocks.data_bytes + CRC_BYTES), np.uint8)
         framed = message if blocks.count == 1 else np.concatenate([_little_endian(message.size), message])
         padded = np.zeros(blocks.count * blocks.data_bytes, np.uint8)
         padded[: framed.size] = framed
-        data[:, :-CRC_BYTES] = padded.reshape(blocks.count, blocks.data_bytes)
-        for row in data:
-            row[-CRC_BYTES:] = _little_endian(crc32c(row[:-CRC_BYTES].tobytes()))
-        coded = self._code(blocks).encode_packed(data)
+        coded = self._code(blocks).encode_packed(with_crcs(padded.reshape(blocks.count, blocks.data_bytes)))
         if blocks.count > 1:
             bits = np.unpackbits(coded, axis=1)
             coded = np.packbits(np.ascontiguousarray(bits.T))
@@ -197,21 +194,43 @@ class BlockCode:
         """The bytes of each block without its CRC, (B, data_bytes), and whether the CRC held, (B,)."""
         code = self._code(blocks)
         llr = np.ascontiguousarray(plain.reshape(blocks.sent_bits, blocks.count).T[:, : code.n])
-        data = np.zeros((blocks.count, blocks.data_bytes + CRC_BYTES), np.uint8)
-        good = np.zeros(blocks.count, np.bool_)
-        hard = bool(((llr == 0) | (np.abs(llr) == SURE)).all())
-        if hard:  # sure bits and erased ones: maximum likelihood, at a gigabit a second
-            data = code.decode_packed(llr, algorithm="erasure").bits
-            good = _crc_holds(data)
-        if not good.all():
-            left = np.flatnonzero(~good)
-            soft = np.clip(llr[left], -_HARD_STEPS, _HARD_STEPS) if hard else llr[left]
-            data[left] = code.decode_packed(soft, max_iterations=self.max_iterations).bits
-            good[left] = _crc_holds(data[left])
-        return data[:, :-CRC_BYTES], good
+        return decode_blocks(code, llr, self.max_iterations)
 
     def _code(self, blocks: Blocks) -> LDPC:
         return ldpc_of(self.family, 8 * (blocks.data_bytes + CRC_BYTES), blocks.sent_bits)
+
+
+def with_crcs(data: Bytes) -> Bytes:
+    """Return blocks of bytes (B, m) with the CRC-32C of each behind it, (B, m + 4)."""
+    out = np.zeros((len(data), data.shape[1] + CRC_BYTES), np.uint8)
+    out[:, :-CRC_BYTES] = data
+    for row in out:
+        row[-CRC_BYTES:] = _little_endian(crc32c(row[:-CRC_BYTES].tobytes()))
+    return out
+
+
+def decode_blocks(code: LDPC, llr: SoftBits, max_iterations: int = 20) -> tuple[Bytes, NDArray[np.bool_]]:
+    """Decode blocks that end in a CRC-32C: LLRs (B, n) -> the bytes before it (B, k / 8 - 4) and whether it holds (B,).
+
+    Sure bits and erased ones are decoded with maximum likelihood, and where the parity leaves up to `CRC_FILLS` dimensions open
+    the CRC fills them. What then fails, or is soft, goes to min-sum.
+    """
+    data = np.zeros((len(llr), code.k // 8), np.uint8)
+    good = np.zeros(len(llr), np.bool_)
+    hard = bool(((llr == 0) | (np.abs(llr) == SURE)).all())
+    if hard:  # at a gigabit a second
+        data = code.decode_packed(llr, algorithm="erasure").bits
+        good = _crc_holds(data)
+        for i in np.flatnonzero(~good):
+            completed = _complete(code, llr[i])
+            if completed is not None:
+                data[i], good[i] = completed, True
+    if not good.all():
+        left = np.flatnonzero(~good)
+        soft = np.clip(llr[left], -_HARD_STEPS, _HARD_STEPS) if hard else llr[left]
+        data[left] = code.decode_packed(soft, max_iterations=max_iterations).bits
+        good[left] = _crc_holds(data[left])
+    return data[:, :-CRC_BYTES], good
 
 
 def parse_rate(family: str, value: Any) -> Fraction:
@@ -274,6 +293,37 @@ def wifi_mother(k: int, n: int) -> tuple[int, str, int] | None:
         return None
     punctured, length, rate = min(found)
     return length, rate, punctured
+
+
+def _complete(code: LDPC, llr: SoftBits) -> Bytes | None:
+    """The one block that its CRC allows of those that the parity leaves open; None where there is not exactly one.
+
+    A CRC is 32 more checks on the data. Up to `CRC_FILLS` of them fill erased bits, the others still tell a wrong block.
+    """
+    found = code.completions(llr, most=CRC_FILLS)
+    if found is None:
+        return None
+    info, freedom = found
+    zero = _crc_differs(np.zeros_like(info))  # the CRC of zeros is not 0: what is left of it is linear
+    left, word = _crc_differs(info), info.copy()
+    pivots: list[tuple[int, Bytes]] = []
+    for row in freedom:
+        value, change = _crc_differs(row) ^ zero, row
+        for pivot, by in pivots:
+            if value ^ pivot < value:
+                value, change = value ^ pivot, change ^ by
+        if value == 0 and change.any():
+            return None  # two blocks have the same CRC
+        if value:
+            pivots.append((value, change))
+    for pivot, by in pivots:
+        if left ^ pivot < left:
+            left, word = left ^ pivot, word ^ by
+    return word if left == 0 else None
+
+
+def _crc_differs(block: Bytes) -> int:
+    return crc32c(block[:-CRC_BYTES].tobytes()) ^ int(block[-CRC_BYTES:].view("<u4")[0])
 
 
 def _crc_holds(data: Bytes) -> NDArray[np.bool_]:
