@@ -10,7 +10,7 @@ import torch
 
 import featcodec as fc
 from featcodec.accounting import ledger
-from featcodec.ops.fec import BlockCode
+from featcodec.ops.fec import BlockCode, decode_blocks, ldpc_of, with_crcs
 from featcodec.ops.ldpc_rates import check_points, interpolate, rate_points
 from tests.features import batch
 
@@ -118,6 +118,20 @@ def test_auto_holds_what_it_promises_on_an_erasure_channel(code):
             failed += 1
     assert failed <= 12  # 3 expected; 13 and more once in 40,000 runs
     assert packet.payload_bits < 1.4 * 8 * 128
+
+
+def test_what_the_crc_fills_is_planned_with():
+    points = rate_points("nr", {"id": "bec", "p": 0.01}, 1e-3)[0]
+    k = 8 * (128 + 4)
+    code = ldpc_of("nr", k, 8 * -(-interpolate(points, k) // 8))
+    assert code.n <= 1.06 * 8 * 128
+    rng = np.random.default_rng(3)
+    data = rng.integers(0, 256, (4000, 128), dtype=np.uint8)
+    llr = np.array([127, -127], np.int8)[np.unpackbits(code.encode_packed(with_crcs(data)), axis=1)]
+    llr[rng.random(llr.shape) < 0.01] = 0
+    found, good = decode_blocks(code, llr)
+    assert (~good).sum() <= 12  # at most 4 are to be expected
+    assert np.array_equal(found[good], data[good])
 
 
 def test_auto_is_carried_as_integers():
