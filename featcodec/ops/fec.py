@@ -35,6 +35,7 @@ HIGHEST_RATE = Fraction(99, 100)
 _MOST_BITS = {"nr": 8448, "wifi": 1620}
 HARD_LLR = 4.0  # nats: what a bit is worth that is only probably right: hard bits that contradict a check
 _HARD_STEPS = round(HARD_LLR * LLR_SCALE)
+_GUESS_STEPS = 4  # 2 nats: what a decision is worth in a block that failed; 3 are as good
 
 Policy = Callable[[int, int], int]  # the sent bits of a block of k bits, one of so many; grows by at least one a bit of k
 
@@ -63,6 +64,10 @@ class Recovered:
         (m,) bytes, those of a failed block the decoder's best guess; None where the block with the message's length failed.
     good
         (m,) bool: the byte lies in a block whose CRC held.
+    soft
+        (8 m,) int8: what is known of the bits of `data`. +-SURE in blocks whose CRC held. In the others 0 where the bit was
+        erased, else the channel's LLR, if there is one, and 2 nats for the decoder's decision; in a block without an erased bit
+        hard bits count HARD_LLR.
     blocks, failed
         How many blocks there were, and how many failed.
     failed_bits
@@ -71,6 +76,7 @@ class Recovered:
 
     data: Bytes | None
     good: NDArray[np.bool_]
+    soft: SoftBits
     blocks: int
     failed: int
     failed_bits: NDArray[np.int64]
@@ -174,27 +180,34 @@ class BlockCode:
         sent: Bytes = coded.reshape(-1) ^ _scrambling(blocks.coded_bytes)
         return sent
 
-    def recover(self, llr: SoftBits) -> Recovered:
+    def recover(self, llr: SoftBits, message_bytes: int | None = None) -> Recovered:
         """Recover a message from the LLRs (8 x coded bytes,) of its bits, int8 in steps; 0 is erased.
+
+        A receiver who knows how many bytes the message has says so: the block with the length may then be lost.
 
         Raises
         ------
         BitstreamError
             No message is sent with so many bits, or the length in its first block is none.
         """
-        candidates = self._candidates(llr.size // 8) if llr.size % 8 == 0 and llr.size > 0 else []
+        if message_bytes is not None:
+            known = self.blocks(message_bytes)
+            candidates = [known] if 8 * known.coded_bytes == llr.size else []
+        else:
+            candidates = self._candidates(llr.size // 8) if llr.size % 8 == 0 and llr.size > 0 else []
         if not candidates:
             raise BitstreamError(f"no protected message is sent with {llr.size} bits")
         flipped = np.unpackbits(_scrambling(llr.size // 8)).view(np.bool_)
         plain = np.where(flipped, -np.maximum(llr, -SURE), llr).astype(np.int8)
         tried = [(blocks, *self._decode(blocks, plain)) for blocks in candidates]
-        return _unframed(*max(tried, key=lambda found: float(found[2].mean())))
+        return _unframed(*max(tried, key=lambda found: float(found[2].mean())), message_bytes)
 
-    def _decode(self, blocks: Blocks, plain: SoftBits) -> tuple[Bytes, NDArray[np.bool_]]:
-        """The bytes of each block without its CRC, (B, data_bytes), and whether the CRC held, (B,)."""
+    def _decode(self, blocks: Blocks, plain: SoftBits) -> tuple[Bytes, NDArray[np.bool_], SoftBits]:
+        """The bytes of each block without its CRC, (B, data_bytes), whether the CRC held, (B,), and the bytes' bits as LLRs."""
         code = self._code(blocks)
         llr = np.ascontiguousarray(plain.reshape(blocks.sent_bits, blocks.count).T[:, : code.n])
-        return decode_blocks(code, llr, self.max_iterations)
+        data, good = decode_blocks(code, llr, self.max_iterations)
+        return data, good, _known_bits(code, llr, data, good)
 
     def _code(self, blocks: Blocks) -> LDPC:
         return ldpc_of(self.family, 8 * (blocks.data_bytes + CRC_BYTES), blocks.sent_bits)
@@ -217,7 +230,7 @@ def decode_blocks(code: LDPC, llr: SoftBits, max_iterations: int = 20) -> tuple[
     """
     data = np.zeros((len(llr), code.k // 8), np.uint8)
     good = np.zeros(len(llr), np.bool_)
-    hard = bool(((llr == 0) | (np.abs(llr) == SURE)).all())
+    hard = _is_hard(llr)
     if hard:  # at a gigabit a second
         data = code.decode_packed(llr, algorithm="erasure").bits
         good = _crc_holds(data)
@@ -331,19 +344,42 @@ def _crc_holds(data: Bytes) -> NDArray[np.bool_]:
     return np.array([crc32c(row[:-CRC_BYTES].tobytes()) == int(crc) for row, crc in zip(data, crcs, strict=True)], np.bool_)
 
 
-def _unframed(blocks: Blocks, data: Bytes, ok: NDArray[np.bool_]) -> Recovered:
+def _unframed(blocks: Blocks, data: Bytes, ok: NDArray[np.bool_], soft: SoftBits, message_bytes: int | None) -> Recovered:
     failed = np.flatnonzero(~ok)
     bits = (np.arange(blocks.sent_bits)[:, None] * blocks.count + failed).reshape(-1)
-    good, flat = np.repeat(ok, blocks.data_bytes), data.reshape(-1)
+    good, flat, soft = np.repeat(ok, blocks.data_bytes), data.reshape(-1), soft.reshape(-1)
     if blocks.count == 1:
-        return Recovered(flat, good, 1, failed.size, bits)
-    if not good[:LENGTH_BYTES].all():
-        return Recovered(None, good[:0], blocks.count, failed.size, bits)
-    size = int(flat[:LENGTH_BYTES].view("<u4")[0])
+        return Recovered(flat, good, soft, 1, failed.size, bits)
+    if good[:LENGTH_BYTES].all():
+        size = int(flat[:LENGTH_BYTES].view("<u4")[0])
+    elif message_bytes is not None:
+        size = message_bytes
+    else:
+        return Recovered(None, good[:0], soft[:0], blocks.count, failed.size, bits)
     if not 0 < size <= flat.size - LENGTH_BYTES:
         raise BitstreamError(f"the protected message says it has {size} bytes, its blocks hold {flat.size - LENGTH_BYTES}")
-    good = good[LENGTH_BYTES:][:size]
-    return Recovered(flat[LENGTH_BYTES:][:size], good, blocks.count, failed.size, bits)
+    good, soft = good[LENGTH_BYTES:][:size], soft[8 * LENGTH_BYTES :][: 8 * size]
+    return Recovered(flat[LENGTH_BYTES:][:size], good, soft, blocks.count, failed.size, bits)
+
+
+def _known_bits(code: LDPC, llr: SoftBits, data: Bytes, good: NDArray[np.bool_]) -> SoftBits:
+    """What is known of the data's bits, (B, 8 data_bytes): see `Recovered.soft`."""
+    signs = 1 - 2 * np.unpackbits(data, axis=1).astype(np.int16)
+    soft = (SURE * signs).astype(np.int8)
+    if good.all():
+        return soft
+    received = llr[~good].astype(np.int16)
+    if _is_hard(received) and received.all():
+        received = np.clip(received, -_HARD_STEPS, _HARD_STEPS)
+    guessed, sent = _GUESS_STEPS * signs[~good], slice(code.first_sent, None)
+    came = received[:, : guessed[:, sent].shape[1]]
+    guessed[:, sent] = np.where(came == 0, 0, guessed[:, sent] + came)
+    soft[~good] = np.clip(guessed, -SURE, SURE)
+    return soft
+
+
+def _is_hard(llr: NDArray[np.signedinteger[Any]]) -> bool:
+    return bool(((llr == 0) | (np.abs(llr) == SURE)).all())
 
 
 def _little_endian(value: int) -> Bytes:

@@ -115,6 +115,11 @@ class LDPC:
         """Bits of the mother codeword, which the parity checks are over: unsent bits and known zeros included."""
         return self._core.mother_bits
 
+    @property
+    def first_sent(self) -> int:
+        """The first information bit that is sent; the others follow it in order, then parity. nr leaves out 2 z, wifi none."""
+        return 2 * self.z if self.family == "nr" else 0
+
     # ---- encoding ------------------------------------------------------------------------------------------------------
 
     def encode(self, bits: Bits) -> Bits:

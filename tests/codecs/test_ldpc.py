@@ -69,6 +69,21 @@ def test_an_inner_codec_of_uncoded_bits_conceals_by_itself():
     assert bool(((way.output >= low - 1e-5) & (way.output <= high + 1e-5)).all())
 
 
+@pytest.mark.parametrize("channel", ["bec:p=0.2", "awgn:snr_db=3", "bsc:p=0.05"])
+def test_soft_bits_of_failed_blocks_reach_an_inner_codec_of_uncoded_bits(channel):
+    shape = (8, 30, 30)
+    x = torch.from_numpy(np.random.default_rng(0).random((4, *shape), np.float32))
+    spec = {"inner": "bitpack:bits=4,axis=sample", "rate": "8/9", "head_rate": "1/5", "on_loss": "conceal"}
+    with_ranges = fc.get_codec("ldpc", head_bytes=8, **spec).transmit(x, fc.get_channel(channel))
+    assert with_ranges.losses.failed_blocks >= 4
+    # nothing known is 0.083, the variance; half of it is left even where every twentieth bit is wrong
+    assert float(((with_ranges.output - x) ** 2).mean()) < 0.05
+    # ranges that came without protection are not believed
+    without = fc.get_codec("ldpc", **spec).transmit(x, fc.get_channel(channel)).output
+    assert float(without.min()) >= -0.01
+    assert float(without.max()) <= 1.01
+
+
 def test_asking_again_mends_and_is_counted():
     x = batch(SHAPE)
     channel = fc.get_channel("bec:p=0.25")
