@@ -116,7 +116,7 @@ def _speeds(part: Row) -> str:
         f"{where(part)}, {part['settings']['effort']['rounds']} rounds. A call without blocks, us: {empty}.\n",
     ]
     for blocks, unit, text in (
-        (1, "us", "One block, microseconds, core / Python"),
+        (1, "us", "One block, microseconds: inside the core, in a call of 16 / the core's call / Python"),
         (0, "info_mbps", "Many blocks, 10^6 information bits a second, core / Python"),
     ):
         chosen = [row for row in rows if (row["blocks"] == 1) == (blocks == 1)]
@@ -141,7 +141,7 @@ def _speeds(part: Row) -> str:
 
 def _both(rows: Sequence[Row], isa: str, unit: str) -> str:
     found = {row["interface"]: row[unit] for row in rows if row["isa"] == isa}
-    return " / ".join(_short(found[name]) for name in ("core", "python") if name in found) or "-"
+    return " / ".join(_short(found[name]) for name in ("inside", "core", "python") if name in found) or "-"
 
 
 def _short(value: float) -> str:

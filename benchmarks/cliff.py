@@ -18,10 +18,10 @@ import featcodec as fc
 from featcodec.accounting import ledger
 from featcodec.channel import Channel, get_channel
 from featcodec.codecs.ldpc import LdpcCodec
-from featcodec.ops.fec import BlockCode, ldpc_of
+from featcodec.ops.fec import CRC_BYTES, BlockCode, decode_blocks, ldpc_of, with_crcs
+from featcodec.ops.soft_bits import SURE
 
 from .data import embedded
-from .error_rates import erased
 from .models import resnet20
 
 RATES = ("1/2", "2/3", "3/4", "5/6")
@@ -169,8 +169,8 @@ def _counted(packets: Sequence[fc.Packet], codec: fc.Codec, channel: Channel) ->
 def feature_cost(family: str, size: int, p: float, trials: int, whole: int) -> Row:
     """Measure what a payload of so many bytes costs over erasures with rate="auto", and how often it is lost.
 
-    Most trials decode the message's blocks many at once: a message is lost where maximum likelihood cannot decide one of them.
-    The codec's interleaving does not matter to independent erasures. `whole` more go through protect and recover.
+    Most trials decode the message's blocks many at once: a message is lost where one of them is, or is not what was sent. The
+    codec's interleaving does not matter to independent erasures. `whole` more go through protect and recover.
     """
     codec = fc.get_codec({"id": "ldpc", "inner": "bitpack:bits=8", "code": family, "rate": "auto", "channel": f"bec:p={p}"})
     assert isinstance(codec, LdpcCodec)
@@ -178,13 +178,15 @@ def feature_cost(family: str, size: int, p: float, trials: int, whole: int) -> R
     blocks = coder.blocks(size)
     code = ldpc_of(family, 8 * (blocks.data_bytes + 4), blocks.sent_bits)
     rng = np.random.default_rng([size, round(1e4 * p), len(family)])
-    draw = erased(code, p, rng)
     done = lost = 0
     while done < trials:
         messages = min(trials - done, max(1, 4_000_000 // (blocks.count * code.n)))
-        info, llrs = draw(messages * blocks.count)
-        found = code.decode_packed(llrs["erasure"], algorithm="erasure")
-        wrong = ~found.ok | (found.bits != info).any(axis=1)
+        info = with_crcs(rng.integers(0, 256, (messages * blocks.count, blocks.data_bytes), dtype=np.uint8))
+        sent = np.unpackbits(code.encode_packed(info), axis=1, count=code.n)
+        llr = np.where(sent == 1, np.int8(-SURE), np.int8(SURE))
+        llr[rng.random(llr.shape, dtype=np.float32) < p] = 0
+        data, good = decode_blocks(code, llr)
+        wrong = ~good | (data != info[:, :-CRC_BYTES]).any(axis=1)
         lost += int(wrong.reshape(messages, blocks.count).any(axis=1).sum())
         done += messages
     return {

@@ -24,7 +24,7 @@ from featcodec.ops.fec import HARD_LLR, ldpc_of, wifi_mother
 from featcodec.ops.ldpc import LDPC
 from featcodec.ops.soft_bits import SURE
 
-RATES = [Fraction(text) for text in ("1/5", "1/3", "1/2", "2/3", "3/4", "5/6", "8/9", "14/15", "24/25", "49/50")]
+RATES = [Fraction(text) for text in ("1/5", "1/3", "1/2", "2/3", "3/4", "5/6", "8/9", "14/15", "24/25", "49/50", "99/100")]
 SIZES = {"nr": (40, 96, 192, 384, 768, 1536, 3072, 5632, 8448), "wifi": (40, 96, 192, 320, 512, 768, 1152, 1616)}
 _FAILURES = (0.5, 0.1, 0.01, 0.001)
 _ITERATIONS = 20

@@ -1,8 +1,9 @@
 """Speed of the LDPC codes: throughput of many blocks and microseconds of one, by instruction set, and beside the peers.
 
 "python": the interface of `featcodec.ops.ldpc.LDPC`, int8 LLRs in, packed bytes out, checks included. "core": the compiled
-core's own call, which that interface calls; what of it is the way into C++ and back, a call without blocks tells. Information
-bits are counted. One block is timed over 32 different ones in turn.
+core's own call, which that interface calls; what of it is the way into C++ and back, a call without blocks tells. "inside", of
+one block only: a block's share of a core call on 16, few enough that they are decoded one after the other. Information bits are
+counted. One block is timed over 32 different ones in turn.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from .ours import ISAS, pinned
 from .timing import Effort, Timed, time_in_turn
 
 SINGLE = 32  # different blocks that calls on one block go through
+TOGETHER = 16  # of them in a call for "inside": every decoder takes at least 20 before it decodes blocks side by side
 FIXED_DB = 2.0  # Eb/N0 of the fixed iterations, and at which the peers' frames are drawn
 STOP_DB = (2.5, 4.0)
 ERASURES = (0.01, 0.2)
@@ -110,22 +112,24 @@ def measure_speed(setting: SpeedSettings, say: Callable[[str], None]) -> dict[st
 
 
 def code_rows(code: Code, setting: SpeedSettings) -> list[Row]:
-    """Time every case of one code on every instruction set, through both interfaces."""
+    """Time every case of one code on every instruction set, through every interface."""
     built, rows = code.build(), []
     for what, quality, data, calls in _cases(code, built, max(setting.blocks)):
         sizes = sorted({min(size, max(1, MOST_BITS // code.k)) for size in setting.blocks})
         for size in sizes:
-            single = size == 1
-            inputs = [data[i : i + 1] for i in range(min(SINGLE, len(data)))] if single else [data[:size]]
+            single, seen = size == 1, data[: SINGLE if size == 1 else size]
+            timed = {name: _through(call, _cut(seen, size)) for name, call in calls.items()}
+            if single and what.startswith("decode"):
+                timed["inside"] = _through(calls["core"], _cut(seen, TOGETHER))
             jobs = [
-                (isa, name, Timed(f"{isa} {name}", {"call": _through(call, inputs)}, lambda isa=isa: pinned(isa)))
+                (isa, name, Timed(f"{isa} {name}", {"call": run}, lambda isa=isa: pinned(isa)))
                 for isa in _core.isas()
                 if isa in ISAS and (isa != "scalar" or size in setting.slow_blocks)
-                for name, call in calls.items()
+                for name, run in timed.items()
             ]
             time_in_turn([job for _, _, job in jobs], setting.effort)
             for isa, name, job in jobs:
-                us = job.median_us("call") / len(inputs)
+                us = job.median_us("call") * size / len(seen)
                 rows.append(
                     {
                         "code": code.name,
@@ -175,6 +179,11 @@ def _min_sum(built: LDPC, iterations: int, *, early_stop: bool) -> dict[str, Cal
 def _noisy_llr(code: Code, built: LDPC, ebn0_db: float, blocks: int) -> NDArray[np.int8]:
     llr: NDArray[np.int8] = noisy(built, ebn0_db, seeded(code, ebn0_db))(blocks)[1]["oms"]
     return llr
+
+
+def _cut(data: NDArray[Any], size: int) -> list[NDArray[Any]]:
+    """The blocks, so many at a time."""
+    return [data[i : i + size] for i in range(0, len(data), size)]
 
 
 def _through(call: Call, inputs: Sequence[NDArray[Any]]) -> Callable[[], None]:

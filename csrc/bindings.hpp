@@ -15,10 +15,25 @@ namespace py = pybind11;
 template <typename T>
 using Array = py::array_t<T, py::array::c_style>;  // bound with noconvert: a wrong dtype or layout is a TypeError
 
-template <typename T>
-Array<T> make(std::size_t size) {
-    return Array<T>(static_cast<py::ssize_t>(size));
+// A new array, its values anything. NumPy is asked itself: py::array_t puts shape and strides on the heap first, which tells in a
+// call on one block.
+template <typename T, typename... Sizes>
+Array<T> make(Sizes... sizes) {
+    const auto& numpy = py::detail::npy_api::get();
+    const Py_intptr_t shape[] = {static_cast<Py_intptr_t>(sizes)...};
+    PyObject* const type = py::dtype::of<T>().release().ptr();  // which the call takes
+    PyObject* const array = numpy.PyArray_NewFromDescr_(numpy.PyArray_Type_, type, sizeof...(sizes), shape, nullptr, nullptr, 0, nullptr);
+    if (array == nullptr) throw py::error_already_set();
+    return py::reinterpret_steal<Array<T>>(array);
 }
+
+// A contiguous array of T as an argument, taken as it is, for calls on one block: pybind11 makes an array of a py::array_t
+// argument even where it has found it to be one. The caller holds the array.
+template <typename T>
+struct Taken {
+    std::span<const T> values;
+    std::span<const py::ssize_t> shape;
+};
 
 template <typename T>
 std::span<T> out_view(Array<T>& array) {
@@ -28,3 +43,15 @@ std::span<T> out_view(Array<T>& array) {
 void bind_ldpc(py::module_& m);
 
 }  // namespace featcodec::python
+
+template <typename T>
+struct pybind11::detail::type_caster<featcodec::python::Taken<T>> {
+    PYBIND11_TYPE_CASTER(featcodec::python::Taken<T>, handle_type_name<array_t<T>>::name);
+    bool load(handle source, bool) {
+        using Array = featcodec::python::Array<T>;
+        if (!Array::check_(source)) return false;
+        const auto array = reinterpret_borrow<Array>(source);
+        value = {{array.data(), static_cast<std::size_t>(array.size())}, {array.shape(), static_cast<std::size_t>(array.ndim())}};
+        return true;
+    }
+};

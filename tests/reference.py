@@ -34,6 +34,13 @@ def minmax_dequantize(q: np.ndarray, low: float, high: float, bits: int) -> np.n
     return np.array([np.float32(low + float(v) * step) for v in q.reshape(-1)], np.float32).reshape(q.shape)
 
 
+def llr_steps(llr: np.ndarray) -> np.ndarray:
+    """int8 steps of half a nat: rounded in double precision, ties to even, clipped to +-127; what is not 0 stays +-1."""
+    exact = llr.astype(np.float64)
+    steps = np.rint(np.clip(2 * exact, -127, 127))
+    return np.where(steps == 0, np.sign(exact), steps).astype(np.int8)
+
+
 def pack_bits(symbols: list[int], bits: int) -> bytes:
     text = "".join(format(s, f"0{bits}b") for s in symbols)
     text += "0" * (-len(text) % 8)

@@ -128,13 +128,22 @@ def test_goals_met_missed_and_not_measured():
     speeds = [
         {**row, "interface": "python", "isa": isa, "info_mbps": mbps} for isa, mbps in (("avx2", 150.0), ("avx512", 260.0))
     ]
-    result = {"error": {"curves": [curve]}, "speed": {"rows": speeds, "fixed": [], "failing": [], "peers": []}}
+    one = {**row, "what": "decode erasures", "quality": "p=0.01", "blocks": 1, "isa": "avx2"}
+    speeds += [{**one, "interface": name, "us": us} for name, us in (("inside", 0.5), ("core", 0.9), ("python", 2.4))]
+    empty = {"wifi 1944 1/2": 0.4}
+    result = {
+        "error": {"curves": [curve]},
+        "speed": {"rows": speeds, "empty_us": empty, "fixed": [], "failing": [], "peers": []},
+    }
     found = {goal["what"]: goal for goal in channel_goals.goals(result)}
     assert found["wifi 1944 1/2, dB over the normal approximation at FER 1e-3, min-sum 20"]["met"] is True
     oracle = found["all wifi codes, dB over float sum-product with 50 iterations at FER 1e-3, min-sum 20"]
     assert (oracle["value"], oracle["met"]) == (pytest.approx(0.21), True)
     assert found["wifi 1944 1/2, 10 fixed iterations, many frames, AVX-512, Mb/s"]["met"] is True
     assert found["wifi 1944 1/2, 10 fixed iterations, many frames, AVX2, Mb/s"]["met"] is False
+    frame = found["wifi 1944 1/2, one frame of erasures, p=0.01, Mb/s in the core"]
+    assert (frame["value"], frame["met"]) == (1944.0, True)
+    assert "0.50 us, avx2; a call through the binding 0.90 us or 1080 Mb/s, 0.40 us of it without blocks" in frame["measured"]
     assert found["features lost with rate=auto"]["met"] is None
     assert all(goal["met"] is None for goal in channel_goals.goals({}))
     assert goals_table(list(found.values())).count("\n") == len(found) + 2
@@ -148,7 +157,11 @@ def test_a_quick_run_writes_its_files_part_by_part(tmp_path, capsys, monkeypatch
     assert channel.main([*options, "--parts", "error,features"]) == 0
     result = json.loads((tmp_path / "results.json").read_text())
     assert set(result) == {"error", "speed", "features", "goals"}
-    assert {(row["isa"], row["interface"]) for row in result["speed"]["rows"]} >= {("scalar", "core"), ("scalar", "python")}
+    assert {(row["isa"], row["interface"]) for row in result["speed"]["rows"]} >= {
+        ("scalar", "inside"),
+        ("scalar", "core"),
+        ("scalar", "python"),
+    }
     assert [curve["channel"] for curve in result["error"]["curves"]] == ["awgn", "bec"]
     rows = {(row["codec"], row["channel"], row["quality"]): row for row in result["features"]["rows"]}
     good, bad = rows["nr 1/2", "bec", 0.05], rows["huffman:bits=4", "bec", 0.05]

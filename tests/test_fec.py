@@ -266,3 +266,94 @@ def test_no_rates(value):
 def test_a_wifi_rate_is_at_least_a_half():
     with pytest.raises(ConfigError, match=r"1/2\.\.99/100, as in rate=3/4, got '1/3'"):
         parse_rate("wifi", "1/3")
+
+
+# ---- the CRC as checks -----------------------------------------------------------------------------------------------------
+
+
+def crc_blocks(code, count: int, erased: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Blocks of so many bytes before the CRC, and their LLRs with exactly so many erased."""
+    rng = np.random.default_rng(seed)
+    data = rng.integers(0, 256, (count, code.k // 8 - 4), dtype=np.uint8)
+    llr = np.array([SURE, -SURE], np.int8)[np.unpackbits(code.encode_packed(fec.with_crcs(data)), axis=1, count=code.n)]
+    np.put_along_axis(llr, rng.random(llr.shape).argsort(axis=1)[:, :erased], 0, axis=1)
+    return data, llr
+
+
+@pytest.mark.parametrize(("k", "n"), [(544, 568), (1056, 1080), (1056, 2000), (4128, 4200)])
+def test_the_crc_fills_up_to_eight_more_erasures(k, n):
+    code = ldpc_of("nr", k, n)
+    for more, least in ((0, 36), (5, 28), (8, 6)):
+        data, llr = crc_blocks(code, 40, n - k + more)
+        plain = code.decode_packed(llr, algorithm="erasure").ok
+        found, good = fec.decode_blocks(code, llr)
+        assert good.sum() >= max(least, plain.sum() + 1)
+        assert np.array_equal(found[good], data[good])
+    _, llr = crc_blocks(code, 40, n - k + 9)
+    assert not fec.decode_blocks(code, llr)[1].any()
+
+
+def test_a_flipped_bit_is_not_hidden_by_filling():
+    code = ldpc_of("nr", 1056, 1080)
+    _, llr = crc_blocks(code, 300, 28)
+    flips = np.random.default_rng(1).integers(0, code.n, len(llr))
+    rows = np.arange(len(llr))
+    flips = np.array(
+        [next(j for j in range(f, f + code.n) if llr[i, j % code.n]) % code.n for i, f in zip(rows, flips, strict=True)]
+    )
+    llr[rows, flips] *= -1
+    assert not fec.decode_blocks(code, llr)[1].any()
+
+
+# ---- what is known of a block that failed ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["nr 1/2", "nr 9/10", "wifi 3/4"])
+def test_bits_of_a_failed_block_are_the_channel_s_and_the_decoder_s(name):
+    code, message = CODES[name], message_of(3 * CODES[name].most_bytes)
+    sent = code.protect(message)
+    blocks = code.blocks(message.size)
+    clean = code.recover(received(sent, 20))
+    assert np.array_equal(clean.soft, received(message))
+    rng = np.random.default_rng(4)
+    llr = np.clip(received(sent, 20) + rng.normal(0, 40, 8 * sent.size), -120, 120).astype(np.int8)
+    llr[rng.random(llr.size) < 0.2] = 0
+    of_block = np.arange(llr.size) % blocks.count
+    llr[of_block != 1] = received(sent, 20)[of_block != 1]
+    found = code.recover(llr)
+    assert found.failed == 1
+    assert found.data is not None
+    bad = np.repeat(~found.good, 8)
+    truth = np.unpackbits(message)
+    assert (np.abs(found.soft[~bad]) == SURE).all()
+    assert np.array_equal(found.soft[~bad] < 0, truth[~bad] == 1)
+    # in the failed block: erased ones are erased, no others; the sign is mostly right, more often than the decisions' alone
+    ldpc = ldpc_of(code.family, 8 * (blocks.data_bytes + 4), blocks.sent_bits)
+    erased = np.mean(found.soft[bad] == 0)
+    assert 0.1 < erased < 0.25
+    if ldpc.first_sent:
+        assert found.soft[bad][: ldpc.first_sent].all()
+    known = found.soft[bad] != 0
+    assert ((found.soft[bad] < 0) == (truth[bad] == 1))[known].mean() > 0.55
+
+
+@pytest.mark.parametrize("code", [ldpc_of("nr", 1056, 1200), ldpc_of("nr", 40, 90), ldpc_of("wifi", 972, 1944)], ids=str)
+def test_information_bits_are_sent_in_order_from_the_first_sent_on(code):
+    bits = np.random.default_rng(0).integers(0, 2, (3, code.k), dtype=np.uint8)
+    first = code.first_sent
+    assert np.array_equal(code.encode(bits)[:, : code.k - first], bits[:, first:])
+
+
+def test_a_known_length_stands_in_for_the_first_block_s():
+    message = message_of(3 * NR.most_bytes)
+    llr = received(NR.protect(message))
+    blocks = NR.blocks(message.size)
+    llr[0 :: blocks.count] = 0
+    assert NR.recover(llr).data is None
+    found = NR.recover(llr, message.size)
+    assert found.data is not None
+    assert found.failed == 1
+    assert found.data.size == message.size
+    assert np.array_equal(found.data[found.good], message[found.good])
+    with pytest.raises(BitstreamError, match="no protected message"):
+        NR.recover(llr, message.size + 5000)

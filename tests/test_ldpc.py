@@ -11,7 +11,7 @@ import featcodec as fc
 from featcodec import _core
 from featcodec.errors import ConfigError, FeatureError, FeatureTypeError
 from featcodec.ops.ldpc import ALGORITHMS, LDPC, MAX_BLOCKS
-from featcodec.ops.soft_bits import LLR_SCALE
+from featcodec.ops.soft_bits import LLR_SCALE, SURE, quantize_llr
 
 AVAILABLE = _core.isas()
 SMALL = LDPC("wifi", n=648, rate="1/2", k=200, punctured=50)
@@ -231,6 +231,57 @@ def test_packed_erasures_are_what_llrs_of_zero_are(code):
     assert not wanted.ok[-1] or code.k == 1
 
 
+@pytest.mark.parametrize("code", CODES, ids=str)
+def test_completions_are_every_word_that_fits(code):
+    rng = np.random.default_rng(11)
+    spare, seen = code.n - code.k, set()
+    for trial in range(60):
+        bits = random_bits(1, code.k, trial)
+        llr = ((1 - 2 * code.encode(bits).astype(np.int8)) * 100).astype(np.int8)[0]
+        llr[rng.permutation(code.n)[: max(0, spare - 8) + trial % 20]] = 0
+        ok, found = code.decode_packed(llr[None], algorithm="erasure").ok[0], []
+        for level in AVAILABLE:
+            _core.set_isa(level)
+            found.append(code.completions(llr))
+        if found[0] is None:
+            assert not ok
+            assert all(one is None for one in found)
+            continue
+        info, freedom = found[0]
+        assert all(np.array_equal(info, one[0]) and np.array_equal(freedom, one[1]) for one in found)
+        assert len(freedom) <= 8
+        assert not ok or not freedom.any()
+        seen.add(len(freedom))
+        words = [info ^ np.bitwise_xor.reduce(freedom[rng.random(len(freedom)) < 0.5], 0, dtype=np.uint8) for _ in range(5)]
+        sent = code.encode_packed(np.array(words))
+        fits = (np.unpackbits(sent, axis=1, count=code.n) == (llr < 0)) | (llr == 0)
+        assert fits.all()
+        # what was sent is one of them: it differs from `info` by a sum of what is free
+        differs, left = np.packbits(bits, axis=1)[0] ^ info, [int.from_bytes(row.tobytes(), "big") for row in freedom]
+        rest, basis = int.from_bytes(differs.tobytes(), "big"), []
+        for value in left:
+            for by in basis:
+                value = min(value, value ^ by)
+            basis += [value] if value else []
+        for by in basis:
+            rest = min(rest, rest ^ by)
+        assert rest == 0
+    assert code.k == 1 or len(seen) > 1
+
+
+def test_no_completions_of_too_little_or_of_contradictions():
+    code = LDPC("nr", k=400, n=440)
+    assert code.completions(np.zeros(code.n, np.int8)) is None
+    sure = np.full(code.n, 100, np.int8)
+    assert not code.completions(sure, most=0)[0].any()
+    sure[7] = -100
+    assert code.completions(sure) is None
+    few = np.full(code.n, 100, np.int8)
+    few[100 : 100 + 43] = 0
+    assert len(code.completions(few, most=8)[1]) >= 3
+    assert code.completions(few, most=2) is None
+
+
 def test_errors_and_erasures_together():
     code = LDPC("nr", k=400, n=1000)
     bits = random_bits(20, code.k)
@@ -283,6 +334,32 @@ def test_a_block_does_not_depend_on_its_batch(level, algorithm):
         assert np.array_equal(part.bits, whole.bits[first : first + count])
         assert np.array_equal(part.ok, whole.ok[first : first + count])
         assert np.array_equal(part.iterations, whole.iterations[first : first + count]) or algorithm == "erasure"
+
+
+@pytest.mark.parametrize("code", CODES, ids=str)
+@pytest.mark.parametrize("algorithm", ["oms", "erasure"])
+def test_float_llrs_decode_as_the_steps_they_round_to(code, algorithm):
+    blocks = 700  # more than are made steps of at a time
+    nats = mixed(code, blocks).astype(np.float32) * np.float32(0.6)
+    steps = quantize_llr(nats)
+    nats[steps == SURE] *= np.float32(1e30)
+    for level in AVAILABLE:
+        _core.set_isa(level)
+        for count, threads in ((1, 1), (70, 1), (blocks, 1), (blocks, 3)):
+            fc.set_num_threads(threads)
+            wanted = code.decode_packed(steps[:count], algorithm=algorithm, max_iterations=4)
+            assert same(code.decode_packed(nats[:count], algorithm=algorithm, max_iterations=4), wanted)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_nan_is_refused_where_it_stands(algorithm, threads):
+    fc.set_num_threads(threads)
+    llr = np.ones((900, SMALL.n), np.float32)
+    for place in ((899, SMALL.n - 1), (300, 0), (0, 5)):
+        llr[place] = np.nan
+        with pytest.raises(FeatureError, match=rf"got NaN at \({place[0]}, {place[1]}\)"):
+            SMALL.decode(llr, algorithm=algorithm, max_iterations=1)
 
 
 @pytest.mark.parametrize("level", AVAILABLE)
@@ -428,6 +505,9 @@ def test_no_such_code(arguments, match):
         (lambda c: c.encode_packed(np.zeros((1, 25), np.int8)), FeatureTypeError, "int8"),
         (lambda c: c.mother_codeword(np.zeros((1, c.n), np.uint8)), FeatureError, "shape"),
         (lambda c: c.syndrome(np.zeros((1, c.n), np.uint8)), FeatureError, "shape"),
+        (lambda c: c.completions(np.zeros((1, c.n), np.int8)), FeatureError, "shape"),
+        (lambda c: c.completions(np.zeros(c.n, np.float32)), FeatureTypeError, "int8, got float32"),
+        (lambda c: c.completions(np.zeros(c.n, np.int8), most=33), ConfigError, "most"),
         (lambda c: c.decode_erased(np.zeros((1, 60), np.uint8), np.zeros((2, 60), np.uint8)), FeatureError, "of one shape"),
         (lambda c: c.decode_erased(np.zeros((1, 60), np.uint8), np.zeros((1, 59), np.uint8)), FeatureError, "shape"),
         (lambda c: c.decode_erased(np.zeros((1, 60), np.uint8), np.zeros((1, 60), np.bool_)), FeatureTypeError, "bool"),
@@ -445,6 +525,8 @@ def test_the_binding_itself_checks_sizes():
         core.decode_min_sum(np.zeros((1, 89), np.int8), 5, True)
     with pytest.raises(TypeError):
         core.decode_min_sum(np.zeros((1, 90), np.uint8), 5, True)
+    with pytest.raises(ValueError, match="one block"):
+        core.complete_erasure(np.zeros((2, 90), np.int8), 8)
     with pytest.raises(ValueError, match="as many blocks"):
         core.decode_erasure_packed(np.zeros((1, 12), np.uint8), np.zeros((2, 12), np.uint8))
     with pytest.raises(ValueError, match=r"1\.\.8448"):

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from featcodec import _core
 from featcodec.ops.soft_bits import (
     LLR_SCALE,
     SURE,
@@ -17,6 +18,16 @@ from featcodec.ops.soft_bits import (
     soft_words,
     words_to_bits,
 )
+from tests import reference
+
+ISAS = _core.isas()
+
+
+@pytest.fixture(autouse=True)
+def _restore_isa():
+    before = _core.isa()
+    yield
+    _core.set_isa(before)
 
 
 def both(array):
@@ -77,6 +88,58 @@ def test_a_quantised_llr_is_near_keeps_its_sign_and_is_zero_only_for_zero(values
     strong = abs(wanted) >= 0.5
     assert (abs(steps - wanted)[strong] <= 0.5).all()
     assert (abs(steps[~strong]) <= 1).all()
+
+
+# What rounds and clips awkwardly: ties, both sides of where the steps begin and end, denormals, what doubling overflows.
+AWKWARD = np.array(
+    [0, 0.25, 0.5, 0.75, 1.25, 63, 63.25, 63.5, 63.75, 64, 2.0**23, 1e-45, 1e-38, 1.2e-38, 3.4e38, np.inf], np.float32
+)
+AWKWARD = np.concatenate([AWKWARD, np.nextafter(AWKWARD, np.float32(0)), np.nextafter(AWKWARD, np.float32(np.inf))])
+AWKWARD = np.concatenate([AWKWARD, -AWKWARD])
+
+
+def check_against_the_oracle(llr):
+    wanted = reference.llr_steps(llr)
+    for level in ISAS:
+        _core.set_isa(level)
+        assert np.array_equal(quantize_llr(llr), wanted)
+    assert np.array_equal(quantize_llr(llr.astype(np.float64)), wanted)  # NumPy's way, which other dtypes go
+    assert np.array_equal(quantize_llr(torch.from_numpy(llr)), wanted)
+
+
+@given(
+    st.lists(st.floats(width=32, allow_nan=False) | st.sampled_from(AWKWARD.tolist()), max_size=40),
+    st.integers(0, 150),
+    st.integers(0, 3),
+)
+def test_float32_is_quantised_in_the_core_as_by_the_oracle(values, more, offset):
+    llr = np.array(values + [v / 7 for v in range(-more, more, 3)], np.float32)
+    check_against_the_oracle(llr[offset:])
+
+
+def test_awkward_llrs_and_every_finite_exponent():
+    check_against_the_oracle(AWKWARD)
+    bits = np.random.default_rng(0).integers(0, 1 << 32, 300_000, dtype=np.uint32)
+    every = bits.view(np.float32)
+    check_against_the_oracle(every[~np.isnan(every)])
+
+
+@pytest.mark.parametrize("level", ISAS)
+@pytest.mark.parametrize("bits", [0x7F800001, 0x7FC00000, 0xFFC00000, 0xFFFFFFFF])
+def test_no_nan_passes_the_core(level, bits):
+    _core.set_isa(level)
+    for size in (1, 7, 100, 200_000):
+        llr = np.ones(size, np.float32)
+        llr.view(np.uint32)[size // 2] = bits
+        with pytest.raises(ValueError, match=rf"got NaN in 1 of \({size},\)"):
+            quantize_llr(llr)
+
+
+def test_any_shape_is_kept():
+    for shape in ((), (0,), (3, 0, 2), (2, 3, 4)):
+        assert quantize_llr(np.ones(shape, np.float32)).shape == shape
+    llr = np.arange(24, dtype=np.float32).reshape(4, 6)
+    assert np.array_equal(quantize_llr(llr[:, ::2]), reference.llr_steps(llr)[:, ::2])
 
 
 def test_refusals():

@@ -281,4 +281,24 @@ void decode_erasure_packed(const ErasurePlan& plan, std::span<const std::uint8_t
     decode_batch({plan, options, read_packed, {sent.data(), erased.data()}, out, undetermined}, blocks);
 }
 
+bool complete_erasure(const ErasurePlan& plan, std::span<const std::int8_t> llr, unsigned most, std::span<std::uint8_t> info,
+                      std::vector<std::uint8_t>& freedom, ErasureOptions options) {
+    const ErasureKernels& kernels = *options.kernels;
+    Workspace& work = workspace;
+    work.fit(plan);
+    freedom.clear();
+    kernels.pack_llr(llr.data(), plan.n(), work.sent.erased.data(), work.sent.value.data());
+    const BitStrings& mother = plan.sent_whole() ? work.sent : work.mother;
+    if (!plan.sent_whole() && !place_mother(plan, work.sent, work.mother)) return false;
+    kernels.spread(plan.view(), mother.erased.data(), mother.value.data(), work.planes.data());
+    PeelState state{work.planes.data(), work.row_values.data(), work.todo.data()};
+    kernels.peel(plan.view(), state);
+    if (state.contradiction) return false;
+    collect(plan, kernels, state.planes + plan.view().stride, work.info, info.data());
+    if (state.todo_count == 0) return true;
+    const bool found = work.solver.complete(plan, kernels, state, most, info, freedom);
+    work.solver.trim(kKeptBytes);
+    return found;
+}
+
 }  // namespace featcodec::ldpc

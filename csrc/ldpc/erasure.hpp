@@ -59,4 +59,9 @@ void decode_erasure(const ErasurePlan& plan, std::span<const std::int8_t> llr, s
 void decode_erasure_packed(const ErasurePlan& plan, std::span<const std::uint8_t> sent, std::span<const std::uint8_t> erased, std::size_t blocks,
                            Decoded out, std::span<std::uint8_t> undetermined = {}, ErasureOptions options = {});
 
+// Every information word that one block of n LLRs can be: `info` (ceil(k / 8) bytes) and any XOR of the words of `freedom` (as many bytes each; a word may be 0
+// or a XOR of others) with it. False where a check is contradicted, or `most` free words are too few.
+bool complete_erasure(const ErasurePlan& plan, std::span<const std::int8_t> llr, unsigned most, std::span<std::uint8_t> info,
+                      std::vector<std::uint8_t>& freedom, ErasureOptions options = {});
+
 }  // namespace featcodec::ldpc

@@ -211,8 +211,8 @@ void ErasureSolver::settle_all(const ErasurePlan& plan, PeelState& state) {
     for (std::uint32_t unknown = 0; unknown < position_.size(); ++unknown) write(plan, state, unknown, parity(sum_of(unknown)));
 }
 
-// Less than full rank: what depends on no free column is still determined.
-void ErasureSolver::settle_some(const ErasurePlan& plan, const ErasureKernels& kernels, PeelState& state) {
+// Rids every row of the other rows' pivots.
+void ErasureSolver::reduce_rows(const ErasureKernels& kernels) {
     const auto reduce = [&](std::uint64_t* row, std::size_t above) {
         for (std::size_t w = 0; w < words_; ++w) {
             std::uint64_t hit = row[w] & pivots_[w];
@@ -223,19 +223,29 @@ void ErasureSolver::settle_some(const ErasurePlan& plan, const ErasureKernels& k
             }
         }
     };
-    const std::size_t count = aside_.size();
     // Downwards, so that every row used is already free of the other pivots.
-    for (std::size_t i = count; i-- > 0;)
+    for (std::size_t i = aside_.size(); i-- > 0;)
         if (pivot_row_[i] >= 0) reduce(rows_.data() + static_cast<std::size_t>(pivot_row_[i]) * words_, i);
+}
+
+// Leaves of a sum its free columns and its constant; after reduce_rows.
+void ErasureSolver::reduce_sum(const ErasureKernels& kernels, std::uint64_t* sum) const {
+    for (std::size_t w = 0; w < words_; ++w) {
+        for (std::uint64_t hit = sum[w] & pivots_[w]; hit != 0; hit &= hit - 1) {
+            const std::size_t column = 64 * w + static_cast<std::size_t>(std::countr_zero(hit));
+            add(kernels, sum + w, rows_.data() + static_cast<std::size_t>(pivot_row_[column]) * words_ + w, words_ - w);
+        }
+    }
+}
+
+// Less than full rank: what depends on no free column is still determined.
+void ErasureSolver::settle_some(const ErasurePlan& plan, const ErasureKernels& kernels, PeelState& state) {
+    const std::size_t count = aside_.size();
+    reduce_rows(kernels);
     for (std::uint32_t unknown = 0; unknown < position_.size(); ++unknown) {
         if (position_[unknown] >= plan.info_columns() * plan.z()) break;  // nobody asks for parity
         std::uint64_t* const sum = sum_of(unknown);
-        for (std::size_t w = 0; w < words_; ++w) {
-            for (std::uint64_t hit = sum[w] & pivots_[w]; hit != 0; hit &= hit - 1) {
-                const std::size_t column = 64 * w + static_cast<std::size_t>(std::countr_zero(hit));
-                add(kernels, sum + w, rows_.data() + static_cast<std::size_t>(pivot_row_[column]) * words_ + w, words_ - w);
-            }
-        }
+        reduce_sum(kernels, sum);
         const bool value = (sum[count / 64] >> (count % 64) & 1) != 0;
         sum[count / 64] &= ~(std::uint64_t{1} << (count % 64));
         if (std::all_of(sum, sum + words_, [](std::uint64_t word) { return word == 0; })) write(plan, state, unknown, value);
@@ -267,6 +277,35 @@ bool ErasureSolver::solve(const ErasurePlan& plan, const ErasureKernels& kernels
         return spare_checks_hold(plan, state);
     }
     settle_some(plan, kernels, state);
+    return true;
+}
+
+bool ErasureSolver::complete(const ErasurePlan& plan, const ErasureKernels& kernels, PeelState& state, unsigned most, std::span<std::uint8_t> info,
+                             std::vector<std::uint8_t>& freedom) {
+    freedom.clear();
+    list_unknowns(plan, state);
+    if (position_.size() > open_checks() + most) return false;
+    order(plan);
+    express(plan, kernels);
+    if (!make_pivots(plan, kernels) || aside_.size() - rank_ > most) return false;
+    if (rank_ == aside_.size()) {
+        settle_all(plan, state);
+        if (!spare_checks_hold(plan, state)) return false;
+    }
+    reduce_rows(kernels);
+    std::vector<std::size_t> free_columns;
+    for (std::size_t column = 0; column < aside_.size(); ++column)
+        if (pivot_row_[column] < 0) free_columns.push_back(column);
+    freedom.assign(free_columns.size() * info.size(), 0);
+    for (std::uint32_t unknown = 0; unknown < position_.size() && position_[unknown] < plan.k(); ++unknown) {
+        std::uint64_t* const sum = sum_of(unknown);
+        reduce_sum(kernels, sum);
+        const std::size_t byte = position_[unknown] / 8, constant = aside_.size();
+        const auto bit = static_cast<std::uint8_t>(0x80 >> position_[unknown] % 8);
+        if ((sum[constant / 64] >> (constant % 64) & 1) != 0) info[byte] |= bit;
+        for (std::size_t i = 0; i < free_columns.size(); ++i)
+            if ((sum[free_columns[i] / 64] >> (free_columns[i] % 64) & 1) != 0) freedom[i * info.size() + byte] |= bit;
+    }
     return true;
 }
 

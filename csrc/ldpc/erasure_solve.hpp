@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "erasure.hpp"
@@ -16,6 +17,11 @@ public:
     // planes, todo and row_values as peel left them. Writes the value of each unknown that is determined into the planes' first period and clears
     // its erasure there. False where a check is contradicted.
     bool solve(const ErasurePlan& plan, const ErasureKernels& kernels, PeelState& state);
+    // As solve, where that leaves at most `most` dimensions open: an erased information bit of `info` (packed, ceil(k / 8) bytes, 0 there) gets its value where all
+    // that is free is 0, and `freedom` one such string of bytes for each free dimension, the bits that change with it. False where a check is contradicted
+    // or more is open.
+    bool complete(const ErasurePlan& plan, const ErasureKernels& kernels, PeelState& state, unsigned most, std::span<std::uint8_t> info,
+                  std::vector<std::uint8_t>& freedom);
     std::size_t unknowns() const { return position_.size(); }
     std::size_t set_aside() const { return aside_.size(); }
     // Gives back what an unusually large block took.
@@ -38,6 +44,8 @@ private:
     bool make_pivots(const ErasurePlan& plan, const ErasureKernels& kernels);
     bool insert(const ErasureKernels& kernels, std::uint64_t* row);
     void settle_all(const ErasurePlan& plan, PeelState& state);
+    void reduce_rows(const ErasureKernels& kernels);
+    void reduce_sum(const ErasureKernels& kernels, std::uint64_t* sum) const;
     void settle_some(const ErasurePlan& plan, const ErasureKernels& kernels, PeelState& state);
     bool spare_checks_hold(const ErasurePlan& plan, const PeelState& state) const;
     void write(const ErasurePlan& plan, PeelState& state, std::uint32_t unknown, bool value) const;

@@ -9,7 +9,7 @@ from featcodec import _core
 from featcodec.codec import FloatArray, Payload
 from featcodec.errors import BitstreamError
 from featcodec.ops.quantizer import Symbols
-from featcodec.ops.soft_bits import soft_words
+from featcodec.ops.soft_bits import bit_probabilities, soft_words
 from featcodec.quantized import QuantizedCodec
 
 
@@ -27,12 +27,13 @@ class BitpackCodec(QuantizedCodec):
         return _core.unpack_bits(data, count, self.bits)
 
     def decode_soft(self, llr: Payload, shape: tuple[int, ...]) -> FloatArray | None:
-        """Decode symbols to their expected values (`ops.soft_bits`); None where a bit of the ranges was erased.
+        """Decode symbols to their expected values (`ops.soft_bits`); None where the ranges hold as likely as not a wrong bit.
 
         Every value stays within its range, and one whose bits all arrived is what it would be otherwise.
         """
         ranges_bits = 64 * self.num_groups(shape)
-        if llr.size % 8 or not llr[:ranges_bits].all():
+        ranges = bit_probabilities(llr[:ranges_bits])
+        if llr.size % 8 or np.maximum(ranges, 1 - ranges).prod() <= 0.5:
             return None
 
         def expected_symbols(data: Payload, count: int) -> NDArray[np.float64]:

@@ -296,7 +296,7 @@ class LdpcCodec(Codec):
             bits = 8 * self._blocks.coded_bytes(left) if left <= MAX_MESSAGE_BYTES else soft.size + 1
             if at + bits > soft.size:
                 raise BitstreamError(f"the head says that {left} bytes follow, {(soft.size - at) // 8} coded ones are left")
-            rest = self._blocks.recover(soft[at : at + bits])
+            rest = self._blocks.recover(soft[at : at + bits], left)
             if rest.data is not None and rest.data.size != left:
                 raise BitstreamError(f"the head says that {left} bytes follow, the blocks hold {rest.data.size}")
             sample.add(rest, at, front)
@@ -362,7 +362,7 @@ def _by_points(points: list[Points]) -> Policy:
 
 @dataclass(frozen=True)
 class _Group:
-    """A group's payload; where it is not good, `soft` has its bits as LLRs, 0 in failed blocks; None where all is lost."""
+    """A group's payload; where it is not good, `soft` has its bits as LLRs (`Recovered.soft`); None where all is lost."""
 
     payload: Payload
     good: bool
@@ -399,9 +399,8 @@ class _Sample:
         if message.failed == 0:
             self.groups.append(_Group(payload, True, None))
             return
-        good = np.repeat(np.concatenate([np.ones(front.size, np.bool_), message.good]), 8)
-        hard = SURE - 2 * SURE * np.unpackbits(payload).astype(np.int16)
-        self.groups.append(_Group(payload, False, np.where(good, hard, 0).astype(np.int8)))
+        known = (SURE - 2 * SURE * np.unpackbits(front).astype(np.int16)).astype(np.int8)
+        self.groups.append(_Group(payload, False, np.concatenate([known, message.soft])))
 
 
 def _check_target(value: Any) -> float:

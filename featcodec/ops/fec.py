@@ -4,7 +4,7 @@ A message of m bytes becomes B blocks, the fewest that the code takes, of the sa
 its length (4 bytes, little-endian) and followed by zeros. A block is its bytes, their CRC-32C, and the parity of the LDPC
 code; it is sent with a whole number of bytes. Bit i of block b is sent as bit i B + b, so that a burst is spread over the
 blocks, and scrambled with the sequence of IEEE 802.11 (x^7 + x^4 + 1, all ones first). The receiver finds B and the size of a
-block from the number of bytes alone.
+block from the number of bytes alone. Where erasures leave a little of a block open, its CRC fills that: `decode_blocks`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ Bytes = NDArray[np.uint8]
 SoftBits = NDArray[np.int8]
 
 CRC_BYTES = 4
+CRC_FILLS = 8  # of its 32 bits that may fill erased ones; the other 24 still tell a wrong block
 LENGTH_BYTES = 4
 MAX_MESSAGE_BYTES = 1 << 28
 LOWEST_RATE = Fraction(1, 20)
@@ -34,6 +35,7 @@ HIGHEST_RATE = Fraction(99, 100)
 _MOST_BITS = {"nr": 8448, "wifi": 1620}
 HARD_LLR = 4.0  # nats: what a bit is worth that is only probably right: hard bits that contradict a check
 _HARD_STEPS = round(HARD_LLR * LLR_SCALE)
+_GUESS_STEPS = 4  # 2 nats: what a decision is worth in a block that failed; 3 are as good
 
 Policy = Callable[[int, int], int]  # the sent bits of a block of k bits, one of so many; grows by at least one a bit of k
 
@@ -62,6 +64,10 @@ class Recovered:
         (m,) bytes, those of a failed block the decoder's best guess; None where the block with the message's length failed.
     good
         (m,) bool: the byte lies in a block whose CRC held.
+    soft
+        (8 m,) int8: what is known of the bits of `data`. +-SURE in blocks whose CRC held. In the others 0 where the bit was
+        erased, else the channel's LLR, if there is one, and 2 nats for the decoder's decision; in a block without an erased bit
+        hard bits count HARD_LLR.
     blocks, failed
         How many blocks there were, and how many failed.
     failed_bits
@@ -70,6 +76,7 @@ class Recovered:
 
     data: Bytes | None
     good: NDArray[np.bool_]
+    soft: SoftBits
     blocks: int
     failed: int
     failed_bits: NDArray[np.int64]
@@ -163,55 +170,80 @@ class BlockCode:
     def protect(self, message: Bytes) -> Bytes:
         """Return the bytes to send for a message (m,) of uint8."""
         blocks = self.blocks(message.size)
-        data = np.zeros((blocks.count, blocks.data_bytes + CRC_BYTES), np.uint8)
         framed = message if blocks.count == 1 else np.concatenate([_little_endian(message.size), message])
         padded = np.zeros(blocks.count * blocks.data_bytes, np.uint8)
         padded[: framed.size] = framed
-        data[:, :-CRC_BYTES] = padded.reshape(blocks.count, blocks.data_bytes)
-        for row in data:
-            row[-CRC_BYTES:] = _little_endian(crc32c(row[:-CRC_BYTES].tobytes()))
-        coded = self._code(blocks).encode_packed(data)
+        coded = self._code(blocks).encode_packed(with_crcs(padded.reshape(blocks.count, blocks.data_bytes)))
         if blocks.count > 1:
             bits = np.unpackbits(coded, axis=1)
             coded = np.packbits(np.ascontiguousarray(bits.T))
         sent: Bytes = coded.reshape(-1) ^ _scrambling(blocks.coded_bytes)
         return sent
 
-    def recover(self, llr: SoftBits) -> Recovered:
+    def recover(self, llr: SoftBits, message_bytes: int | None = None) -> Recovered:
         """Recover a message from the LLRs (8 x coded bytes,) of its bits, int8 in steps; 0 is erased.
+
+        A receiver who knows how many bytes the message has says so: the block with the length may then be lost.
 
         Raises
         ------
         BitstreamError
             No message is sent with so many bits, or the length in its first block is none.
         """
-        candidates = self._candidates(llr.size // 8) if llr.size % 8 == 0 and llr.size > 0 else []
+        if message_bytes is not None:
+            known = self.blocks(message_bytes)
+            candidates = [known] if 8 * known.coded_bytes == llr.size else []
+        else:
+            candidates = self._candidates(llr.size // 8) if llr.size % 8 == 0 and llr.size > 0 else []
         if not candidates:
             raise BitstreamError(f"no protected message is sent with {llr.size} bits")
         flipped = np.unpackbits(_scrambling(llr.size // 8)).view(np.bool_)
         plain = np.where(flipped, -np.maximum(llr, -SURE), llr).astype(np.int8)
         tried = [(blocks, *self._decode(blocks, plain)) for blocks in candidates]
-        return _unframed(*max(tried, key=lambda found: float(found[2].mean())))
+        return _unframed(*max(tried, key=lambda found: float(found[2].mean())), message_bytes)
 
-    def _decode(self, blocks: Blocks, plain: SoftBits) -> tuple[Bytes, NDArray[np.bool_]]:
-        """The bytes of each block without its CRC, (B, data_bytes), and whether the CRC held, (B,)."""
+    def _decode(self, blocks: Blocks, plain: SoftBits) -> tuple[Bytes, NDArray[np.bool_], SoftBits]:
+        """The bytes of each block without its CRC, (B, data_bytes), whether the CRC held, (B,), and the bytes' bits as LLRs."""
         code = self._code(blocks)
         llr = np.ascontiguousarray(plain.reshape(blocks.sent_bits, blocks.count).T[:, : code.n])
-        data = np.zeros((blocks.count, blocks.data_bytes + CRC_BYTES), np.uint8)
-        good = np.zeros(blocks.count, np.bool_)
-        hard = bool(((llr == 0) | (np.abs(llr) == SURE)).all())
-        if hard:  # sure bits and erased ones: maximum likelihood, at a gigabit a second
-            data = code.decode_packed(llr, algorithm="erasure").bits
-            good = _crc_holds(data)
-        if not good.all():
-            left = np.flatnonzero(~good)
-            soft = np.clip(llr[left], -_HARD_STEPS, _HARD_STEPS) if hard else llr[left]
-            data[left] = code.decode_packed(soft, max_iterations=self.max_iterations).bits
-            good[left] = _crc_holds(data[left])
-        return data[:, :-CRC_BYTES], good
+        data, good = decode_blocks(code, llr, self.max_iterations)
+        return data, good, _known_bits(code, llr, data, good)
 
     def _code(self, blocks: Blocks) -> LDPC:
         return ldpc_of(self.family, 8 * (blocks.data_bytes + CRC_BYTES), blocks.sent_bits)
+
+
+def with_crcs(data: Bytes) -> Bytes:
+    """Return blocks of bytes (B, m) with the CRC-32C of each behind it, (B, m + 4)."""
+    out = np.zeros((len(data), data.shape[1] + CRC_BYTES), np.uint8)
+    out[:, :-CRC_BYTES] = data
+    for row in out:
+        row[-CRC_BYTES:] = _little_endian(crc32c(row[:-CRC_BYTES].tobytes()))
+    return out
+
+
+def decode_blocks(code: LDPC, llr: SoftBits, max_iterations: int = 20) -> tuple[Bytes, NDArray[np.bool_]]:
+    """Decode blocks that end in a CRC-32C: LLRs (B, n) -> the bytes before it (B, k / 8 - 4) and whether it holds (B,).
+
+    Sure bits and erased ones are decoded with maximum likelihood, and where the parity leaves up to `CRC_FILLS` dimensions open
+    the CRC fills them. What then fails, or is soft, goes to min-sum.
+    """
+    data = np.zeros((len(llr), code.k // 8), np.uint8)
+    good = np.zeros(len(llr), np.bool_)
+    hard = _is_hard(llr)
+    if hard:  # at a gigabit a second
+        data = code.decode_packed(llr, algorithm="erasure").bits
+        good = _crc_holds(data)
+        for i in np.flatnonzero(~good):
+            completed = _complete(code, llr[i])
+            if completed is not None:
+                data[i], good[i] = completed, True
+    if not good.all():
+        left = np.flatnonzero(~good)
+        soft = np.clip(llr[left], -_HARD_STEPS, _HARD_STEPS) if hard else llr[left]
+        data[left] = code.decode_packed(soft, max_iterations=max_iterations).bits
+        good[left] = _crc_holds(data[left])
+    return data[:, :-CRC_BYTES], good
 
 
 def parse_rate(family: str, value: Any) -> Fraction:
@@ -276,24 +308,78 @@ def wifi_mother(k: int, n: int) -> tuple[int, str, int] | None:
     return length, rate, punctured
 
 
+def _complete(code: LDPC, llr: SoftBits) -> Bytes | None:
+    """The one block that its CRC allows of those that the parity leaves open; None where there is not exactly one.
+
+    A CRC is 32 more checks on the data. Up to `CRC_FILLS` of them fill erased bits, the others still tell a wrong block.
+    """
+    found = code.completions(llr, most=CRC_FILLS)
+    if found is None:
+        return None
+    info, freedom = found
+    zero = _crc_differs(np.zeros_like(info))  # the CRC of zeros is not 0: what is left of it is linear
+    left, word = _crc_differs(info), info.copy()
+    pivots: list[tuple[int, Bytes]] = []
+    for row in freedom:
+        value, change = _crc_differs(row) ^ zero, row
+        for pivot, by in pivots:
+            if value ^ pivot < value:
+                value, change = value ^ pivot, change ^ by
+        if value == 0 and change.any():
+            return None  # two blocks have the same CRC
+        if value:
+            pivots.append((value, change))
+    for pivot, by in pivots:
+        if left ^ pivot < left:
+            left, word = left ^ pivot, word ^ by
+    return word if left == 0 else None
+
+
+def _crc_differs(block: Bytes) -> int:
+    return crc32c(block[:-CRC_BYTES].tobytes()) ^ int(block[-CRC_BYTES:].view("<u4")[0])
+
+
 def _crc_holds(data: Bytes) -> NDArray[np.bool_]:
     crcs = np.ascontiguousarray(data[:, -CRC_BYTES:]).view("<u4").reshape(-1)
     return np.array([crc32c(row[:-CRC_BYTES].tobytes()) == int(crc) for row, crc in zip(data, crcs, strict=True)], np.bool_)
 
 
-def _unframed(blocks: Blocks, data: Bytes, ok: NDArray[np.bool_]) -> Recovered:
+def _unframed(blocks: Blocks, data: Bytes, ok: NDArray[np.bool_], soft: SoftBits, message_bytes: int | None) -> Recovered:
     failed = np.flatnonzero(~ok)
     bits = (np.arange(blocks.sent_bits)[:, None] * blocks.count + failed).reshape(-1)
-    good, flat = np.repeat(ok, blocks.data_bytes), data.reshape(-1)
+    good, flat, soft = np.repeat(ok, blocks.data_bytes), data.reshape(-1), soft.reshape(-1)
     if blocks.count == 1:
-        return Recovered(flat, good, 1, failed.size, bits)
-    if not good[:LENGTH_BYTES].all():
-        return Recovered(None, good[:0], blocks.count, failed.size, bits)
-    size = int(flat[:LENGTH_BYTES].view("<u4")[0])
+        return Recovered(flat, good, soft, 1, failed.size, bits)
+    if good[:LENGTH_BYTES].all():
+        size = int(flat[:LENGTH_BYTES].view("<u4")[0])
+    elif message_bytes is not None:
+        size = message_bytes
+    else:
+        return Recovered(None, good[:0], soft[:0], blocks.count, failed.size, bits)
     if not 0 < size <= flat.size - LENGTH_BYTES:
         raise BitstreamError(f"the protected message says it has {size} bytes, its blocks hold {flat.size - LENGTH_BYTES}")
-    good = good[LENGTH_BYTES:][:size]
-    return Recovered(flat[LENGTH_BYTES:][:size], good, blocks.count, failed.size, bits)
+    good, soft = good[LENGTH_BYTES:][:size], soft[8 * LENGTH_BYTES :][: 8 * size]
+    return Recovered(flat[LENGTH_BYTES:][:size], good, soft, blocks.count, failed.size, bits)
+
+
+def _known_bits(code: LDPC, llr: SoftBits, data: Bytes, good: NDArray[np.bool_]) -> SoftBits:
+    """What is known of the data's bits, (B, 8 data_bytes): see `Recovered.soft`."""
+    signs = 1 - 2 * np.unpackbits(data, axis=1).astype(np.int16)
+    soft = (SURE * signs).astype(np.int8)
+    if good.all():
+        return soft
+    received = llr[~good].astype(np.int16)
+    if _is_hard(received) and received.all():
+        received = np.clip(received, -_HARD_STEPS, _HARD_STEPS)
+    guessed, sent = _GUESS_STEPS * signs[~good], slice(code.first_sent, None)
+    came = received[:, : guessed[:, sent].shape[1]]
+    guessed[:, sent] = np.where(came == 0, 0, guessed[:, sent] + came)
+    soft[~good] = np.clip(guessed, -SURE, SURE)
+    return soft
+
+
+def _is_hard(llr: NDArray[np.signedinteger[Any]]) -> bool:
+    return bool(((llr == 0) | (np.abs(llr) == SURE)).all())
 
 
 def _little_endian(value: int) -> Bytes:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from featcodec import _core
 from featcodec.errors import ConfigError, FeatureError, FeatureTypeError
-from featcodec.ops.soft_bits import LLR_SCALE, quantize_llr
+from featcodec.ops.soft_bits import LLR_SCALE
 from featcodec.spec import check_bool, check_choice, check_int
 
 WIFI_RATES = ("1/2", "2/3", "3/4", "5/6")
@@ -115,6 +115,11 @@ class LDPC:
         """Bits of the mother codeword, which the parity checks are over: unsent bits and known zeros included."""
         return self._core.mother_bits
 
+    @property
+    def first_sent(self) -> int:
+        """The first information bit that is sent; the others follow it in order, then parity. nr leaves out 2 z, wifi none."""
+        return 2 * self.z if self.family == "nr" else 0
+
     # ---- encoding ------------------------------------------------------------------------------------------------------
 
     def encode(self, bits: Bits) -> Bits:
@@ -178,14 +183,18 @@ class LDPC:
         array = self._check_llr(llr)
         if algorithm == "sum-product":
             nats = array if array.dtype == np.float32 else array.astype(np.float32) / np.float32(LLR_SCALE)
+            _refuse_nan(nats)
             bits, ok, iterations = self._core.decode_sum_product(nats, max_iterations, early_stop)
         else:
-            steps = array if array.dtype == np.int8 else quantize_llr(array)
-            if algorithm == "oms":
-                bits, ok, iterations = self._core.decode_min_sum(steps, max_iterations, early_stop)
-            else:
-                bits, ok, iterations = self._core.decode_erasure(steps)
-        return LDPCResult(bits, ok.view(np.bool_), iterations)
+            try:
+                if algorithm == "oms":
+                    bits, ok, iterations = self._core.decode_min_sum(array, max_iterations, early_stop)
+                else:
+                    bits, ok, iterations = self._core.decode_erasure(array)
+            except ValueError:  # the core saw a NaN; where, is only asked now
+                _refuse_nan(array)
+                raise
+        return LDPCResult(bits, ok, iterations)
 
     def decode_erased(self, sent: Bits, erased: Bits) -> LDPCResult:
         """Decode what came over an erasure channel, packed: what `decode_packed` gives with algorithm "erasure".
@@ -212,7 +221,35 @@ class LDPC:
         if bits_sent.shape != mask.shape:
             raise FeatureError(f"sent and erased are of one shape, got {bits_sent.shape} and {mask.shape}")
         bits, ok, iterations = self._core.decode_erasure_packed(bits_sent, mask)
-        return LDPCResult(bits, ok.view(np.bool_), iterations)
+        return LDPCResult(bits, ok, iterations)
+
+    def completions(self, llr: NDArray[np.int8], *, most: int = 8) -> tuple[Bits, Bits] | None:
+        """Return all that one block of sure bits and erased ones may be, for a caller who knows more of it than the code does.
+
+        Parameters
+        ----------
+        llr
+            (n,) int8, as for `decode` with algorithm "erasure".
+        most
+            Dimensions that may be open, 0..32.
+
+        Returns
+        -------
+        tuple or None
+            `info`, ceil(k / 8) packed bytes, and `freedom`, (d, ceil(k / 8)): the block is `info` XOR any of the words of
+            `freedom`, of which some may be 0 or follow from others. None where more than `most` dimensions are open or the bits
+            contradict a check.
+
+        Raises
+        ------
+        FeatureTypeError, FeatureError, ConfigError
+            As for `decode`.
+        """
+        check_int("most", most, 0, 32)
+        array = self._check_llr(np.asarray(llr)[None])
+        if array.dtype != np.int8:
+            raise FeatureTypeError(f"the LLRs of a block to complete are int8, got {array.dtype}")
+        return self._core.complete_erasure(array, most)
 
     # ---- the checks ----------------------------------------------------------------------------------------------------
 
@@ -245,9 +282,6 @@ class LDPC:
             got = llr.dtype if isinstance(llr, np.ndarray) else type(llr).__name__
             raise FeatureTypeError(f"LLRs are a NumPy array of int8 or float32, got {got}")
         _check_blocks("LLRs", llr.shape, self.n)
-        if llr.dtype == np.float32 and bool(np.isnan(llr).any()):
-            index = tuple(int(i) for i in np.argwhere(np.isnan(llr))[0])
-            raise FeatureError(f"an LLR must be a number or infinite, got NaN at {index}")
         return np.ascontiguousarray(llr)
 
     def _check_bits(self, bits: Any, width: int) -> Bits:
@@ -272,6 +306,13 @@ def _check_blocks(what: str, shape: tuple[int, ...], width: int) -> None:
         raise FeatureError(f"{what} must have shape (blocks, {width}), got {shape}")
     if shape[0] > MAX_BLOCKS:
         raise FeatureError(f"one call takes at most {MAX_BLOCKS} blocks, got {shape[0]}")
+
+
+def _refuse_nan(llr: NDArray[Any]) -> None:
+    nan = np.isnan(llr)
+    if bool(nan.any()):
+        index = tuple(int(i) for i in np.argwhere(nan)[0])
+        raise FeatureError(f"an LLR must be a number or infinite, got NaN at {index}")
 
 
 def _pack(bits: Bits) -> Bits:

@@ -2,8 +2,8 @@
 
 `ldpc_rates.json` is made by ``python -m benchmarks.ldpc_rates`` and holds, by family and channel, what this package's decoders
 did. Erasures: for codes of k bits sent as n, by how many bits the parity must exceed the erasures for a share of failures of
-1/2, 1/10, 1/100, 1/1000 under maximum likelihood. Noise and flips: the least snr_db (BPSK, per real dimension) and the largest
-p at which 1/100 and 1/1000 of the blocks fail under min-sum.
+1/2, 1/10, 1/100, 1/1000 under maximum likelihood, by the parity alone: what the CRC fills comes on top. Noise and flips: the
+least snr_db (BPSK, per real dimension) and the largest p at which 1/100 and 1/1000 of the blocks fail under min-sum.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featcodec.errors import ConfigError
+from featcodec.ops.fec import CRC_FILLS
 
 MANY = 64  # a message of more than one block is planned as one of so many
 _FAILURES = (0.5, 0.1, 0.01, 0.001)
@@ -45,7 +47,10 @@ def rate_points(family: str, channel: Mapping[str, Any], target_fer: float) -> l
     table = _table()[family]
     kind = channel["id"]
     if kind == "bec":
-        found = [_erasure_points(table["bec"], channel["p"], target) for target in (target_fer, target_fer / MANY)]
+        # nr: a block of n bits is the beginning of one of n + CRC_FILLS; without those bits at most so many dimensions more are
+        # open, which the CRC fills. A wifi block of another n may be of another mother code.
+        fills = CRC_FILLS if family == "nr" else 0
+        found = [_erasure_points(table["bec"], channel["p"], target, fills) for target in (target_fer, target_fer / MANY)]
     elif kind == "bsc":
         found = [_noise_points(table["bsc"], -float(channel["p"]), target) for target in (target_fer, target_fer / MANY)]
     elif kind == "awgn" and channel.get("snr_db") is not None and channel.get("modulation", "bpsk") == "bpsk":
@@ -113,18 +118,41 @@ def _table() -> dict[str, Any]:
 # ---- erasures --------------------------------------------------------------------------------------------------------------
 
 
-def _erasure_points(rows: Sequence[Mapping[str, Any]], p: float, target: float) -> list[list[int]]:
-    """For every k of the table the least parity; rows are {"k", "n", "margins"}."""
+def _erasure_points(rows: Sequence[Mapping[str, Any]], p: float, target: float, fills: int) -> list[list[int]]:
+    """For every k the least parity, less the `fills` bits that the CRC stands in for; rows are {"k", "n", "margins"}."""
     points: Points = []
-    for k in sorted({row["k"] for row in rows}):
-        of_k = sorted((row for row in rows if row["k"] == k), key=lambda row: row["n"])
+    for k, of_k in _with_middles(rows):
         parity = _least_parity(k, of_k, p, target)
         if parity is None and points:
             break  # larger blocks have no such low rates
         if parity is None:
             continue
+        parity = max(1, parity - fills)
         points.append([k, k + max(parity, points[-1][1] - points[-1][0] if points else 0)])
     return points
+
+
+def _with_middles(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, list[Mapping[str, Any]]]]:
+    """Every k of the table and one between each two, with its rows by n.
+
+    The spread of the erasures grows as the root of n: a straight line over a whole interval would give its middle too little.
+    The margins there are those of the worse neighbour at the same code rate.
+    """
+    by_k: dict[int, list[Mapping[str, Any]]] = {}
+    for row in sorted(rows, key=lambda row: (row["k"], row["n"])):
+        by_k.setdefault(row["k"], []).append(row)
+    found = list(by_k.items())
+    for (k0, of_k0), (k1, of_k1) in pairwise(by_k.items()):
+        k = (k0 + k1) // 16 * 8
+        found.append((k, [_middle(k, row, of_k1) for row in of_k0]))
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def _middle(k: int, row: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """A row of k bits at the code rate of `row`, as cautious as that and the one of `others` of the nearest rate."""
+    rate = row["k"] / row["n"]
+    other = min(others, key=lambda found: abs(found["k"] / found["n"] - rate))
+    return {"k": k, "n": math.ceil(k / rate), "margins": np.maximum(row["margins"], other["margins"]).tolist()}
 
 
 def _least_parity(k: int, rows: Sequence[Mapping[str, Any]], p: float, target: float) -> int | None:

@@ -7,12 +7,15 @@ BPSK symbol carries near the threshold of a rate-1/2 code, and hard decisions an
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from featcodec import _core
 
 LLR_SCALE = 2  # int8 steps a nat
 SURE = 127  # the LLR of a bit that arrived beyond doubt
@@ -32,6 +35,9 @@ def quantize_llr(llr: Any) -> Any:
     ValueError
         An LLR is NaN.
     """
+    if isinstance(llr, np.ndarray) and llr.dtype == np.float32:
+        with contextlib.suppress(ValueError):  # NaN: counted below
+            return _core.llr_steps(np.ascontiguousarray(llr)).reshape(llr.shape)
     nan = torch.isnan(llr) if isinstance(llr, Tensor) else np.isnan(llr)
     if bool(nan.any()):
         raise ValueError(f"an LLR must be a number or infinite, got NaN in {int(nan.sum())} of {tuple(llr.shape)}")

@@ -10,7 +10,7 @@ import torch
 
 import featcodec as fc
 from featcodec.accounting import ledger
-from featcodec.ops.fec import BlockCode
+from featcodec.ops.fec import BlockCode, decode_blocks, ldpc_of, with_crcs
 from featcodec.ops.ldpc_rates import check_points, interpolate, rate_points
 from tests.features import batch
 
@@ -69,6 +69,21 @@ def test_an_inner_codec_of_uncoded_bits_conceals_by_itself():
     assert bool(((way.output >= low - 1e-5) & (way.output <= high + 1e-5)).all())
 
 
+@pytest.mark.parametrize("channel", ["bec:p=0.2", "awgn:snr_db=3", "bsc:p=0.05"])
+def test_soft_bits_of_failed_blocks_reach_an_inner_codec_of_uncoded_bits(channel):
+    shape = (8, 30, 30)
+    x = torch.from_numpy(np.random.default_rng(0).random((4, *shape), np.float32))
+    spec = {"inner": "bitpack:bits=4,axis=sample", "rate": "8/9", "head_rate": "1/5", "on_loss": "conceal"}
+    with_ranges = fc.get_codec("ldpc", head_bytes=8, **spec).transmit(x, fc.get_channel(channel))
+    assert with_ranges.losses.failed_blocks >= 4
+    # nothing known is 0.083, the variance; half of it is left even where every twentieth bit is wrong
+    assert float(((with_ranges.output - x) ** 2).mean()) < 0.05
+    # ranges that came without protection are not believed
+    without = fc.get_codec("ldpc", **spec).transmit(x, fc.get_channel(channel)).output
+    assert float(without.min()) >= -0.01
+    assert float(without.max()) <= 1.01
+
+
 def test_asking_again_mends_and_is_counted():
     x = batch(SHAPE)
     channel = fc.get_channel("bec:p=0.25")
@@ -118,6 +133,20 @@ def test_auto_holds_what_it_promises_on_an_erasure_channel(code):
             failed += 1
     assert failed <= 12  # 3 expected; 13 and more once in 40,000 runs
     assert packet.payload_bits < 1.4 * 8 * 128
+
+
+def test_what_the_crc_fills_is_planned_with():
+    points = rate_points("nr", {"id": "bec", "p": 0.01}, 1e-3)[0]
+    k = 8 * (128 + 4)
+    code = ldpc_of("nr", k, 8 * -(-interpolate(points, k) // 8))
+    assert code.n <= 1.06 * 8 * 128
+    rng = np.random.default_rng(3)
+    data = rng.integers(0, 256, (4000, 128), dtype=np.uint8)
+    llr = np.array([127, -127], np.int8)[np.unpackbits(code.encode_packed(with_crcs(data)), axis=1)]
+    llr[rng.random(llr.shape) < 0.01] = 0
+    found, good = decode_blocks(code, llr)
+    assert (~good).sum() <= 12  # at most 4 are to be expected
+    assert np.array_equal(found[good], data[good])
 
 
 def test_auto_is_carried_as_integers():

@@ -97,7 +97,14 @@ void decode_ldpc(std::span<const std::uint8_t> head, std::span<const std::uint8_
 
     const Result result = decode(coder, decoder, received, blocks, iterations, early_stop);
     check(code, result, erasures ? 0xFFFF : iterations);
+    std::vector<std::uint8_t> info((code.k + 7) / 8), freedom, scalar_info(info.size()), scalar_freedom;
+    const unsigned most = head[5] % 33;
+    const auto first = std::span(received.llr).first(decoder == erasure ? code.n : 0);
+    const bool completed = decoder == erasure && coder.complete_erasure(first, most, info, freedom);
+    if (completed && freedom.size() > most * info.size()) std::abort();
     featcodec::set_isa(featcodec::Isa::scalar);
+    if (decoder == erasure && coder.complete_erasure(first, most, scalar_info, scalar_freedom) != completed) std::abort();
+    if (completed && (info != scalar_info || freedom != scalar_freedom)) std::abort();
     if (decode(coder, decoder, received, blocks, iterations, early_stop) != result) std::abort();
     featcodec::set_isa(isa);
 }

@@ -398,7 +398,16 @@ void print_code(const fc::ldpc::Code& code, std::size_t count, unsigned noise) {
     std::printf("\n");
 }
 
+void print_llr_steps() {
+    std::vector<float> llr(5003);
+    for (float& one : llr) one = static_cast<float>(static_cast<int>(draw() % 4001) - 2000) / 16.0f;  // ties among them
+    std::vector<std::int8_t> steps(llr.size());
+    fc::ldpc::llr_steps(llr, steps);
+    std::printf("LLR steps %08x\n", digest_of(steps));
+}
+
 void print_ldpc() {
+    print_llr_steps();
     for (const unsigned noise : {8u, 24u, 50u, 64u}) {
         print_code(fc::ldpc::wifi_code(648, fc::ldpc::Rate::r12, 324), 5, noise);
         print_code(fc::ldpc::wifi_code(648, fc::ldpc::Rate::r56, 533, 9), 4, noise / 4);

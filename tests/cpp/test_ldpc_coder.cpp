@@ -14,11 +14,11 @@ namespace {
 struct Answers {
     Bytes sent;
     std::vector<std::uint32_t> weight;
-    Result min_sum, fixed, erasure, packed, sum_product;
+    Result min_sum, fixed, erasure, packed, sum_product, floats;
 
     explicit Answers(const fl::Code& code, std::size_t blocks)
         : sent(blocks * bytes_of(code.n), 0xAA), weight(blocks, 9), min_sum(code, blocks), fixed(code, blocks), erasure(code, blocks), packed(code, blocks),
-          sum_product(code, std::min(blocks, kFew)) {}
+          sum_product(code, std::min(blocks, kFew)), floats(code, blocks) {}
     bool operator==(const Answers&) const = default;
 
     static constexpr std::size_t kFew = 9;  // sum-product is slow
@@ -60,6 +60,12 @@ Answers ask(const fl::Coder& coder, const Batch& batch) {
     coder.decode_min_sum(batch.llr, batch.blocks, 3, false, answers.fixed.out());
     coder.decode_erasure(batch.llr, batch.blocks, answers.erasure.out());
     coder.decode_erasure_packed(batch.sent, batch.erased, batch.blocks, answers.packed.out());
+    std::vector<float> halves(batch.llr.begin(), batch.llr.end());
+    for (float& llr : halves) llr /= fl::kLlrScale;
+    coder.decode_min_sum(halves, batch.blocks, 8, true, answers.floats.out());
+    expect(answers.floats == answers.min_sum, code, "min-sum of LLRs in nats is that of their steps");
+    coder.decode_erasure(halves, batch.blocks, answers.floats.out());
+    expect(answers.floats == answers.erasure, code, "erasures among LLRs in nats");
     coder.decode_sum_product(batch.nats, std::min(batch.blocks, Answers::kFew), 5, true, answers.sum_product.out());
     return answers;
 }
@@ -116,10 +122,11 @@ void test_coder() {
     // No blocks at all.
     const fl::Coder coder(fl::nr_code(40, 90));
     Result none(coder.code(), 0);
-    coder.decode_min_sum({}, 0, 5, true, none.out());
-    coder.decode_erasure({}, 0, none.out());
+    coder.decode_min_sum(std::span<const std::int8_t>{}, 0, 5, true, none.out());
+    coder.decode_erasure(std::span<const std::int8_t>{}, 0, none.out());
     coder.decode_erasure_packed({}, {}, 0, none.out());
     coder.decode_sum_product({}, 0, 5, true, none.out());
+    coder.decode_min_sum(std::span<const float>{}, 0, 5, true, none.out());
     coder.encode({}, {}, 0);
 }
 

@@ -136,6 +136,30 @@ Erasures decode_everywhere(const fl::Code& code, const Llrs& llr) {
     return first;
 }
 
+// Of one block: what is open of it, no more and no less, is what the free words have bits of; the rest is the oracle's.
+void check_completions(const fl::Code& code, const std::int8_t* llr, const Oracle& oracle, bool all) {
+    const fl::ErasurePlan plan(code);
+    Bytes first_info, first_freedom;
+    for (const fl::ErasureKernels* level : kernels()) {
+        Bytes info(bytes_of(code.k), 0xA5), freedom;
+        const bool found = fl::complete_erasure(plan, {llr, code.n}, 32, info, freedom, {level});
+        expect(found ? oracle.consistent : !(oracle.consistent && all), code, "what is consistent and determined has a completion");
+        if (!found) return;
+        if (level == &fl::kErasureScalar) first_info = info, first_freedom = freedom;
+        expect(info == first_info && freedom == first_freedom, code, "every level completes alike");
+    }
+    Bits open(code.k);
+    for (std::size_t at = 0; at < first_freedom.size(); at += first_info.size()) {
+        const auto word = first_freedom.begin() + static_cast<std::ptrdiff_t>(at);
+        const Bits bits = unpack({word, word + static_cast<std::ptrdiff_t>(first_info.size())}, code.k);
+        for (unsigned i = 0; i < code.k; ++i) open[i] |= bits[i];
+    }
+    const Bits bits = unpack(first_info, code.k);
+    bool right = true;
+    for (unsigned i = 0; i < code.k; ++i) right &= open[i] != 0 ? oracle.value[i] < 0 : oracle.value[i] == bits[i];
+    expect(right, code, "free words have bits where elimination leaves them open, and nowhere else");
+}
+
 void check_block(const fl::Code& code, const Erasures& result, std::size_t block, const std::int8_t* llr, const Bytes* sent_info) {
     const std::size_t stride = bytes_of(code.k);
     const Bits bits = unpack({result.bits.begin() + static_cast<std::ptrdiff_t>(block * stride), result.bits.begin() + static_cast<std::ptrdiff_t>((block + 1) * stride)}, code.k);
@@ -146,6 +170,7 @@ void check_block(const fl::Code& code, const Erasures& result, std::size_t block
         all &= oracle.value[i] >= 0;
         right &= open[i] != 0 ? bits[i] == 0 : oracle.value[i] == bits[i];
     }
+    check_completions(code, llr, oracle, all);
     expect(result.ok[block] == (all && oracle.consistent), code, "ok where everything is determined and nothing contradicted");
     if (!oracle.consistent) return;
     expect(right, code, "determined bits are elimination's, others 0");
