@@ -51,6 +51,7 @@ def test_the_benchmark_shows_them_where_no_codecs_are_named():
 
 def test_the_suite_writes_results_and_curves(tmp_path, capsys):
     args = ["--rounds", "1", "--batch-size", "4", "--layers", "layer3", "--codec", "dsc", "bottlenet", "--out", str(tmp_path)]
+    args += ["--more", str(tmp_path / "none")]
     assert training.main(args) == 0
     result = json.loads((tmp_path / "results.json").read_text())
     assert [row["codec"] for row in result["steps"]] == ["dsc", "bottlenet"]
