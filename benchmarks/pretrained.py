@@ -40,8 +40,11 @@ class Trained:
         return not fc.codec_class(self.record["row"]["codec"]["id"]).learned
 
     def codec(self) -> fc.Codec:
-        """Load it."""
-        return fc.load_codec(CODECS / f"{self.name}.safetensors")
+        """Load it; a codec of several levels at its last one, whose row the record shows."""
+        codec = fc.load_codec(CODECS / f"{self.name}.safetensors")
+        if hasattr(codec, "level"):
+            codec.level = len(codec.bottlenecks) - 1
+        return codec
 
 
 def trained_codecs(layer: str | None = None, folder: Path = CODECS) -> list[Trained]:

@@ -29,8 +29,6 @@ def test_a_trained_codec_is_small_and_does_what_its_record_says(found, resnet20)
     assert row["samples"] == 10_000
     assert row["metric"] >= found.record["backbone"]["metric"] - 0.02
     images = data.embedded().head(60)
-    if hasattr(codec, "level"):
-        codec.level = len(codec.bottlenecks) - 1
     report = fc.evaluate(resnet20, images.batches(60, "cifar10"), layer=found.layer, codec=codec)
     assert report.metric > 0.8
     assert report.stats["bits_per_sample"] == pytest.approx(row["stats"]["bits_per_sample"], rel=0.1)
