@@ -28,10 +28,13 @@ SPECS = (
     "bottlenet",
     "bottlenet++",
     "bottlenet++ @ bec:p=0.1",
+    "bottlenet++:mode=analog @ awgn:psnr_db=20",
     "dsc",
     "entropic",
+    "jscc @ awgn:psnr_db=20",
     "learned_scalar",
     "variable-rate:levels=(dsc;entropic)",
+    "vfe @ awgn:psnr_db=20",
     "vq",
 )
 RECORDS = Path(__file__).resolve().parents[1] / "results" / "training" / "records"

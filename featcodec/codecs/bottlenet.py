@@ -102,6 +102,6 @@ class _Restoration(nn.Module):
     def forward(self, z: Tensor, size: tuple[int, int]) -> Tensor:
         y = self.channel(z) if self.spatial_first else z
         if self.spatial is not None and self.spatial_norm is not None:
-            y = self.spatial_norm(self.spatial(y, output_size=list(size))).relu()
+            y = self.spatial_norm(self.spatial(y, output_size=list(size))).relu_()
         x: Tensor = y if self.spatial_first else self.channel(y)
         return x

@@ -160,5 +160,8 @@ class _Decoder(nn.Module):
         self.norm = nn.BatchNorm2d(maps)
 
     def forward(self, z: Tensor, size: tuple[int, int]) -> Tensor:
-        x: Tensor = self.norm(self.convolution(z)[..., : size[0], : size[1]]).relu()
+        y: Tensor = self.convolution(z)
+        if y.shape[-2:] != size:  # a cut's gradient is a copy
+            y = y[..., : size[0], : size[1]]
+        x: Tensor = self.norm(y).relu_()
         return x

@@ -23,7 +23,7 @@ class ProjectionEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Reduce maps, then dimensions."""
-        y = nn.functional.elu(self.convolution(x))
+        y = nn.functional.elu(self.convolution(x), inplace=True)
         z: Tensor = self.output(self.linear(y.flatten(1)))
         return z
 
@@ -41,7 +41,7 @@ class ProjectionDecoder(nn.Module):
     def forward(self, z: Tensor, size: tuple[int, int]) -> Tensor:
         """Restore dimensions, then maps."""
         y = nn.functional.elu(self.linear(z)).reshape(-1, self.reduced, *_reduced_size(size, self.stride))
-        return nn.functional.elu(_restore(self.convolution, y, size))
+        return nn.functional.elu(_restore(self.convolution, y, size), inplace=True)
 
 
 class ConvolutionEncoder(nn.Module):
@@ -67,7 +67,7 @@ class ConvolutionDecoder(nn.Module):
 
     def forward(self, z: Tensor, size: tuple[int, int]) -> Tensor:
         """Restore maps."""
-        return nn.functional.elu(_restore(self.convolution, z, size))
+        return nn.functional.elu(_restore(self.convolution, z, size), inplace=True)
 
 
 def _reduced_size(size: tuple[int, int], stride: int) -> tuple[int, int]:

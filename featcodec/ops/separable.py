@@ -20,8 +20,8 @@ class SeparableEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Reduce space, then maps."""
-        y = self.depthwise_norm(self.depthwise(x)).relu()
-        z: Tensor = self.pointwise_norm(self.pointwise(y)).relu()
+        y = self.depthwise_norm(self.depthwise(x)).relu_()
+        z: Tensor = self.pointwise_norm(self.pointwise(y)).relu_()
         return z
 
 
@@ -37,6 +37,6 @@ class SeparableDecoder(nn.Module):
 
     def forward(self, z: Tensor, size: tuple[int, int]) -> Tensor:
         """Restore maps, then space: the output padding is what this size needs."""
-        y = self.pointwise_norm(self.pointwise(z)).relu()
-        x: Tensor = self.depthwise_norm(self.depthwise(y, output_size=list(size))).relu()
+        y = self.pointwise_norm(self.pointwise(z)).relu_()
+        x: Tensor = self.depthwise_norm(self.depthwise(y, output_size=list(size))).relu_()
         return x
