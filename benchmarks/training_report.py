@@ -186,7 +186,9 @@ def symbols_plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
         panel.axhline(100 * max(row["backbone"] for row in here), color="grey", linewidth=1, label="without a codec")
         panel.set(title=layer, xlabel="real symbols a sample", ylabel="top-1, %", xscale="log")
         panel.grid(alpha=0.3)
-        panel.legend(fontsize=6)
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter("{x:g}")
+        panel.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.01, 1))
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
@@ -213,7 +215,7 @@ def curves(trained: Sequence[Trained], path: Path) -> None:
     for panel in panels[0]:
         panel.grid(alpha=0.3)
     if trained:
-        panels[0][1].legend(fontsize=6)
+        panels[0][1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.01, 1))
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
