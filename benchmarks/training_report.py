@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import featcodec as fc
+
 from .pretrained import Trained
 
 STEP_GOAL, IMAGE_STEP_GOAL = 1.15, 1.5
-JSCC_SYMBOLS = 32
+JSCC_SYMBOLS = inspect.signature(fc.codec_class("jscc")).parameters["symbols"].default
 POINTS = 2.0  # of accuracy that a codec may lose
 EQUAL = 0.5  # points within which two accuracies on 10,000 images count as equal
 
@@ -46,7 +49,7 @@ def trained_table(result: dict[str, Any]) -> str:
             "-" if control is None else f"{100 * control:.2f}",
             f"{row['wire_bits']:,.0f}",
             f"{row['payload_bits']:,.0f}",
-            f"{32 * ELEMENTS[row['layer']] / row['payload_bits']:,.0f}" if row["payload_bits"] else "-",
+            f"{32 * row['elements'] / row['payload_bits']:,.0f}" if row["payload_bits"] else "-",
             f"{row['parameters']:,}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
@@ -77,9 +80,6 @@ def _noise(channel: str) -> tuple[str, float]:
     """Sorts channels from the best of a kind to the worst."""
     head, _, value = channel.rpartition("=")
     return head, -float(value) if head.endswith("_db") else float(value)
-
-
-ELEMENTS = {"layer1": 16 * 32 * 32, "layer2": 32 * 16 * 16, "layer3": 64 * 8 * 8}
 
 
 def control_of(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> float | None:

@@ -69,7 +69,15 @@ def test_every_learned_codec_has_its_step_timed():
 def row(layer: str, spec: str, accuracy: float, bits: float, **more) -> dict:
     codec = fc.get_codec(spec).config()
     figures = {"layer": layer, "id": codec["id"], "codec": format_spec(codec), "accuracy": accuracy, "payload_bits": bits}
-    fixed = {"control": False, "trains": ["bottleneck"], "backbone": 0.91, "channel": None, "parameters": 9, "symbols": None}
+    fixed = {
+        "control": False,
+        "trains": ["bottleneck"],
+        "backbone": 0.91,
+        "channel": None,
+        "parameters": 9,
+        "symbols": None,
+        "elements": 4096,
+    }
     return {**fixed, "wire_bits": bits + 8, **figures, **more}
 
 

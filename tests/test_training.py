@@ -488,6 +488,10 @@ BAD_PHASES = {
     "the weight of 'task' must be a number": {"losses": {"task": -1}},
     "losses must be weights by name": {"losses": {}},
     "temperature must be a number": {"temperature": 0},
+    "lr_scales must be factors by name, got 3": {"lr_scales": 3},
+    "the learning rate's factor of 'gains' must be a number": {"lr_scales": {"gains": -1}},
+    "prepare must be names, got 3": {"prepare": 3},
+    r"match must be names, got \[1\]": {"match": [1]},
 }
 
 

@@ -172,6 +172,7 @@ def row_of(name: str, record: dict[str, Any], shipped: Path) -> dict[str, Any]:
         "accuracy": row["metric"],
         "backbone": record["backbone"]["metric"],
         "samples": row["samples"],
+        "elements": stats["elements_per_sample"],
         "wire_bits": stats["bits_per_sample"],
         "payload_bits": stats["payload_bits_per_sample"],
         "symbols": stats["real_symbols_per_sample"] or None,

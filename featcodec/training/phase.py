@@ -86,13 +86,18 @@ class Phase:
             raise ConfigError(f"losses must be weights by name, got {self.losses!r}")
         for name, weight in self.losses.items():
             check_number(f"the weight of {name!r}", weight, 0.0, 1e12)
+        if not isinstance(self.lr_scales, Mapping):
+            raise ConfigError(f"lr_scales must be factors by name, got {self.lr_scales!r}")
         for name, scale in self.lr_scales.items():
             check_number(f"the learning rate's factor of {name!r}", scale, 0.0, 1e6)
         if self.channel is not None:
             ChannelRange(self.channel)
         for name in ("match", "prepare"):  # lists, as JSON has them
             names = getattr(self, name)
-            object.__setattr__(self, name, (names,) if isinstance(names, str) else tuple(names))
+            listed = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, (list, tuple)) else (names,)
+            if not all(isinstance(item, str) for item in listed):
+                raise ConfigError(f"{name} must be names, got {names!r}")
+            object.__setattr__(self, name, listed)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, JSON only."""
