@@ -26,6 +26,7 @@ enum class Mode : std::uint8_t {
     constant = 6,
     context = 7,         // read only: context_lanes took their place
     context_static = 8,
+    rans8_curve = 9,
     context_lanes = 64,  // with bits of its own: kContextStatic, kContextGradient, and below them the binary logarithm of the lanes
 };
 inline constexpr std::uint8_t kContextStatic = 16;

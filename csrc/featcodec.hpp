@@ -18,7 +18,7 @@ enum class Status {
     trailing,       // bytes (or non-zero padding bits) are left over after the last symbol
     bad_mode,       // the mode byte names no mode
     bad_table,      // a code table that no encoder writes: lengths out of range, Kraft sum not one, symbols out of range
-    bad_code,       // an integer code longer than 32 bits
+    bad_code,       // codes that no encoder writes: an integer of more than 32 bits, states that do not end where encoders begin
     bad_range,      // a quantiser's range or width that no encoder writes
 };
 

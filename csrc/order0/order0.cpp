@@ -3,6 +3,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "curve8.hpp"
 #include "order0.hpp"
 
 namespace featcodec {
@@ -11,25 +12,44 @@ namespace {
 struct Plan {
     HuffmanCode huffman;
     RansCode rans;
+    RareSymbols rare;  // where the frequencies are a curve
     std::uint8_t huffman_table[kHuffman8TableBound];  // as sent: their sizes are part of the costs
-    std::uint8_t rans_table[kRans8TableBound];
+    std::uint8_t rans_table[std::max(kRans8TableBound, kCurve8TableBound)];
     std::size_t huffman_table_size, rans_table_size;
     Order0Costs costs;
+    ByteCounts symbol_counts;
     std::uint8_t constant;  // the symbol, where costs.constant
 };
 
+// Frequencies as a curve. Where none fits the mode does not apply: its cost stays what it is.
+void plan_curve(std::size_t count, unsigned bits, Plan& plan) {
+    Curve8 curve;
+    curve8_fit(plan.symbol_counts, bits, curve);
+    if (!curve8_code(curve, plan.rans, plan.rare)) return;
+    rans8_starts(plan.rans, bits);
+    rans8_steps(plan.rans);
+    for (unsigned i = 1; i < plan.rare.count; ++i) {
+        plan.rans.step[plan.rare.symbols[i]] = plan.rans.step[plan.rare.symbols[0]];
+        plan.rans.reciprocal[plan.rare.symbols[i]] = plan.rans.reciprocal[plan.rare.symbols[0]];
+    }
+    plan.rans_table_size = curve8_write(curve, bits, plan.rans_table);
+    plan.costs.rans = 1 + plan.rans_table_size + curve8_cost(plan.rans, plan.rare, plan.symbol_counts, count);
+}
+
+void plan_rans(std::size_t count, unsigned bits, Plan& plan) {
+    if (bits >= kCurveBits) return plan_curve(count, bits, plan);
+    rans8_build(plan.symbol_counts, bits, rans8_precision(count, bits), plan.rans);
+    plan.rans_table_size = rans8_write_table(plan.rans, bits, plan.rans_table);
+    plan.costs.rans = 1 + plan.rans_table_size + rans8_cost(plan.rans, plan.symbol_counts, count, bits);
+}
+
 void make_plan(const ByteCounts& coded, std::size_t count, unsigned bits, bool with_huffman, bool with_rans, Plan& plan) {
     plan.costs = {1 + pack8_size(count, bits), SIZE_MAX, SIZE_MAX, false};
-    ByteCounts counts;
-    const ByteCounts* symbol_counts = &coded;
-    if (bits <= 4) {
-        histogram_symbols(coded, count, bits, counts);
-        symbol_counts = &counts;
-    }
+    histogram_symbols(coded, count, bits, plan.symbol_counts);
     const unsigned alphabet = 1u << bits;
     unsigned distinct = 0;
     for (unsigned i = 0; i < alphabet; ++i) {
-        if ((*symbol_counts)[i] == 0) continue;
+        if (plan.symbol_counts[i] == 0) continue;
         plan.constant = static_cast<std::uint8_t>(i);
         ++distinct;
     }
@@ -40,20 +60,17 @@ void make_plan(const ByteCounts& coded, std::size_t count, unsigned bits, bool w
         plan.huffman_table_size = huffman8_write_table(plan.huffman, bits, plan.huffman_table);
         plan.costs.huffman = 1 + plan.huffman_table_size + huffman8_cost(plan.huffman, coded, count, bits);
     }
-    if (with_rans) {
-        rans8_build(*symbol_counts, bits, rans8_precision(count, bits), plan.rans);
-        plan.rans_table_size = rans8_write_table(plan.rans, bits, plan.rans_table);
-        plan.costs.rans = 1 + plan.rans_table_size + rans8_cost(plan.rans, *symbol_counts, count, bits);
-    }
+    if (with_rans) plan_rans(count, bits, plan);
 }
 
-Order0Mode pick(const Order0Costs& costs, Order0Choice choice) {
+Order0Mode pick(const Order0Costs& costs, unsigned bits, Order0Choice choice) {
     if (costs.constant) return Order0Mode::constant;
     const bool close = choice == Order0Choice::fastest && costs.huffman != SIZE_MAX && costs.huffman - costs.huffman / 16 <= costs.rans;
     const bool rans = costs.rans < costs.huffman && !close;
     const std::size_t best = rans ? costs.rans : costs.huffman;
     if (best >= costs.raw) return Order0Mode::raw;
-    return rans ? Order0Mode::rans : Order0Mode::huffman;
+    if (!rans) return Order0Mode::huffman;
+    return bits >= kCurveBits ? Order0Mode::curve : Order0Mode::rans;
 }
 
 std::size_t with_mode(Order0Mode mode, std::size_t body, std::span<std::uint8_t> out) {
@@ -93,7 +110,7 @@ std::size_t order0_encode(const Order0Kernels& kernels, std::span<const std::uin
     make_plan(coded, symbols.size(), bits, choice != Order0Choice::rans, choice != Order0Choice::huffman, plan);
     const auto body = out.subspan(1, order0_bound(symbols.size(), bits) - 1);
     std::size_t written = 0;
-    const Order0Mode mode = pick(plan.costs, choice);
+    const Order0Mode mode = pick(plan.costs, bits, choice);
     if (mode == Order0Mode::constant) {
         body[0] = plan.constant;
         written = 1;
@@ -101,6 +118,8 @@ std::size_t order0_encode(const Order0Kernels& kernels, std::span<const std::uin
         written = huffman8_encode(kernels, symbols, bits, plan.huffman, {plan.huffman_table, plan.huffman_table_size}, body);
     } else if (mode == Order0Mode::rans) {
         written = rans8_encode(kernels, symbols, bits, plan.rans, {plan.rans_table, plan.rans_table_size}, body);
+    } else if (mode == Order0Mode::curve) {
+        written = curve8_encode(kernels, symbols, bits, plan.rans, plan.rare, plan.symbol_counts, {plan.rans_table, plan.rans_table_size}, body);
     }
     return written == 0 ? encode_raw(kernels, symbols, bits, out) : with_mode(mode, written, out);
 }
@@ -134,6 +153,7 @@ Status order0_decode(const Order0Kernels& kernels, std::span<const std::uint8_t>
             return Status::ok;
         case Order0Mode::huffman: return huffman8_decode(kernels, body, bits, symbols);
         case Order0Mode::rans: return rans8_decode(kernels, body, bits, symbols);
+        case Order0Mode::curve: return curve8_decode(kernels, body, bits, symbols);
         case Order0Mode::huffman_static:
             if (tables.huffman == nullptr) return Status::bad_mode;
             return huffman8_decode_static(kernels, body, bits, *tables.huffman, symbols);

@@ -1,4 +1,4 @@
-// Order-0 coding of uint8 symbols below 2^bits (1..8): the contract. The streams byte by byte: HEADER.md.
+// Order-0 coding of uint8 symbols below 2^bits (1..8): the contract. The streams byte by byte: docs/order0.md.
 //
 // Encoders return the bytes written, or 0 where the result does not fit `out` (a caller then sends raw bits). Decoders take
 // hostile bytes and return a Status. Every function takes the kernels of one ISA level; all levels give the same bytes.
@@ -71,6 +71,12 @@ Status rans8_read_table(std::span<const std::uint8_t> in, unsigned bits, RansCod
 // Bytes of a rANS stream without its table: within about 0.1 % and one byte a lane.
 std::size_t rans8_cost(const RansCode& code, const ByteCounts& symbol_counts, std::size_t count, unsigned bits);
 
+// From code.freq what decoders need, and encoders beside it.
+void rans8_starts(RansCode& code, unsigned bits);
+void rans8_steps(RansCode& code);
+// log2 of an integer to 2e-5, the same on every machine.
+double log2_of(std::uint32_t value);
+
 struct RansStatic {
     RansCode code;
     RansSlots slots;
@@ -85,8 +91,18 @@ Status rans8_decode(const Order0Kernels& kernels, std::span<const std::uint8_t> 
 Status rans8_decode_static(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, const RansStatic& fixed,
                            std::span<std::uint8_t> symbols);
 
+// ---- the same, frequencies sent as a curve (curve8.hpp): from 5 bits on ------------------------------------------------------
+inline constexpr unsigned kCurveBits = 5;  // the least: fewer symbols make no curve
+struct RareSymbols;
+// Bytes of a stream without its table, within about 0.1 % and a byte.
+std::size_t curve8_cost(const RansCode& code, const RareSymbols& rare, const ByteCounts& counts, std::size_t count);
+// code: with steps, those of rare symbols too.
+std::size_t curve8_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, const RansCode& code,
+                          const RareSymbols& rare, const ByteCounts& counts, std::span<const std::uint8_t> table, std::span<std::uint8_t> out);
+Status curve8_decode(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, std::span<std::uint8_t> symbols);
+
 // ---- the pick ------------------------------------------------------------------------------------------------------------
-enum class Order0Mode : std::uint8_t { raw = 0, huffman = 2, rans = 3, huffman_static = 4, rans_static = 5, constant = 6 };
+enum class Order0Mode : std::uint8_t { raw = 0, huffman = 2, rans = 3, huffman_static = 4, rans_static = 5, constant = 6, curve = 9 };
 
 struct Order0Costs {
     std::size_t raw, huffman, rans;  // bytes, mode byte included; SIZE_MAX where the mode does not apply

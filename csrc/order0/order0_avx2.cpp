@@ -138,27 +138,54 @@ const std::uint8_t* rans_rows_of_groups(const std::uint32_t* slots, const std::u
     return in;
 }
 
-bool rans_decode(const RansCode& code, const std::uint32_t* slots, unsigned bits, const std::uint8_t* in, std::size_t size,
-                 unsigned lanes, std::uint8_t* symbols, std::size_t count) {
-    if (lanes < 16) return rans_decode_scalar(code, slots, bits, in, size, lanes, symbols, count);
-    std::uint32_t states[kRansMaxLanes] = {};
-    if (!rans_load_states(in, size, lanes, states)) return false;
-    const std::uint8_t* at = in + size - std::size_t{4} * lanes;
+const std::uint8_t* rans_decode(const RansCode& code, const std::uint32_t* slots, unsigned bits, const std::uint8_t* begin,
+                                const std::uint8_t* end, unsigned lanes, std::uint32_t* states, std::uint8_t* symbols, std::size_t count) {
+    if (lanes < 16) return rans_decode_scalar(code, slots, bits, begin, end, lanes, states, symbols, count);
+    const std::uint8_t* at = end;
     std::size_t row = 0;
     switch (lanes) {
-        case 64: at = rans_rows_of_groups<8>(slots, in, at, states, symbols, count / lanes, &row); break;
-        case 32: at = rans_rows_of_groups<4>(slots, in, at, states, symbols, count / lanes, &row); break;
-        default: at = rans_rows_of_groups<2>(slots, in, at, states, symbols, count / lanes, &row); break;
+        case 64: at = rans_rows_of_groups<8>(slots, begin, at, states, symbols, count / lanes, &row); break;
+        case 32: at = rans_rows_of_groups<4>(slots, begin, at, states, symbols, count / lanes, &row); break;
+        default: at = rans_rows_of_groups<2>(slots, begin, at, states, symbols, count / lanes, &row); break;
     }
-    return rans_finish(slots, in, at, states, lanes, symbols, count, row);
+    return rans_finish(slots, begin, at, states, lanes, symbols, count, row);
+}
+
+// 32 bytes at a time: their low nibbles look up rows, their next three bits a bit in them.
+unsigned find_bytes(const std::uint8_t* bytes, std::size_t count, const std::uint8_t* rows, std::uint16_t* positions) {
+    const __m256i low_rows = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(rows)));
+    const __m256i high_rows = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(rows + 16)));
+    const __m256i powers = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201));
+    const __m256i nibble = _mm256_set1_epi8(15);
+    unsigned found = 0;
+    std::size_t i = 0;
+    for (; i + 32 <= count; i += 32) {
+        const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes + i));
+        const __m256i low = _mm256_and_si256(x, nibble);
+        const __m256i row = _mm256_blendv_epi8(_mm256_shuffle_epi8(low_rows, low), _mm256_shuffle_epi8(high_rows, low), x);
+        const __m256i bit = _mm256_shuffle_epi8(powers, _mm256_and_si256(_mm256_srli_epi16(x, 4), nibble));
+        const __m256i absent = _mm256_cmpeq_epi8(_mm256_and_si256(row, bit), _mm256_setzero_si256());
+        for (auto mask = ~static_cast<unsigned>(_mm256_movemask_epi8(absent)); mask != 0; mask &= mask - 1) {
+            positions[found++] = static_cast<std::uint16_t>(i + static_cast<unsigned>(__builtin_ctz(mask)));
+        }
+    }
+    for (; i < count; ++i) {
+        positions[found] = static_cast<std::uint16_t>(i);
+        found += rows[(bytes[i] & 15) + 16 * (bytes[i] >> 7)] >> (bytes[i] >> 4 & 7) & 1;
+    }
+    return found;
 }
 
 constexpr Order0Kernels kKernels = {"avx2",         histogram,      pack,        unpack,      huffman_table,   huffman_encode,
-                                    huffman_decode, rans_slots, portable_rans_encode, rans_decode, portable_rans_needs_slots};
+                                    huffman_decode, rans_slots, portable_rans_encode, rans_decode, portable_rans_needs_slots,
+                                    find_bytes};
 
 }  // namespace
 
 const Order0Kernels& order0_avx2() noexcept { return kKernels; }
 bool huffman_decode_avx2(const HuffmanJob& job) { return huffman_decode(job); }
+unsigned find_bytes_avx2(const std::uint8_t* bytes, std::size_t count, const std::uint8_t* rows, std::uint16_t* positions) {
+    return find_bytes(bytes, count, rows, positions);
+}
 
 }  // namespace featcodec

@@ -20,7 +20,8 @@ namespace {
 #include "rans8_avx512.inc"
 
 constexpr Order0Kernels kKernels = {"avx512",        histogram,      pack,        unpack,      huffman_table,   huffman_encode,
-                                    huffman_decode_avx2, rans_slots,     rans_encode, rans_decode, rans_needs_slots};
+                                    huffman_decode_avx2, rans_slots,     rans_encode, rans_decode, rans_needs_slots,
+                                    find_bytes_avx2};
 
 }  // namespace
 

@@ -124,7 +124,8 @@ void huffman_encode_vbmi(const HuffmanCode& code, const std::uint8_t* const* in,
 #include "rans8_avx512.inc"
 
 constexpr Order0Kernels kKernels = {"avx512vbmi",        histogram,      pack,        unpack,      huffman_table,   huffman_encode_vbmi,
-                                    huffman_decode_avx2, rans_slots,     rans_encode, rans_decode, rans_needs_slots};
+                                    huffman_decode_avx2, rans_slots,     rans_encode, rans_decode, rans_needs_slots,
+                                    find_bytes_avx2};
 
 }  // namespace
 

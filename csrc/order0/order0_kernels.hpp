@@ -52,7 +52,8 @@ struct HuffmanJob {
 // ---- rANS --------------------------------------------------------------------------------------------------------------
 inline constexpr unsigned kRansProbBits = 12;
 inline constexpr std::uint32_t kRansTotal = 1u << kRansProbBits;
-inline constexpr std::uint32_t kRansLow = 1u << 15;  // states lie in [kRansLow, 2^31)
+inline constexpr std::uint32_t kRansLow = 1u << 15;  // states lie in [kRansLow, kRansHigh)
+inline constexpr std::uint32_t kRansHigh = 1u << 31;
 inline constexpr unsigned kRansMaxLanes = 64;
 
 struct RansCode {
@@ -63,6 +64,12 @@ struct RansCode {
     std::uint32_t step[256];         // freq | bias << 12 | shift << 25
     std::uint8_t filler;             // the symbol that gets what the others leave of kRansTotal
     std::uint8_t precision;          // mantissa bits of the others
+};
+
+// A set of bytes: byte b is bit (b >> 4 & 7) of rows[(b & 15) + 16 * (b >> 7)].
+struct ByteSet {
+    std::uint8_t rows[32];
+    void add(std::uint8_t byte) { rows[(byte & 15) + 16 * (byte >> 7)] |= static_cast<std::uint8_t>(1u << (byte >> 4 & 7)); }
 };
 
 // slot -> symbol | (slot - start) << 8 | freq << 20
@@ -82,14 +89,19 @@ struct Order0Kernels {
                            std::size_t* written);
     bool (*huffman_decode)(const HuffmanJob& job);
     void (*rans_slots)(const RansCode& code, unsigned bits, std::uint32_t* slots);
-    // Returns the bytes written, 0 where they are more than `capacity`.
-    std::size_t (*rans_encode)(const RansCode& code, unsigned bits, const std::uint8_t* symbols, std::size_t count, unsigned lanes,
-                               std::uint8_t* out, std::size_t capacity);
-    // slots may be null where the level decodes without (AVX-512: bits <= 6, 16 lanes or more).
-    bool (*rans_decode)(const RansCode& code, const std::uint32_t* slots, unsigned bits, const std::uint8_t* in, std::size_t size,
-                        unsigned lanes, std::uint8_t* symbols, std::size_t count);
+    // Writes the words of rows from the last to the first and moves the states on. Returns the end of the words; null where
+    // they do not fit below `end`, of which up to 6 bytes a lane may have to stay free.
+    std::uint8_t* (*rans_encode)(const RansCode& code, unsigned bits, const std::uint8_t* symbols, std::size_t count, unsigned lanes,
+                                 std::uint32_t* states, std::uint8_t* out, const std::uint8_t* end);
+    // Reads words from `end` down and moves the states on, which lie in [kRansLow, kRansHigh). Returns where it came to; null where
+    // words run short at `begin`. slots may be null where the level decodes without (AVX-512: bits <= 6, 16 lanes or more).
+    const std::uint8_t* (*rans_decode)(const RansCode& code, const std::uint32_t* slots, unsigned bits, const std::uint8_t* begin,
+                                       const std::uint8_t* end, unsigned lanes, std::uint32_t* states, std::uint8_t* symbols,
+                                       std::size_t count);
     // Whether decoding with slots is the fastest, or the only way.
     bool (*rans_needs_slots)(unsigned bits, unsigned lanes);
+    // Where the bytes of a set (ByteSet::rows) are among the first `count`, at most 2^16; returns how many. positions: `count` of them.
+    unsigned (*find_bytes)(const std::uint8_t* bytes, std::size_t count, const std::uint8_t* rows, std::uint16_t* positions);
 };
 // The kernels of that level; it must be supported.
 const Order0Kernels& order0_kernels(Isa isa) noexcept;

@@ -65,15 +65,16 @@ void unpack(const std::uint8_t* packed, std::size_t count, unsigned bits, std::u
 #include "rans8_loops.inc"
 
 constexpr Order0Kernels kKernels = {"scalar",       histogram,      pack,        unpack,      huffman_table,   huffman_encode,
-                                    huffman_decode, rans_slots, portable_rans_encode, portable_rans_decode, portable_rans_needs_slots};
+                                    huffman_decode, rans_slots, portable_rans_encode, portable_rans_decode, portable_rans_needs_slots, portable_find_bytes};
 
 }  // namespace
 
 const Order0Kernels& order0_scalar() noexcept { return kKernels; }
 
-bool rans_decode_scalar(const RansCode& code, const std::uint32_t* slots, unsigned bits, const std::uint8_t* in, std::size_t size,
-                        unsigned lanes, std::uint8_t* symbols, std::size_t count) {
-    return portable_rans_decode(code, slots, bits, in, size, lanes, symbols, count);
+const std::uint8_t* rans_decode_scalar(const RansCode& code, const std::uint32_t* slots, unsigned bits, const std::uint8_t* begin,
+                                       const std::uint8_t* end, unsigned lanes, std::uint32_t* states, std::uint8_t* symbols,
+                                       std::size_t count) {
+    return portable_rans_decode(code, slots, bits, begin, end, lanes, states, symbols, count);
 }
 
 }  // namespace featcodec

@@ -48,33 +48,6 @@ double share_per_count(const ByteCounts& counts, unsigned alphabet, double total
     return scale;
 }
 
-void finish_starts(RansCode& code, unsigned bits) {
-    unsigned start = 0;
-    for (unsigned i = 0; i < 1u << bits; ++i) {
-        code.start[i] = static_cast<std::uint16_t>(start);
-        start += code.freq[i];
-    }
-    for (unsigned i = 1u << bits; i < 256; ++i) {
-        code.freq[i] = 0;
-        code.start[i] = kRansTotal;
-    }
-}
-
-// Exact division of states below 2^31 by a product (Alverson 1991; F. Giesen, rans_byte.h).
-void finish_encoder(RansCode& code) {
-    for (unsigned i = 0; i < 256; ++i) {
-        const std::uint32_t freq = code.freq[i];
-        if (freq < 2) {  // x * (2^32 - 1) >> 32 is x - 1: the bias makes up for it
-            code.reciprocal[i] = UINT32_MAX;
-            code.step[i] = freq | ((code.start[i] + kRansTotal - 1) & 8191u) << kRansProbBits;
-            continue;
-        }
-        const auto shift = static_cast<unsigned>(std::bit_width(freq - 1));  // smallest with freq <= 2^shift
-        code.reciprocal[i] = static_cast<std::uint32_t>(((std::uint64_t{1} << (shift + 31)) + freq - 1) / freq);
-        code.step[i] = freq | static_cast<std::uint32_t>(code.start[i]) << kRansProbBits | (shift - 1) << 25;
-    }
-}
-
 // False where the frequencies but the largest leave it nothing: finer rounding is needed.
 bool normalise(const ByteCounts& counts, unsigned bits, unsigned precision, RansCode& code) {
     const unsigned alphabet = 1u << bits;
@@ -103,16 +76,43 @@ bool normalise(const ByteCounts& counts, unsigned bits, unsigned precision, Rans
     return code.freq[largest] > 0.7 * counts[largest] * scale || precision == kMaxPrecision;
 }
 
-// log2 of 1..4096 to 2e-5, the same on every machine: the series of artanh.
-double log2_of(unsigned value) {
+}  // namespace
+
+void rans8_starts(RansCode& code, unsigned bits) {
+    unsigned start = 0;
+    for (unsigned i = 0; i < 1u << bits; ++i) {
+        code.start[i] = static_cast<std::uint16_t>(start);
+        start += code.freq[i];
+    }
+    for (unsigned i = 1u << bits; i < 256; ++i) {
+        code.freq[i] = 0;
+        code.start[i] = kRansTotal;
+    }
+}
+
+// Exact division of states below 2^31 by a product (Alverson 1991; F. Giesen, rans_byte.h).
+void rans8_steps(RansCode& code) {
+    for (unsigned i = 0; i < 256; ++i) {
+        const std::uint32_t freq = code.freq[i];
+        if (freq < 2) {  // x * (2^32 - 1) >> 32 is x - 1: the bias makes up for it
+            code.reciprocal[i] = UINT32_MAX;
+            code.step[i] = freq | ((code.start[i] + kRansTotal - 1) & 8191u) << kRansProbBits;
+            continue;
+        }
+        const auto shift = static_cast<unsigned>(std::bit_width(freq - 1));  // smallest with freq <= 2^shift
+        code.reciprocal[i] = static_cast<std::uint32_t>(((std::uint64_t{1} << (shift + 31)) + freq - 1) / freq);
+        code.step[i] = freq | static_cast<std::uint32_t>(code.start[i]) << kRansProbBits | (shift - 1) << 25;
+    }
+}
+
+// The series of artanh.
+double log2_of(std::uint32_t value) {
     const int exponent = std::bit_width(value) - 1;
     const double mantissa = value / static_cast<double>(1u << exponent);
     const double s = (mantissa - 1) / (mantissa + 1);
     const double square = s * s;
     return exponent + 2.885390081777927 * s * (1 + square * (1.0 / 3 + square * (1.0 / 5 + square / 7)));
 }
-
-}  // namespace
 
 unsigned rans8_precision(std::size_t count, unsigned bits) {
     // A mantissa bit costs one bit a symbol of the alphabet and saves about 0.1 * 4^-precision bits a symbol of the input.
@@ -122,8 +122,8 @@ unsigned rans8_precision(std::size_t count, unsigned bits) {
 
 void rans8_build(const ByteCounts& symbol_counts, unsigned bits, unsigned precision, RansCode& code) {
     while (!normalise(symbol_counts, bits, precision, code) && precision < kMaxPrecision) ++precision;
-    finish_starts(code, bits);
-    finish_encoder(code);
+    rans8_starts(code, bits);
+    rans8_steps(code);
 }
 
 std::size_t rans8_write_table(const RansCode& code, unsigned bits, std::span<std::uint8_t> out) {
@@ -171,7 +171,7 @@ Status rans8_read_table(std::span<const std::uint8_t> in, unsigned bits, RansCod
     used = reader.bytes_used();
     const auto padding = static_cast<unsigned>(used * 8 - reader.bits_used());
     if (padding > 0 && reader.peek(padding) != 0) return Status::bad_table;
-    finish_starts(code, bits);
+    rans8_starts(code, bits);
     return Status::ok;
 }
 
@@ -199,7 +199,7 @@ Status rans8_load_static(const Order0Kernels& kernels, std::span<const std::uint
     for (unsigned i = 0; i < 1u << bits; ++i) {
         if (fixed.code.freq[i] == 0) return Status::bad_table;
     }
-    finish_encoder(fixed.code);
+    rans8_steps(fixed.code);
     kernels.rans_slots(fixed.code, bits, fixed.slots);
     return Status::ok;
 }

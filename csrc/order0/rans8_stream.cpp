@@ -1,4 +1,5 @@
 // rANS streams: the optional table, then words and states.
+#include <algorithm>
 #include <cstring>
 
 #include "order0.hpp"
@@ -6,13 +7,29 @@
 namespace featcodec {
 namespace {
 
-// Words and states are one kernel's business; it says only whether all of it was consistent.
+void store_le32(std::uint8_t* to, std::uint32_t value) {
+    for (unsigned i = 0; i < 4; ++i) to[i] = static_cast<std::uint8_t>(value >> (8 * i));
+}
+
+std::uint32_t load_le32(const std::uint8_t* from) {
+    std::uint32_t value = 0;
+    for (unsigned i = 0; i < 4; ++i) value |= std::uint32_t{from[i]} << (8 * i);
+    return value;
+}
+
 Status decode_words(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, const RansCode& code,
                     const std::uint32_t* slots, std::span<std::uint8_t> symbols) {
     const unsigned lanes = rans8_lanes(symbols.size());
     if (in.size() < std::size_t{4} * lanes) return Status::truncated;
-    const bool good = kernels.rans_decode(code, slots, bits, in.data(), in.size(), lanes, symbols.data(), symbols.size());
-    return good ? Status::ok : Status::bad_code;
+    const std::uint8_t* const words_end = in.data() + in.size() - std::size_t{4} * lanes;
+    std::uint32_t states[kRansMaxLanes];
+    for (unsigned lane = 0; lane < lanes; ++lane) {
+        states[lane] = load_le32(words_end + std::size_t{4} * lane);
+        if (states[lane] < kRansLow || states[lane] >= kRansHigh) return Status::bad_code;
+    }
+    const std::uint8_t* const at = kernels.rans_decode(code, slots, bits, in.data(), words_end, lanes, states, symbols.data(), symbols.size());
+    const bool clean = at == in.data() && std::all_of(states, states + lanes, [](std::uint32_t x) { return x == kRansLow; });
+    return clean ? Status::ok : Status::bad_code;
 }
 
 }  // namespace
@@ -29,12 +46,16 @@ unsigned rans8_lanes(std::size_t count) {
 
 std::size_t rans8_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, const RansCode& code,
                          std::span<const std::uint8_t> table, std::span<std::uint8_t> out) {
-    const std::size_t at = table.size();
-    if (at > out.size()) return 0;
-    if (at > 0) std::memcpy(out.data(), table.data(), at);
-    const std::size_t written = kernels.rans_encode(code, bits, symbols.data(), symbols.size(), rans8_lanes(symbols.size()),
-                                                    out.data() + at, out.size() - at);
-    return written == 0 ? 0 : at + written;
+    if (table.size() > out.size()) return 0;
+    if (!table.empty()) std::memcpy(out.data(), table.data(), table.size());
+    const unsigned lanes = rans8_lanes(symbols.size());
+    const std::uint8_t* const end = out.data() + out.size();
+    std::uint32_t states[kRansMaxLanes];
+    std::fill_n(states, lanes, kRansLow);
+    std::uint8_t* at = kernels.rans_encode(code, bits, symbols.data(), symbols.size(), lanes, states, out.data() + table.size(), end);
+    if (at == nullptr || end - at < static_cast<std::ptrdiff_t>(4 * lanes)) return 0;
+    for (unsigned lane = 0; lane < lanes; ++lane, at += 4) store_le32(at, states[lane]);
+    return static_cast<std::size_t>(at - out.data());
 }
 
 Status rans8_decode(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, std::span<std::uint8_t> symbols) {

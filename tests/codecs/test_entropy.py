@@ -185,7 +185,7 @@ def test_mode_bytes_of_context_coding_that_do_not_fit_are_refused():
     symbols = slopes((16, 32, 32), 4, 3)
     coder, static = _core.FeatureCoder("context", 4), static_coder("context", 4, symbols)
     stream = np.frombuffer(bytes(static.encode_symbols(symbols)), np.uint8).copy()
-    for wrong in (LANES + 7, LANES + 5, LANES + 32, LANES + STATIC + 5, 127, 9, 63, int(stream[0]) ^ GRADIENT):
+    for wrong in (LANES + 7, LANES + 5, LANES + 32, LANES + STATIC + 5, 127, 10, 63, int(stream[0]) ^ GRADIENT):
         stream[0] = wrong
         with pytest.raises(fc.BitstreamError, match="mode byte"):
             static.decode_symbols(stream, 16, 32, 32)

@@ -1,0 +1,206 @@
+// Streams of mode 9: the curve, what the lanes' first states leave of the rare symbols' indices, words, last states.
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <vector>
+
+#include "bits.hpp"
+#include "curve8.hpp"
+
+namespace featcodec {
+namespace {
+
+constexpr std::size_t kChunk = 4096;      // symbols searched at a time
+constexpr unsigned kFirstStateBits = 15;  // of indices that a lane's first state holds
+constexpr unsigned kWidthBits = 4;
+constexpr std::size_t kStatesBound = kRansMaxLanes * (kWidthBits + 30) / 8 + 8;
+
+// Truncated binary codes of 0..count-1: the first `short_ones` have `width` bits, the others one more.
+struct IndexCode {
+    unsigned width, short_ones;
+    explicit IndexCode(unsigned count)
+        : width(static_cast<unsigned>(std::bit_width(count)) - 1), short_ones((2u << width) - count) {}
+
+    unsigned bits(unsigned index) const { return index < short_ones ? width : width + 1; }
+    void put(BitWriter& writer, unsigned index) const { writer.put(index < short_ones ? index : index + short_ones, bits(index)); }
+    unsigned get(BitReader& reader) const {
+        const unsigned prefix = reader.get(width);
+        return prefix < short_ones ? prefix : (prefix << 1 | reader.get(1)) - short_ones;
+    }
+};
+
+// Calls what(position) for each of the bytes that is in the set, in order.
+template <typename What>
+void for_each_in(const Order0Kernels& kernels, std::span<const std::uint8_t> bytes, const ByteSet& set, What what) {
+    std::uint16_t positions[kChunk];
+    for (std::size_t first = 0; first < bytes.size(); first += kChunk) {
+        const unsigned found = kernels.find_bytes(bytes.data() + first, std::min(kChunk, bytes.size() - first), set.rows, positions);
+        for (unsigned i = 0; i < found; ++i) what(first + positions[i]);
+    }
+}
+
+// The indices of all rare symbols, as bits.
+void collect_rare(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, const RareSymbols& rare, std::vector<std::uint8_t>& out,
+                  std::uint64_t& num_bits) {
+    const IndexCode code(rare.count);
+    ByteSet set{};
+    std::uint8_t index[256] = {};
+    for (unsigned i = 0; i < rare.count; ++i) {
+        set.add(rare.symbols[i]);
+        index[rare.symbols[i]] = static_cast<std::uint8_t>(i);
+    }
+    BitWriter writer(out);
+    num_bits = 0;
+    for_each_in(kernels, symbols, set, [&](std::size_t at) {
+        const unsigned i = index[symbols[at]];
+        code.put(writer, i);
+        num_bits += code.bits(i);
+    });
+    writer.finish();
+}
+
+// Puts each index where its marker is. False where the bits are not just those.
+bool place_rare(const Order0Kernels& kernels, std::span<std::uint8_t> symbols, const RareSymbols& rare, std::span<const std::uint8_t> held,
+                std::size_t num_lanes_bits) {
+    BitReader reader(held);
+    if (rare.count > 0) {
+        const IndexCode code(rare.count);
+        ByteSet set{};
+        set.add(rare.symbols[0]);
+        for_each_in(kernels, symbols, set, [&](std::size_t at) { symbols[at] = rare.symbols[code.get(reader)]; });
+    }
+    if (reader.overrun()) return false;
+    // Bytes behind the lanes' bits are there only where they are needed; what is left over is zero.
+    const std::uint64_t beyond = reader.bits_used() > num_lanes_bits ? reader.bits_used() - num_lanes_bits : 0;
+    const std::uint64_t given = (std::uint64_t{held.size()} * 8 - num_lanes_bits) / 8;
+    if ((beyond + 7) / 8 != given) return false;
+    std::uint32_t rest = 0;
+    while (reader.bits_used() < std::uint64_t{held.size()} * 8) rest |= reader.get(1);
+    return rest == 0;
+}
+
+// From the last byte on, backwards: for each lane the width of its state less 16, then the bits below its leading one.
+std::size_t write_states(const std::uint32_t* states, unsigned lanes, std::uint8_t* out) {
+    BitWriter writer({out, kStatesBound});
+    for (unsigned lane = 0; lane < lanes; ++lane) {
+        const auto width = static_cast<unsigned>(std::bit_width(states[lane]));
+        writer.put(width - 16, kWidthBits);
+        writer.put(states[lane] ^ 1u << (width - 1), width - 1);
+    }
+    const std::size_t size = writer.finish();
+    std::reverse(out, out + size);
+    return size;
+}
+
+Status read_states(std::span<const std::uint8_t> in, unsigned lanes, std::uint32_t* states, std::size_t& used) {
+    std::uint8_t turned[kStatesBound];
+    const std::size_t size = std::min(in.size(), kStatesBound);
+    std::reverse_copy(in.end() - static_cast<std::ptrdiff_t>(size), in.end(), turned);
+    BitReader reader({turned, size});
+    for (unsigned lane = 0; lane < lanes; ++lane) {
+        const unsigned width = reader.get(kWidthBits) + 15;
+        states[lane] = 1u << width | reader.get(width);
+    }
+    if (reader.overrun()) return Status::truncated;
+    used = reader.bytes_used();
+    const auto padding = static_cast<unsigned>(used * 8 - reader.bits_used());
+    return padding > 0 && reader.peek(padding) != 0 ? Status::bad_code : Status::ok;
+}
+
+std::vector<std::uint8_t>& scratch() {
+    thread_local std::vector<std::uint8_t> bytes;
+    return bytes;
+}
+
+}  // namespace
+
+std::size_t curve8_cost(const RansCode& code, const RareSymbols& rare, const ByteCounts& counts, std::size_t count) {
+    double words = 0;
+    std::uint64_t index_bits = 0;
+    for (unsigned i = 0; i < 256; ++i) {
+        if (counts[i] != 0 && code.freq[i] != 0) words += counts[i] * (kRansProbBits - log2_of(code.freq[i]));
+    }
+    if (rare.count > 0) {
+        const IndexCode index(rare.count);
+        const double shared = kRansProbBits - log2_of(code.freq[rare.symbols[0]]);
+        for (unsigned i = 0; i < rare.count; ++i) {
+            const std::uint32_t times = counts[rare.symbols[i]];
+            index_bits += std::uint64_t{times} * index.bits(i);
+            if (i > 0) words += times * shared;
+        }
+    }
+    // A lane sends 26.6 bits on average, of which 8 carry symbols and up to 15 indices.
+    const unsigned lanes = rans8_lanes(count);
+    const std::uint64_t held = std::min<std::uint64_t>(index_bits, std::uint64_t{lanes} * kFirstStateBits);
+    return static_cast<std::size_t>((words + 18.6 * lanes + static_cast<double>(index_bits - held)) / 8) + 1;
+}
+
+std::size_t curve8_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, const RansCode& code,
+                          const RareSymbols& rare, const ByteCounts& counts, std::span<const std::uint8_t> table, std::span<std::uint8_t> out) {
+    const unsigned lanes = rans8_lanes(symbols.size());
+    std::uint32_t states[kRansMaxLanes];
+    std::fill_n(states, lanes, kRansLow);
+    std::size_t at = table.size();
+    if (at > out.size()) return 0;
+    std::memcpy(out.data(), table.data(), at);
+    if (rare.count > 0) {
+        const IndexCode index(rare.count);
+        std::uint64_t total = 0;
+        for (unsigned i = 0; i < rare.count; ++i) total += std::uint64_t{counts[rare.symbols[i]]} * index.bits(i);
+        if (total / 8 >= out.size()) return 0;
+        auto& held = scratch();
+        held.resize(static_cast<std::size_t>((total + 7) / 8));
+        std::uint64_t num_bits = 0;
+        collect_rare(kernels, symbols, rare, held, num_bits);
+        BitReader reader(held);
+        for (unsigned lane = 0; lane < lanes; ++lane) states[lane] |= reader.get(kFirstStateBits);
+        for (; reader.bits_used() < num_bits; ++at) {
+            if (at == out.size()) return 0;
+            out[at] = static_cast<std::uint8_t>(reader.get(8));
+        }
+    }
+    const std::uint8_t* const end = out.data() + out.size();
+    std::uint8_t* words = kernels.rans_encode(code, bits, symbols.data(), symbols.size(), lanes, states, out.data() + at, end);
+    if (words == nullptr) return 0;
+    std::uint8_t last[kStatesBound];
+    const std::size_t size = write_states(states, lanes, last);
+    if (static_cast<std::size_t>(end - words) < size) return 0;
+    std::memcpy(words, last, size);
+    return static_cast<std::size_t>(words + size - out.data());
+}
+
+Status curve8_decode(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, std::span<std::uint8_t> symbols) {
+    Curve8 curve;
+    RansCode code;
+    RareSymbols rare;
+    std::size_t used = 0;
+    if (const Status status = curve8_read(in, bits, curve, used); status != Status::ok) return status;
+    if (!curve8_code(curve, code, rare)) return Status::bad_table;
+    rans8_starts(code, bits);
+    in = in.subspan(used);
+
+    const unsigned lanes = rans8_lanes(symbols.size());
+    std::uint32_t states[kRansMaxLanes];
+    if (const Status status = read_states(in, lanes, states, used); status != Status::ok) return status;
+    RansSlots slots;
+    const bool needed = kernels.rans_needs_slots(bits, lanes);
+    if (needed) kernels.rans_slots(code, bits, slots);
+    const std::uint8_t* const at = kernels.rans_decode(code, needed ? slots : nullptr, bits, in.data(), in.data() + (in.size() - used), lanes,
+                                                       states, symbols.data(), symbols.size());
+    if (at == nullptr) return Status::truncated;
+
+    const auto num_bytes = static_cast<std::size_t>(at - in.data());
+    const std::size_t lane_bits = std::size_t{lanes} * kFirstStateBits;
+    auto& held = scratch();
+    held.resize((lane_bits + 7) / 8 + num_bytes);
+    BitWriter writer(held);
+    for (unsigned lane = 0; lane < lanes; ++lane) {
+        if (states[lane] >= 2 * kRansLow) return Status::bad_code;
+        writer.put(states[lane] - kRansLow, kFirstStateBits);
+    }
+    for (std::size_t i = 0; i < num_bytes; ++i) writer.put(in[i], 8);
+    writer.finish();
+    return place_rare(kernels, symbols, rare, held, lane_bits) ? Status::ok : Status::bad_code;
+}
+
+}  // namespace featcodec
