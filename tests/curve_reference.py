@@ -81,9 +81,8 @@ def read_table(body: bytes, bits: int) -> Table:
 
 
 def lanes_of(count: int) -> int:
-    return next(
-        (n for n, limit in ((1, 256), (2, 1024), (4, 8192), (8, 32768), (16, 131072), (32, 262144)) if count < limit), 64
-    )
+    limits = {256: 1, 1024: 2, 8192: 4, 32768: 8, 131072: 16, 262144: 32, 1048576: 64}
+    return next((lanes for limit, lanes in limits.items() if count < limit), 128)
 
 
 def decode(body: bytes, bits: int, count: int) -> list[int]:

@@ -13,7 +13,9 @@ namespace {
 constexpr int kFine = 256;            // parts of a level in which counts are measured
 constexpr unsigned kExceptionBits = 16;
 constexpr double kSpike = 2.5;        // times its neighbours, where a symbol is an exception from the start
-constexpr unsigned kFirstSpacing = 3; // tried first; the search goes on from there while it gains
+constexpr unsigned kNoRareBits = 4;    // up to this width of symbols each is a knot and none is rare
+constexpr unsigned kFewSymbols = 64;   // fewer: every spacing is tried
+constexpr unsigned kFirstSpacing = 3;  // else this one first, and others from there while they gain
 
 // 4096 * log2(1 + (i + .5) / 256): a level is 256 of these.
 constexpr std::array<std::uint16_t, 256> make_logarithms() {
@@ -65,11 +67,11 @@ public:
     void run(Curve8& best) {
         mark_spikes();
         unsigned most = 0;
-        while (most < kCurveMaxSpacing && curve_.last >> most > 3) ++most;
-        const unsigned first = std::min(most, kFirstSpacing);
+        while (bits_ > kNoRareBits && most < kCurveMaxSpacing && curve_.last >> most > 3) ++most;
+        const unsigned first = curve_.last < kFewSymbols ? 0 : kFirstSpacing;
         const auto gains = [&](unsigned spacing) { return keep_if_better(spacing, usual_coarseness(spacing), best); };
         gains(first);
-        for (unsigned spacing = first + 1; spacing <= most && gains(spacing); ++spacing) {}
+        for (unsigned spacing = first + 1; spacing <= most && (gains(spacing) || first == 0); ++spacing) {}
         for (unsigned spacing = first; best.spacing == spacing && spacing > 0 && gains(spacing - 1); --spacing) {}
         const unsigned usual = best.coarseness;
         if (usual > 0) keep_if_better(best.spacing, usual - 1, best);
@@ -150,9 +152,15 @@ private:
             // Where nothing is known, as the knot before: the shortest code.
             if (sum > 0) value = (fine_level(sum) - fine_log(members) + half) >> (8 + curve_.coarseness);
             else if (members > 0) value = 0;
-            value = std::clamp(value, 0, most);
+            value = std::clamp(value, least_value(j), most);
             curve_.knots[j] = static_cast<std::uint8_t>(value);
         }
+    }
+
+    // Of knot j. Where symbols are few, searching for markers would cost more time than rare symbols cost bits.
+    int least_value(unsigned j) const {
+        if (bits_ > kNoRareBits || counts_[j] == 0) return 0;
+        return static_cast<int>((kCurveRare + (1u << curve_.coarseness) - 1) >> curve_.coarseness);
     }
 
     unsigned knot_bits(int before, int value) const {
@@ -265,7 +273,7 @@ private:
             for (const int step : {-1, 1}) {
                 const int value = curve_.knots[j] + step;
                 double moved = 0;
-                if (value < 0 || value > most || cost_of_move(j, value, moved) >= 0) continue;
+                if (value < least_value(j) || value > most || cost_of_move(j, value, moved) >= 0) continue;
                 curve_.knots[j] = static_cast<std::uint8_t>(value);
                 curve8_levels(curve_, levels_);
                 weight_ += moved;

@@ -11,6 +11,7 @@ namespace featcodec {
 namespace {
 
 constexpr std::size_t kChunk = 4096;      // symbols searched at a time
+constexpr std::size_t kBlock = 32768;     // symbols decoded at a time, a multiple of any number of lanes
 constexpr unsigned kFirstStateBits = 15;  // of indices that a lane's first state holds
 constexpr unsigned kWidthBits = 4;
 constexpr std::size_t kStatesBound = kRansMaxLanes * (kWidthBits + 30) / 8 + 8;
@@ -59,15 +60,33 @@ void collect_rare(const Order0Kernels& kernels, std::span<const std::uint8_t> sy
     writer.finish();
 }
 
+// Words a cache's worth at a time, and where the markers of rare symbols are. False where words run short.
+const std::uint8_t* decode_words(const Order0Kernels& kernels, const RansCode& code, unsigned bits, const std::uint8_t* begin, const std::uint8_t* end,
+                                 unsigned lanes, std::uint32_t* states, std::span<std::uint8_t> symbols, const RareSymbols& rare,
+                                 std::vector<std::uint32_t>& markers) {
+    RansSlots slots;
+    const bool needed = kernels.rans_needs_slots(bits, lanes);
+    if (needed) kernels.rans_slots(code, bits, slots);
+    ByteSet marker{};
+    if (rare.count > 0) marker.add(rare.symbols[0]);
+    markers.clear();
+    const std::size_t step = rare.count > 0 ? kBlock : symbols.size();
+    for (std::size_t first = 0; first < symbols.size() && end != nullptr; first += step) {
+        const auto block = symbols.subspan(first, std::min(step, symbols.size() - first));
+        end = kernels.rans_decode(code, needed ? slots : nullptr, bits, begin, end, lanes, states, block.data(), block.size());
+        if (rare.count == 0) continue;
+        for_each_in(kernels, block, marker, [&](std::size_t at) { markers.push_back(static_cast<std::uint32_t>(first + at)); });
+    }
+    return end;
+}
+
 // Puts each index where its marker is. False where the bits are not just those.
-bool place_rare(const Order0Kernels& kernels, std::span<std::uint8_t> symbols, const RareSymbols& rare, std::span<const std::uint8_t> held,
-                std::size_t num_lanes_bits) {
+bool place_rare(std::span<std::uint8_t> symbols, const RareSymbols& rare, const std::vector<std::uint32_t>& markers,
+                std::span<const std::uint8_t> held, std::size_t num_lanes_bits) {
     BitReader reader(held);
     if (rare.count > 0) {
         const IndexCode code(rare.count);
-        ByteSet set{};
-        set.add(rare.symbols[0]);
-        for_each_in(kernels, symbols, set, [&](std::size_t at) { symbols[at] = rare.symbols[code.get(reader)]; });
+        for (const std::uint32_t at : markers) symbols[at] = rare.symbols[code.get(reader)];
     }
     if (reader.overrun()) return false;
     // Bytes behind the lanes' bits are there only where they are needed; what is left over is zero.
@@ -107,12 +126,20 @@ Status read_states(std::span<const std::uint8_t> in, unsigned lanes, std::uint32
     return padding > 0 && reader.peek(padding) != 0 ? Status::bad_code : Status::ok;
 }
 
-std::vector<std::uint8_t>& scratch() {
-    thread_local std::vector<std::uint8_t> bytes;
-    return bytes;
+struct Scratch {
+    std::vector<std::uint8_t> held;
+    std::vector<std::uint32_t> markers;
+};
+
+Scratch& scratch() {
+    thread_local Scratch own;
+    return own;
 }
 
 }  // namespace
+
+// Normative.
+unsigned curve8_lanes(std::size_t count) { return count < 1u << 20 ? rans8_lanes(count) : 128; }
 
 std::size_t curve8_cost(const RansCode& code, const RareSymbols& rare, const ByteCounts& counts, std::size_t count) {
     double words = 0;
@@ -130,14 +157,14 @@ std::size_t curve8_cost(const RansCode& code, const RareSymbols& rare, const Byt
         }
     }
     // A lane sends 26.6 bits on average, of which 8 carry symbols and up to 15 indices.
-    const unsigned lanes = rans8_lanes(count);
+    const unsigned lanes = curve8_lanes(count);
     const std::uint64_t held = std::min<std::uint64_t>(index_bits, std::uint64_t{lanes} * kFirstStateBits);
     return static_cast<std::size_t>((words + 18.6 * lanes + static_cast<double>(index_bits - held)) / 8) + 1;
 }
 
 std::size_t curve8_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, const RansCode& code,
                           const RareSymbols& rare, const ByteCounts& counts, std::span<const std::uint8_t> table, std::span<std::uint8_t> out) {
-    const unsigned lanes = rans8_lanes(symbols.size());
+    const unsigned lanes = curve8_lanes(symbols.size());
     std::uint32_t states[kRansMaxLanes];
     std::fill_n(states, lanes, kRansLow);
     std::size_t at = table.size();
@@ -148,7 +175,7 @@ std::size_t curve8_encode(const Order0Kernels& kernels, std::span<const std::uin
         std::uint64_t total = 0;
         for (unsigned i = 0; i < rare.count; ++i) total += std::uint64_t{counts[rare.symbols[i]]} * index.bits(i);
         if (total / 8 >= out.size()) return 0;
-        auto& held = scratch();
+        auto& held = scratch().held;
         held.resize(static_cast<std::size_t>((total + 7) / 8));
         std::uint64_t num_bits = 0;
         collect_rare(kernels, symbols, rare, held, num_bits);
@@ -179,19 +206,16 @@ Status curve8_decode(const Order0Kernels& kernels, std::span<const std::uint8_t>
     rans8_starts(code, bits);
     in = in.subspan(used);
 
-    const unsigned lanes = rans8_lanes(symbols.size());
+    const unsigned lanes = curve8_lanes(symbols.size());
     std::uint32_t states[kRansMaxLanes];
     if (const Status status = read_states(in, lanes, states, used); status != Status::ok) return status;
-    RansSlots slots;
-    const bool needed = kernels.rans_needs_slots(bits, lanes);
-    if (needed) kernels.rans_slots(code, bits, slots);
-    const std::uint8_t* const at = kernels.rans_decode(code, needed ? slots : nullptr, bits, in.data(), in.data() + (in.size() - used), lanes,
-                                                       states, symbols.data(), symbols.size());
+    auto& [held, markers] = scratch();
+    const std::uint8_t* const words_end = in.data() + (in.size() - used);
+    const std::uint8_t* const at = decode_words(kernels, code, bits, in.data(), words_end, lanes, states, symbols, rare, markers);
     if (at == nullptr) return Status::truncated;
 
     const auto num_bytes = static_cast<std::size_t>(at - in.data());
     const std::size_t lane_bits = std::size_t{lanes} * kFirstStateBits;
-    auto& held = scratch();
     held.resize((lane_bits + 7) / 8 + num_bytes);
     BitWriter writer(held);
     for (unsigned lane = 0; lane < lanes; ++lane) {
@@ -200,7 +224,7 @@ Status curve8_decode(const Order0Kernels& kernels, std::span<const std::uint8_t>
     }
     for (std::size_t i = 0; i < num_bytes; ++i) writer.put(in[i], 8);
     writer.finish();
-    return place_rare(kernels, symbols, rare, held, lane_bits) ? Status::ok : Status::bad_code;
+    return place_rare(symbols, rare, markers, held, lane_bits) ? Status::ok : Status::bad_code;
 }
 
 }  // namespace featcodec

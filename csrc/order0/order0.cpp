@@ -12,9 +12,9 @@ namespace {
 struct Plan {
     HuffmanCode huffman;
     RansCode rans;
-    RareSymbols rare;  // where the frequencies are a curve
+    RareSymbols rare;
     std::uint8_t huffman_table[kHuffman8TableBound];  // as sent: their sizes are part of the costs
-    std::uint8_t rans_table[std::max(kRans8TableBound, kCurve8TableBound)];
+    std::uint8_t rans_table[kCurve8TableBound];
     std::size_t huffman_table_size, rans_table_size;
     Order0Costs costs;
     ByteCounts symbol_counts;
@@ -36,12 +36,6 @@ void plan_curve(std::size_t count, unsigned bits, Plan& plan) {
     plan.costs.rans = 1 + plan.rans_table_size + curve8_cost(plan.rans, plan.rare, plan.symbol_counts, count);
 }
 
-void plan_rans(std::size_t count, unsigned bits, Plan& plan) {
-    if (bits >= kCurveBits) return plan_curve(count, bits, plan);
-    rans8_build(plan.symbol_counts, bits, rans8_precision(count, bits), plan.rans);
-    plan.rans_table_size = rans8_write_table(plan.rans, bits, plan.rans_table);
-    plan.costs.rans = 1 + plan.rans_table_size + rans8_cost(plan.rans, plan.symbol_counts, count, bits);
-}
 
 void make_plan(const ByteCounts& coded, std::size_t count, unsigned bits, bool with_huffman, bool with_rans, Plan& plan) {
     plan.costs = {1 + pack8_size(count, bits), SIZE_MAX, SIZE_MAX, false};
@@ -60,17 +54,16 @@ void make_plan(const ByteCounts& coded, std::size_t count, unsigned bits, bool w
         plan.huffman_table_size = huffman8_write_table(plan.huffman, bits, plan.huffman_table);
         plan.costs.huffman = 1 + plan.huffman_table_size + huffman8_cost(plan.huffman, coded, count, bits);
     }
-    if (with_rans) plan_rans(count, bits, plan);
+    if (with_rans) plan_curve(count, bits, plan);
 }
 
-Order0Mode pick(const Order0Costs& costs, unsigned bits, Order0Choice choice) {
+Order0Mode pick(const Order0Costs& costs, Order0Choice choice) {
     if (costs.constant) return Order0Mode::constant;
     const bool close = choice == Order0Choice::fastest && costs.huffman != SIZE_MAX && costs.huffman - costs.huffman / 16 <= costs.rans;
     const bool rans = costs.rans < costs.huffman && !close;
     const std::size_t best = rans ? costs.rans : costs.huffman;
     if (best >= costs.raw) return Order0Mode::raw;
-    if (!rans) return Order0Mode::huffman;
-    return bits >= kCurveBits ? Order0Mode::curve : Order0Mode::rans;
+    return rans ? Order0Mode::curve : Order0Mode::huffman;
 }
 
 std::size_t with_mode(Order0Mode mode, std::size_t body, std::span<std::uint8_t> out) {
@@ -110,14 +103,12 @@ std::size_t order0_encode(const Order0Kernels& kernels, std::span<const std::uin
     make_plan(coded, symbols.size(), bits, choice != Order0Choice::rans, choice != Order0Choice::huffman, plan);
     const auto body = out.subspan(1, order0_bound(symbols.size(), bits) - 1);
     std::size_t written = 0;
-    const Order0Mode mode = pick(plan.costs, bits, choice);
+    const Order0Mode mode = pick(plan.costs, choice);
     if (mode == Order0Mode::constant) {
         body[0] = plan.constant;
         written = 1;
     } else if (mode == Order0Mode::huffman) {
         written = huffman8_encode(kernels, symbols, bits, plan.huffman, {plan.huffman_table, plan.huffman_table_size}, body);
-    } else if (mode == Order0Mode::rans) {
-        written = rans8_encode(kernels, symbols, bits, plan.rans, {plan.rans_table, plan.rans_table_size}, body);
     } else if (mode == Order0Mode::curve) {
         written = curve8_encode(kernels, symbols, bits, plan.rans, plan.rare, plan.symbol_counts, {plan.rans_table, plan.rans_table_size}, body);
     }
@@ -133,7 +124,7 @@ std::size_t order0_encode_static(const Order0Kernels& kernels, std::span<const s
         const std::size_t written = huffman8_encode(kernels, symbols, bits, tables.huffman->code, {}, body);
         if (written != 0) return with_mode(Order0Mode::huffman_static, written, out);
     } else if (tables.rans != nullptr) {
-        const std::size_t written = rans8_encode(kernels, symbols, bits, tables.rans->code, {}, body);
+        const std::size_t written = rans8_encode_static(kernels, symbols, bits, *tables.rans, body);
         if (written != 0) return with_mode(Order0Mode::rans_static, written, out);
     }
     return encode_raw(kernels, symbols, bits, out);

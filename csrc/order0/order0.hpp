@@ -63,14 +63,8 @@ Status huffman8_decode_static(const Order0Kernels& kernels, std::span<const std:
 // ---- rANS over symbols, 12-bit frequencies -------------------------------------------------------------------------------
 inline constexpr std::size_t kRans8TableBound = 640;
 unsigned rans8_lanes(std::size_t count);
-// At least two distinct symbols must occur. `precision`: mantissa bits kept in a frequency, as the table sends it (0..11).
-void rans8_build(const ByteCounts& symbol_counts, unsigned bits, unsigned precision, RansCode& code);
-unsigned rans8_precision(std::size_t count, unsigned bits);
 std::size_t rans8_write_table(const RansCode& code, unsigned bits, std::span<std::uint8_t> out);
 Status rans8_read_table(std::span<const std::uint8_t> in, unsigned bits, RansCode& code, std::size_t& used);
-// Bytes of a rANS stream without its table: within about 0.1 % and one byte a lane.
-std::size_t rans8_cost(const RansCode& code, const ByteCounts& symbol_counts, std::size_t count, unsigned bits);
-
 // From code.freq what decoders need, and encoders beside it.
 void rans8_starts(RansCode& code, unsigned bits);
 void rans8_steps(RansCode& code);
@@ -84,16 +78,17 @@ struct RansStatic {
 void rans8_build_static(const Order0Kernels& kernels, const ByteCounts& symbol_counts, unsigned bits, RansStatic& fixed);
 Status rans8_load_static(const Order0Kernels& kernels, std::span<const std::uint8_t> table, unsigned bits, RansStatic& fixed);
 
-// `table` as for Huffman.
-std::size_t rans8_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, const RansCode& code,
-                         std::span<const std::uint8_t> table, std::span<std::uint8_t> out);
+std::size_t rans8_encode_static(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, const RansStatic& fixed,
+                                std::span<std::uint8_t> out);
+// With a table in front, as encoders once wrote it.
 Status rans8_decode(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, std::span<std::uint8_t> symbols);
 Status rans8_decode_static(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, const RansStatic& fixed,
                            std::span<std::uint8_t> symbols);
 
-// ---- the same, frequencies sent as a curve (curve8.hpp): from 5 bits on ------------------------------------------------------
-inline constexpr unsigned kCurveBits = 5;  // the least: fewer symbols make no curve
+// ---- the same, frequencies sent as a curve (curve8.hpp) ------------------------------------------------------------------
 struct RareSymbols;
+// As rans8_lanes, and 128 from 2^20 symbols on.
+unsigned curve8_lanes(std::size_t count);
 // Bytes of a stream without its table, within about 0.1 % and a byte.
 std::size_t curve8_cost(const RansCode& code, const RareSymbols& rare, const ByteCounts& counts, std::size_t count);
 // code: with steps, those of rare symbols too.

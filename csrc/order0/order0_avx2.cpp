@@ -144,6 +144,7 @@ const std::uint8_t* rans_decode(const RansCode& code, const std::uint32_t* slots
     const std::uint8_t* at = end;
     std::size_t row = 0;
     switch (lanes) {
+        case 128: at = rans_rows_of_groups<16>(slots, begin, at, states, symbols, count / lanes, &row); break;
         case 64: at = rans_rows_of_groups<8>(slots, begin, at, states, symbols, count / lanes, &row); break;
         case 32: at = rans_rows_of_groups<4>(slots, begin, at, states, symbols, count / lanes, &row); break;
         default: at = rans_rows_of_groups<2>(slots, begin, at, states, symbols, count / lanes, &row); break;

@@ -54,7 +54,7 @@ inline constexpr unsigned kRansProbBits = 12;
 inline constexpr std::uint32_t kRansTotal = 1u << kRansProbBits;
 inline constexpr std::uint32_t kRansLow = 1u << 15;  // states lie in [kRansLow, kRansHigh)
 inline constexpr std::uint32_t kRansHigh = 1u << 31;
-inline constexpr unsigned kRansMaxLanes = 64;
+inline constexpr unsigned kRansMaxLanes = 128;
 
 struct RansCode {
     std::uint16_t freq[256];         // sum kRansTotal; 0: the symbol does not occur; at most kRansTotal - 1
@@ -63,7 +63,6 @@ struct RansCode {
     std::uint32_t reciprocal[256];
     std::uint32_t step[256];         // freq | bias << 12 | shift << 25
     std::uint8_t filler;             // the symbol that gets what the others leave of kRansTotal
-    std::uint8_t precision;          // mantissa bits of the others
 };
 
 // A set of bytes: byte b is bit (b >> 4 & 7) of rows[(b & 15) + 16 * (b >> 7)].

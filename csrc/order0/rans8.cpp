@@ -15,21 +15,6 @@ constexpr unsigned kMaxPrecision = kRansProbBits - 1;
 
 unsigned level_of(unsigned freq) { return kAbsent - static_cast<unsigned>(std::bit_width(freq)); }
 
-// Low bits of `freq` that a table of that precision does not send.
-unsigned dropped_bits(unsigned freq, unsigned precision) {
-    const auto mantissa = static_cast<unsigned>(std::bit_width(freq)) - 1;
-    return mantissa > precision ? mantissa - precision : 0;
-}
-
-// The nearest frequency that the table can send; `carry` is what rounding owes from the symbols before.
-unsigned round_frequency(double wanted, double carry, unsigned precision) {
-    const auto whole = std::max(1u, static_cast<unsigned>(wanted));
-    const unsigned quantum = 1u << dropped_bits(whole, precision);
-    const double bounded = std::clamp(carry, -0.5 * quantum, 0.5 * quantum);
-    const auto steps = static_cast<unsigned>(std::max(0.0, (wanted + bounded) / quantum + 0.5));
-    return std::clamp(steps * quantum, quantum, kRansTotal / 2);
-}
-
 // Symbols that would get less than 1 get 1; the rest shares what is left. Returns the factor for the rest.
 double share_per_count(const ByteCounts& counts, unsigned alphabet, double total) {
     double scale = kRansTotal / total;
@@ -48,8 +33,8 @@ double share_per_count(const ByteCounts& counts, unsigned alphabet, double total
     return scale;
 }
 
-// False where the frequencies but the largest leave it nothing: finer rounding is needed.
-bool normalise(const ByteCounts& counts, unsigned bits, unsigned precision, RansCode& code) {
+// Shares of kRansTotal in proportion to the counts, at least 1 where a symbol occurs; the largest takes what rounding leaves.
+void normalise(const ByteCounts& counts, unsigned bits, RansCode& code) {
     const unsigned alphabet = 1u << bits;
     double total = 0;
     unsigned largest = 0;
@@ -58,22 +43,20 @@ bool normalise(const ByteCounts& counts, unsigned bits, unsigned precision, Rans
         if (counts[i] > counts[largest]) largest = i;
     }
     const double scale = share_per_count(counts, alphabet, total);
-    double carry = 0;
+    double carry = 0;  // what rounding owes from the symbols before
     unsigned sum = 0;
     for (unsigned i = 0; i < alphabet; ++i) {
         code.freq[i] = 0;
         if (counts[i] == 0 || i == largest) continue;
         const double wanted = std::max(1.0, counts[i] * scale);
-        const unsigned freq = round_frequency(wanted, carry, precision);
+        const auto rounded = static_cast<unsigned>(std::max(0.0, wanted + std::clamp(carry, -0.5, 0.5) + 0.5));
+        const unsigned freq = std::clamp(rounded, 1u, kRansTotal / 2);
         carry += wanted - freq;
         sum += freq;
         code.freq[i] = static_cast<std::uint16_t>(freq);
     }
-    if (sum == 0 || sum >= kRansTotal) return false;
     code.freq[largest] = static_cast<std::uint16_t>(kRansTotal - sum);
     code.filler = static_cast<std::uint8_t>(largest);
-    code.precision = static_cast<std::uint8_t>(precision);
-    return code.freq[largest] > 0.7 * counts[largest] * scale || precision == kMaxPrecision;
 }
 
 }  // namespace
@@ -114,32 +97,19 @@ double log2_of(std::uint32_t value) {
     return exponent + 2.885390081777927 * s * (1 + square * (1.0 / 3 + square * (1.0 / 5 + square / 7)));
 }
 
-unsigned rans8_precision(std::size_t count, unsigned bits) {
-    // A mantissa bit costs one bit a symbol of the alphabet and saves about 0.1 * 4^-precision bits a symbol of the input.
-    const auto width = static_cast<unsigned>(std::bit_width(count >> bits));
-    return std::clamp(width > 3 ? (width - 3) / 2 : 0, 1u, kMaxPrecision);
-}
-
-void rans8_build(const ByteCounts& symbol_counts, unsigned bits, unsigned precision, RansCode& code) {
-    while (!normalise(symbol_counts, bits, precision, code) && precision < kMaxPrecision) ++precision;
-    rans8_starts(code, bits);
-    rans8_steps(code);
-}
-
 std::size_t rans8_write_table(const RansCode& code, unsigned bits, std::span<std::uint8_t> out) {
     const unsigned alphabet = 1u << bits;
     std::uint8_t levels[256];
     for (unsigned i = 0; i < alphabet; ++i) levels[i] = static_cast<std::uint8_t>(level_of(code.freq[i]));
     BitWriter writer(out);
-    writer.put(code.precision, kPrecisionBits);
+    writer.put(kMaxPrecision, kPrecisionBits);
     writer.put(code.filler, bits);
     levels8_write(writer, levels, alphabet, 0, kAbsent);
     for (unsigned i = 0; i < alphabet; ++i) {
         const unsigned freq = code.freq[i];
         if (freq < 2 || i == code.filler) continue;
-        const unsigned dropped = dropped_bits(freq, code.precision);
         const auto mantissa = static_cast<unsigned>(std::bit_width(freq)) - 1;
-        writer.put((freq & ((1u << mantissa) - 1)) >> dropped, mantissa - dropped);
+        writer.put(freq & ((1u << mantissa) - 1), mantissa);
     }
     return writer.finish();
 }
@@ -167,7 +137,6 @@ Status rans8_read_table(std::span<const std::uint8_t> in, unsigned bits, RansCod
     if (sum == 0 || sum >= kRansTotal || level_of(kRansTotal - sum) != levels[filler]) return Status::bad_table;
     code.freq[filler] = static_cast<std::uint16_t>(kRansTotal - sum);
     code.filler = static_cast<std::uint8_t>(filler);
-    code.precision = static_cast<std::uint8_t>(precision);
     used = reader.bytes_used();
     const auto padding = static_cast<unsigned>(used * 8 - reader.bits_used());
     if (padding > 0 && reader.peek(padding) != 0) return Status::bad_table;
@@ -175,19 +144,12 @@ Status rans8_read_table(std::span<const std::uint8_t> in, unsigned bits, RansCod
     return Status::ok;
 }
 
-std::size_t rans8_cost(const RansCode& code, const ByteCounts& symbol_counts, std::size_t count, unsigned bits) {
-    double total = 0;
-    for (unsigned i = 0; i < 1u << bits; ++i) {
-        if (symbol_counts[i] != 0) total += symbol_counts[i] * (kRansProbBits - log2_of(code.freq[i]));
-    }
-    // A lane sends 31 bits of state, of which 8 carry symbols on average: 3 bytes more than the symbols' own bits.
-    return static_cast<std::size_t>(total / 8) + std::size_t{3} * rans8_lanes(count) + 1;
-}
-
 void rans8_build_static(const Order0Kernels& kernels, const ByteCounts& symbol_counts, unsigned bits, RansStatic& fixed) {
     ByteCounts counts = {};
     for (unsigned i = 0; i < 1u << bits; ++i) counts[i] = std::max(symbol_counts[i], 1u);
-    rans8_build(counts, bits, kMaxPrecision, fixed.code);
+    normalise(counts, bits, fixed.code);
+    rans8_starts(fixed.code, bits);
+    rans8_steps(fixed.code);
     kernels.rans_slots(fixed.code, bits, fixed.slots);
 }
 

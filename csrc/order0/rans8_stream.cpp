@@ -1,6 +1,5 @@
 // rANS streams: the optional table, then words and states.
 #include <algorithm>
-#include <cstring>
 
 #include "order0.hpp"
 
@@ -44,15 +43,13 @@ unsigned rans8_lanes(std::size_t count) {
     return count < 262144 ? 32 : 64;
 }
 
-std::size_t rans8_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, const RansCode& code,
-                         std::span<const std::uint8_t> table, std::span<std::uint8_t> out) {
-    if (table.size() > out.size()) return 0;
-    if (!table.empty()) std::memcpy(out.data(), table.data(), table.size());
+std::size_t rans8_encode_static(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, const RansStatic& fixed,
+                                std::span<std::uint8_t> out) {
     const unsigned lanes = rans8_lanes(symbols.size());
     const std::uint8_t* const end = out.data() + out.size();
     std::uint32_t states[kRansMaxLanes];
     std::fill_n(states, lanes, kRansLow);
-    std::uint8_t* at = kernels.rans_encode(code, bits, symbols.data(), symbols.size(), lanes, states, out.data() + table.size(), end);
+    std::uint8_t* at = kernels.rans_encode(fixed.code, bits, symbols.data(), symbols.size(), lanes, states, out.data(), end);
     if (at == nullptr || end - at < static_cast<std::ptrdiff_t>(4 * lanes)) return 0;
     for (unsigned lane = 0; lane < lanes; ++lane, at += 4) store_le32(at, states[lane]);
     return static_cast<std::size_t>(at - out.data());
