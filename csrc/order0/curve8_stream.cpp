@@ -6,6 +6,7 @@
 
 #include "bits.hpp"
 #include "curve8.hpp"
+#include "lane_states.hpp"
 
 namespace featcodec {
 namespace {
@@ -13,8 +14,8 @@ namespace {
 constexpr std::size_t kChunk = 4096;      // symbols searched at a time
 constexpr std::size_t kBlock = 32768;     // symbols decoded at a time, a multiple of any number of lanes
 constexpr unsigned kFirstStateBits = 15;  // of indices that a lane's first state holds
-constexpr unsigned kWidthBits = 4;
-constexpr std::size_t kStatesBound = kRansMaxLanes * (kWidthBits + 30) / 8 + 8;
+constexpr unsigned kLeastWidth = 16;      // of a state
+static_assert(kRansMaxLanes <= kStateLanes);
 
 // Truncated binary codes of 0..count-1: the first `short_ones` have `width` bits, the others one more.
 struct IndexCode {
@@ -98,32 +99,12 @@ bool place_rare(std::span<std::uint8_t> symbols, const RareSymbols& rare, const 
     return rest == 0;
 }
 
-// From the last byte on, backwards: for each lane the width of its state less 16, then the bits below its leading one.
-std::size_t write_states(const std::uint32_t* states, unsigned lanes, std::uint8_t* out) {
-    BitWriter writer({out, kStatesBound});
-    for (unsigned lane = 0; lane < lanes; ++lane) {
-        const auto width = static_cast<unsigned>(std::bit_width(states[lane]));
-        writer.put(width - 16, kWidthBits);
-        writer.put(states[lane] ^ 1u << (width - 1), width - 1);
-    }
-    const std::size_t size = writer.finish();
-    std::reverse(out, out + size);
-    return size;
-}
-
-Status read_states(std::span<const std::uint8_t> in, unsigned lanes, std::uint32_t* states, std::size_t& used) {
-    std::uint8_t turned[kStatesBound];
-    const std::size_t size = std::min(in.size(), kStatesBound);
+// Of the last bytes, from the last one backwards.
+Status read_last_states(std::span<const std::uint8_t> in, std::span<std::uint32_t> states, std::size_t& used) {
+    std::uint8_t turned[kLaneStatesBound];
+    const std::size_t size = std::min(in.size(), kLaneStatesBound);
     std::reverse_copy(in.end() - static_cast<std::ptrdiff_t>(size), in.end(), turned);
-    BitReader reader({turned, size});
-    for (unsigned lane = 0; lane < lanes; ++lane) {
-        const unsigned width = reader.get(kWidthBits) + 15;
-        states[lane] = 1u << width | reader.get(width);
-    }
-    if (reader.overrun()) return Status::truncated;
-    used = reader.bytes_used();
-    const auto padding = static_cast<unsigned>(used * 8 - reader.bits_used());
-    return padding > 0 && reader.peek(padding) != 0 ? Status::bad_code : Status::ok;
+    return read_lane_states({turned, size}, kLeastWidth, states, used);
 }
 
 struct Scratch {
@@ -189,10 +170,10 @@ std::size_t curve8_encode(const Order0Kernels& kernels, std::span<const std::uin
     const std::uint8_t* const end = out.data() + out.size();
     std::uint8_t* words = kernels.rans_encode(code, bits, symbols.data(), symbols.size(), lanes, states, out.data() + at, end);
     if (words == nullptr) return 0;
-    std::uint8_t last[kStatesBound];
-    const std::size_t size = write_states(states, lanes, last);
+    std::uint8_t last[kLaneStatesBound];
+    const std::size_t size = write_lane_states({states, lanes}, kLeastWidth, last);
     if (static_cast<std::size_t>(end - words) < size) return 0;
-    std::memcpy(words, last, size);
+    std::reverse_copy(last, last + size, words);
     return static_cast<std::size_t>(words + size - out.data());
 }
 
@@ -208,7 +189,7 @@ Status curve8_decode(const Order0Kernels& kernels, std::span<const std::uint8_t>
 
     const unsigned lanes = curve8_lanes(symbols.size());
     std::uint32_t states[kRansMaxLanes];
-    if (const Status status = read_states(in, lanes, states, used); status != Status::ok) return status;
+    if (const Status status = read_last_states(in, {states, lanes}, used); status != Status::ok) return status;
     auto& [held, markers] = scratch();
     const std::uint8_t* const words_end = in.data() + (in.size() - used);
     const std::uint8_t* const at = decode_words(kernels, code, bits, in.data(), words_end, lanes, states, symbols, rare, markers);
