@@ -1,9 +1,13 @@
 """Types of the compiled core; csrc/featcodec.hpp is the contract."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor, dtype
+
+from featcodec.bitstream import Packet
 
 MAX_SYMBOL_BITS: int
 MAX_CODE_LENGTH: int
@@ -34,13 +38,31 @@ class FeatureCoder:
     def set_context_tables(
         self, table_of: NDArray[np.uint8], frequencies: NDArray[np.uint16], tables: int, layout: int
     ) -> None: ...
-    def encode(self, address: int, type: int, samples: int, maps: int, height: int, width: int) -> list[NDArray[np.uint8]]: ...
-    def decode(self, payloads: list[NDArray[np.uint8]], type: int, maps: int, height: int, width: int) -> NDArray[Any]: ...
     def count(self, x: NDArray[np.float32]) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]: ...
     def count_symbols(
         self, symbols: NDArray[np.uint8]
     ) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]: ...
     def train_context(self, counts: NDArray[np.uint32]) -> tuple[NDArray[np.uint8], NDArray[np.uint16], int, int]: ...
+
+class Way:
+    def __init__(
+        self, fields: dict[str, Any], type: int, samples: int, maps: int, height: int, width: int, in_place: bool
+    ) -> None: ...
+
+class PacketCoder:
+    def __init__(
+        self,
+        coder: FeatureCoder,
+        tensor: type[Tensor],
+        from_numpy: Callable[[NDArray[Any]], Tensor],
+        packet: type[Packet],
+        encoding: dict[tuple[tuple[int, ...], dtype], Way],
+        decoding: dict[tuple[tuple[int, ...], dtype], Way],
+    ) -> None: ...
+    def encode(self, x: Any) -> list[Packet] | None: ...
+    def encode_at(self, address: int, way: Way) -> list[Packet]: ...
+    def decode(self, packets: Any) -> Tensor | None: ...
+    def decode_payloads(self, payloads: list[NDArray[np.uint8]], way: Way) -> Tensor: ...
 
 def huffman_decode(data: NDArray[np.uint8], count: int, bits: int) -> NDArray[np.uint16]: ...
 def llr_steps(llr: NDArray[np.float32]) -> NDArray[np.int8]: ...
