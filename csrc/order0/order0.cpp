@@ -22,19 +22,23 @@ void make_plan(const ByteCounts& coded, std::size_t count, unsigned bits, bool w
     plan.costs = {1 + pack8_size(count, bits), SIZE_MAX, SIZE_MAX, false};
     ByteCounts counts;
     const ByteCounts* symbol_counts = &coded;
-    if (bits <= 4) {
-        histogram_symbols(coded, count, bits, counts);
-        symbol_counts = &counts;
+    // Symbols are counted for rANS, and where they may all be one: that makes two bytes at most, the last one with its padding.
+    const bool many_bytes = 256 - std::count(std::begin(coded), std::end(coded), 0u) > 2;
+    if (with_rans || !many_bytes) {
+        if (bits <= 4) {
+            histogram_symbols(coded, count, bits, counts);
+            symbol_counts = &counts;
+        }
+        const unsigned alphabet = 1u << bits;
+        unsigned distinct = 0;
+        for (unsigned i = 0; i < alphabet; ++i) {
+            if ((*symbol_counts)[i] == 0) continue;
+            plan.constant = static_cast<std::uint8_t>(i);
+            ++distinct;
+        }
+        plan.costs.constant = distinct == 1;
+        if (distinct < 2) return;
     }
-    const unsigned alphabet = 1u << bits;
-    unsigned distinct = 0;
-    for (unsigned i = 0; i < alphabet; ++i) {
-        if ((*symbol_counts)[i] == 0) continue;
-        plan.constant = static_cast<std::uint8_t>(i);
-        ++distinct;
-    }
-    plan.costs.constant = distinct == 1;
-    if (distinct < 2) return;
     if (with_huffman) {
         huffman8_build(coded, plan.huffman);
         plan.huffman_table_size = huffman8_write_table(plan.huffman, bits, plan.huffman_table);
