@@ -1,4 +1,5 @@
-// The binding files alone know Python: NumPy arrays in, NumPy arrays out, the GIL released around every call of the core.
+// The binding files alone know Python: NumPy arrays in, NumPy arrays out, the GIL released around every call of the core but brief
+// ones of bindings_packets.cpp.
 #include <pybind11/stl.h>
 
 #include <algorithm>

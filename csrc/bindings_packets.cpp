@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <cstring>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,12 +27,27 @@ struct Names {
     PyObject* const is_neg = of("is_neg");
     PyObject* const data_ptr = of("data_ptr");
     PyObject* const view = of("view");
+    PyObject* const table_sizes = of("table_sizes");
+    PyObject* const version = of("_version");
 };
 
 const Names& names() {
     static const Names* const once = new Names;  // never freed: Python may be gone by then
     return *once;
 }
+
+// A call on fewer values takes microseconds: to let go of the GIL for it, and to wait for it again, would not help another thread.
+constexpr std::size_t kBriefValues = 1 << 14;
+
+class GilReleaseUnlessBrief {
+public:
+    explicit GilReleaseUnlessBrief(std::size_t values) {
+        if (values >= kBriefValues) release_.emplace();
+    }
+
+private:
+    std::optional<py::gil_scoped_release> release_;
+};
 
 py::object taken(PyObject* object) {
     if (object == nullptr) throw py::error_already_set();
@@ -99,23 +115,33 @@ private:
     std::vector<Py_intptr_t> sizes_;  // of an array: samples, then the shape of one
 };
 
-// The fast way of one codec. Its dicts are Python's, which adds to them: (shape, dtype) -> Way, the shape a batch's for encoding, a
-// sample's for decoding.
+// The fast way of one codec, for as long as its tables do not change. What it knows Python tells it: (shape, dtype) -> Way, the shape
+// a batch's for encoding, a sample's for decoding.
 class PacketCoder {
 public:
-    // from_numpy: torch's.
-    PacketCoder(py::object coder, py::type tensor, py::object from_numpy, py::type packet, py::dict encoding, py::dict decoding)
+    // from_numpy: torch's. sizes: the buffer of the tables' sizes, which is written whenever a table is; None where there are none.
+    PacketCoder(py::object coder, py::type tensor, py::object from_numpy, py::type packet, py::object sizes, long version)
         : owner_(std::move(coder)),
           coder_(core_of(owner_)),
           tensor_(std::move(tensor)),
           from_numpy_(std::move(from_numpy)),
           packet_(std::move(packet)),
-          encoding_(std::move(encoding)),
-          decoding_(std::move(decoding)) {}
+          sizes_(std::move(sizes)),
+          version_(version) {}
+
+    const py::dict& encoding() const { return encoding_; }
+    const py::dict& decoding() const { return decoding_; }
+
+    // Whether these, a codec's buffers by name, still hold the tables that it was made of.
+    bool is_of(const py::dict& buffers) const {
+        PyObject* const sizes = PyDict_GetItem(buffers.ptr(), names().table_sizes);
+        if (sizes_.is_none()) return sizes == nullptr;
+        return sizes == sizes_.ptr() && PyLong_AsLong(taken(PyObject_GetAttr(sizes, names().version)).ptr()) == version_;
+    }
 
     // The packets of a tensor; None where it is of no known shape and type, or does not lie as the core reads it.
-    py::object encode(py::handle x) const {
-        if (Py_TYPE(x.ptr()) != type_of(tensor_)) return py::none();
+    py::object encode(py::handle x, const py::dict& buffers) const {
+        if (!is_of(buffers) || Py_TYPE(x.ptr()) != type_of(tensor_)) return py::none();
         const Names& name = names();
         const py::object found = find(encoding_, taken(PyObject_GetAttr(x.ptr(), name.shape)), taken(PyObject_GetAttr(x.ptr(), name.dtype)));
         if (found.is_none()) return found;
@@ -131,8 +157,9 @@ public:
     py::list encode_at(std::uintptr_t address, const Way& way) const {
         Encoded encoded;
         {
-            const py::gil_scoped_release release;
-            encoded = feature_encode(coder_, way.values_at(address), way.samples(), way.shape());
+            const FloatSpan values = way.values_at(address);
+            const GilReleaseUnlessBrief release(values.count);
+            encoded = feature_encode(coder_, values, way.samples(), way.shape());
         }
         if (encoded.not_finite != kNoSample) {
             raise("FeatureError", "sample " + std::to_string(encoded.not_finite) + " holds a value that is not finite");
@@ -146,8 +173,8 @@ public:
 
     // What packets of a known shape and type decode to; None where one must be looked at: it is no packet, carries a checksum,
     // or is not like the first or of another config.
-    py::object decode(py::handle packets) const {
-        if (!PyList_CheckExact(packets.ptr()) || PyList_GET_SIZE(packets.ptr()) == 0) return py::none();
+    py::object decode(py::handle packets, const py::dict& buffers) const {
+        if (!is_of(buffers) || !PyList_CheckExact(packets.ptr()) || PyList_GET_SIZE(packets.ptr()) == 0) return py::none();
         const Names& name = names();
         const auto count = static_cast<std::size_t>(PyList_GET_SIZE(packets.ptr()));
         py::object found = py::none();
@@ -190,7 +217,7 @@ public:
         const MutableFloatSpan to = way.values_of(x);
         Status status{};
         {
-            const py::gil_scoped_release release;
+            const GilReleaseUnlessBrief release(to.count);
             status = feature_decode(coder_, views, way.shape(), to);
         }
         check(status, views.empty() ? 0 : views.front().size());
@@ -214,6 +241,8 @@ private:
     py::type tensor_;
     py::object from_numpy_;
     py::type packet_;
+    py::object sizes_;
+    long version_;
     py::dict encoding_;
     py::dict decoding_;
 };
@@ -224,11 +253,14 @@ void bind_packets(py::module_& m) {
     py::class_<Way>(m, "Way").def(py::init<py::dict, unsigned, std::size_t, std::size_t, std::size_t, std::size_t, bool>(), py::arg("fields"),
                                   py::arg("type"), py::arg("samples"), py::arg("maps"), py::arg("height"), py::arg("width"), py::arg("in_place"));
     py::class_<PacketCoder>(m, "PacketCoder")
-        .def(py::init<py::object, py::type, py::object, py::type, py::dict, py::dict>(), py::arg("coder"), py::arg("tensor"), py::arg("from_numpy"),
-             py::arg("packet"), py::arg("encoding"), py::arg("decoding"))
-        .def("encode", &PacketCoder::encode, py::arg("x"))
+        .def(py::init<py::object, py::type, py::object, py::type, py::object, long>(), py::arg("coder"), py::arg("tensor"), py::arg("from_numpy"),
+             py::arg("packet"), py::arg("sizes"), py::arg("version"))
+        .def_property_readonly("encoding", &PacketCoder::encoding)
+        .def_property_readonly("decoding", &PacketCoder::decoding)
+        .def("is_of", &PacketCoder::is_of, py::arg("buffers"))
+        .def("encode", &PacketCoder::encode, py::arg("x"), py::arg("buffers"))
         .def("encode_at", &PacketCoder::encode_at, py::arg("address"), py::arg("way"))
-        .def("decode", &PacketCoder::decode, py::arg("packets"))
+        .def("decode", &PacketCoder::decode, py::arg("packets"), py::arg("buffers"))
         .def("decode_payloads", &PacketCoder::decode_payloads, py::arg("payloads"), py::arg("way"));
 }
 

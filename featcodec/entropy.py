@@ -32,18 +32,6 @@ _MOST_WAYS = 1024
 _Ways = dict[tuple[tuple[int, ...], torch.dtype], _core.Way]
 
 
-class _Ready(NamedTuple):
-    """What coding needs of a codec's parameters and tables.
-
-    `encoding`, `decoding`: what `coder` does without asking, by a batch's shape and by a sample's.
-    """
-
-    coder: _core.PacketCoder
-    config_crc: int
-    encoding: _Ways
-    decoding: _Ways
-
-
 class EntropyCodec(Codec):
     """A quantiser before a family of entropy-coding modes; the encoder picks a mode by its cost, sample by sample.
 
@@ -62,6 +50,7 @@ class EntropyCodec(Codec):
     """
 
     family: ClassVar[str]
+    _coder: _core.PacketCoder | None = None
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"bits": 8},
         {"bits": 4},
@@ -122,12 +111,12 @@ class EntropyCodec(Codec):
 
     def encode(self, x: Tensor) -> list[Packet]:
         """Encode a batch; see `Codec.encode`."""
-        ready = self._ready()
+        coder = self._coder
         try:
             # Small features cost microseconds: what repeats is remembered by shape and type, values are checked in the core.
-            packets = ready.coder.encode(x)
+            packets = None if coder is None else coder.encode(x, self._buffers)
             if packets is None:
-                packets = self._encode_unknown(x, ready)
+                packets = self._encode_unknown(x)
         except FeatureError:
             check_feature(x)  # says which value, and where
             raise
@@ -141,10 +130,10 @@ class EntropyCodec(Codec):
         like: Packet | None = None,
     ) -> Tensor:
         """Decode packets; see `Codec.decode`."""
-        ready = self._ready()
-        x = ready.coder.decode(packets)
+        coder = self._coder
+        x = None if coder is None else coder.decode(packets, self._buffers)
         if x is None:
-            x = self._decode_unknown(packets, like, ready)
+            x = self._decode_unknown(packets, like)
         return x if device is None else x.to(device)
 
     def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
@@ -210,45 +199,42 @@ class EntropyCodec(Codec):
     def _new_coder(self, zigzag: bool = False) -> _core.FeatureCoder:
         return _core.FeatureCoder(self.family, self.bits, self.axis == "map", self.step or 0.0, zigzag)
 
-    def _ready(self) -> _Ready:
-        """What coding needs of these parameters and tables; made again when the tables change."""
-        cached = self.__dict__.get("_cached_coder")
-        # Calibration and loading write the sizes whatever else they write.
-        sizes = self._buffers.get("table_sizes")
-        if cached is None or sizes is not cached[0] or (sizes is not None and sizes._version != cached[1]):
-            coder = self._new_coder(sizes is not None and bool(sizes[3]))
+    def _coder_of_tables(self) -> _core.PacketCoder:
+        """The core's coder of these parameters and tables; made again when the tables change."""
+        coder = self._coder
+        if coder is None or not coder.is_of(self._buffers):
+            sizes = self._buffers.get("table_sizes")
+            inner = self._new_coder(sizes is not None and bool(sizes[3]))
             if sizes is not None:
-                self._give_tables(coder)
+                self._give_tables(inner)
             version = 0 if sizes is None else sizes._version
-            ways: tuple[_Ways, _Ways] = ({}, {})
-            made = _Ready(_core.PacketCoder(coder, Tensor, torch.from_numpy, Packet, *ways), self.config_crc(), *ways)
-            cached = self.__dict__["_cached_coder"] = (sizes, version, made)
-        ready: _Ready = cached[2]
-        return ready
+            coder = self.__dict__["_coder"] = _core.PacketCoder(inner, Tensor, torch.from_numpy, Packet, sizes, version)
+        return coder
 
-    def _encode_unknown(self, x: Tensor, ready: _Ready) -> list[Packet]:
+    def _encode_unknown(self, x: Tensor) -> list[Packet]:
         """Encode features of a shape and type not seen before, or that do not lie in memory as the core reads them."""
         check_layout(x)
-        shape, dtype = tuple(x.shape[1:]), x.dtype
-        way = _remember(ready.encoding, tuple(x.shape), dtype, self._way(shape, dtype, x.shape[0], ready.config_crc))
+        coder, shape, dtype = self._coder_of_tables(), tuple(x.shape[1:]), x.dtype
+        way = _remember(coder.encoding, tuple(x.shape), dtype, self._way(shape, dtype, x.shape[0]))
         values = _arrange(x, self._layout(shape).transposes)
-        return ready.coder.encode_at(values.data_ptr(), way)
+        return coder.encode_at(values.data_ptr(), way)
 
-    def _decode_unknown(self, packets: Sequence[Packet | bytes], like: Packet | None, ready: _Ready) -> Tensor:
+    def _decode_unknown(self, packets: Sequence[Packet | bytes], like: Packet | None) -> Tensor:
         """Decode packets that are none yet, of a shape and type not seen before, or of values that must be put in order."""
         parsed = self._check_packets(packets, like)
-        shape, dtype = parsed[0].shape, parsed[0].dtype
-        way = self._way(shape, dtype, len(parsed), ready.config_crc)
+        coder, shape, dtype = self._coder_of_tables(), parsed[0].shape, parsed[0].dtype
+        way = self._way(shape, dtype, len(parsed))
         layout = self._layout(shape)
         if not layout.transposes:
-            _remember(ready.decoding, shape, dtype, way)
-        x = ready.coder.decode_payloads([self._receive(packet) for packet in parsed], way)
+            _remember(coder.decoding, shape, dtype, way)
+        x = coder.decode_payloads([self._receive(packet) for packet in parsed], way)
         if layout.transposes:
             x = x.view(-1, shape[1], shape[0]).transpose(1, 2).contiguous()
         return x
 
-    def _way(self, shape: tuple[int, ...], dtype: torch.dtype, samples: int, crc: int) -> _core.Way:
+    def _way(self, shape: tuple[int, ...], dtype: torch.dtype, samples: int) -> _core.Way:
         """How samples of this shape and type are coded."""
+        crc = self.config_crc()
         fields = {"shape": shape, "dtype": dtype, "kind": _BYTES, "config_crc": crc, "payload": None, "checksum": None}
         layout = self._layout(shape)
         return _core.Way(fields, _FLOAT_TYPES[dtype], samples, *layout.grid, not layout.transposes)
@@ -269,7 +255,7 @@ class EntropyCodec(Codec):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the core's coder out of copies: it is made again when needed."""
-        return {key: value for key, value in self.__dict__.items() if key != "_cached_coder"}
+        return {key: value for key, value in self.__dict__.items() if key != "_coder"}
 
 
 class _Layout(NamedTuple):
