@@ -1,4 +1,5 @@
-// This and bindings_ldpc.cpp alone know Python: NumPy arrays in, NumPy arrays out, the GIL released around every call of the core.
+// The binding files alone know Python: NumPy arrays in, NumPy arrays out, the GIL released around every call of the core but brief
+// ones of bindings_packets.cpp.
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -19,8 +20,10 @@ namespace fc = featcodec;
 namespace {
 
 using fc::python::Array;
+using fc::python::check;
 using fc::python::make;
 using fc::python::out_view;
+using fc::python::raise;
 
 template <typename T>
 std::span<const T> view(const Array<T>& array) {
@@ -32,17 +35,6 @@ std::span<const T> view(const Array<T>& array) {
 template <typename T>
 Array<T> head(const Array<T>& array, std::size_t size) {
     return Array<T>(static_cast<py::ssize_t>(size), array.data());
-}
-
-[[noreturn]] void raise(const char* error_class, const std::string& message) {
-    const py::object error = py::module_::import("featcodec.errors").attr(error_class);
-    PyErr_SetString(error.ptr(), message.c_str());
-    throw py::error_already_set();
-}
-
-void check(fc::Status status, std::size_t size_bytes) {
-    if (status == fc::Status::ok) return;
-    raise("BitstreamError", std::string(fc::describe(status)) + " (" + std::to_string(size_bytes) + " bytes given)");
 }
 
 std::uint32_t crc32c(const py::buffer& data, std::uint32_t crc) {
@@ -176,6 +168,7 @@ public:
         if (!(step >= 0.0) || step > 3.0e38) throw py::value_error("step must be finite and not negative");
     }
 
+    const fc::FeatureCoder& core() const { return coder_; }
     unsigned static_bits() const { return fc::static_bits(coder_); }
 
     // The order-0 table of this family from counts of calibration, as the stream would send it.
@@ -234,49 +227,6 @@ public:
             model.context.reset();
             throw py::value_error("the context tables are not ones that training makes");
         }
-    }
-
-    // samples * maps * height * width values of a type (FloatType) at an address: the caller's tensor, whose memory outlives the call.
-    // An array of NumPy's would say the same and cost half as much as coding a small feature.
-    py::list encode(std::uintptr_t address, unsigned type, std::size_t samples, std::size_t maps, std::size_t height, std::size_t width) const {
-        const void* const data = reinterpret_cast<const void*>(address);
-        const fc::ContextShape shape{maps, height, width};
-        fc::Encoded encoded;
-        {
-            const py::gil_scoped_release release;
-            encoded = fc::feature_encode(coder_, {data, samples * maps * height * width, float_type(type)}, samples, shape);
-        }
-        if (encoded.not_finite != fc::kNoSample) {
-            raise("FeatureError", "sample " + std::to_string(encoded.not_finite) + " holds a value that is not finite");
-        }
-        py::list payloads(encoded.payloads.size());
-        for (std::size_t i = 0; i < encoded.payloads.size(); ++i) {
-            const auto& payload = encoded.payloads[i];
-            payloads[i] = Array<std::uint8_t>(static_cast<py::ssize_t>(payload.size()), payload.data());
-        }
-        return payloads;
-    }
-
-    // (payloads, maps, height, width): float32, or the bits of a half type.
-    py::array decode(const py::list& payloads, unsigned type, std::size_t maps, std::size_t height, std::size_t width) const {
-        std::vector<Array<std::uint8_t>> arrays;
-        std::vector<std::span<const std::uint8_t>> views;
-        for (const py::handle payload : payloads) {  // a cast of what is an array already takes as long as decoding it
-            const bool is_array = Array<std::uint8_t>::check_(payload);
-            arrays.push_back(is_array ? py::reinterpret_borrow<Array<std::uint8_t>>(payload) : Array<std::uint8_t>::ensure(payload));
-            if (!arrays.back()) throw py::type_error("payloads are arrays of uint8");
-            views.push_back(view(arrays.back()));
-        }
-        const py::array::ShapeContainer shape{payloads.size(), maps, height, width};
-        py::array x = float_type(type) == fc::FloatType::float32 ? py::array(Array<float>(shape)) : py::array(Array<std::uint16_t>(shape));
-        const fc::MutableFloatSpan to{x.mutable_data(), static_cast<std::size_t>(x.size()), float_type(type)};
-        fc::Status status{};
-        {
-            const py::gil_scoped_release release;
-            status = fc::feature_decode(coder_, views, {maps, height, width}, to);
-        }
-        check(status, views.empty() ? 0 : views.front().size());
-        return x;
     }
 
     // The symbol stream alone, of uint8 symbols (maps, height, width) below 2^bits, bits <= 8.
@@ -352,11 +302,6 @@ public:
     }
 
 private:
-    static fc::FloatType float_type(unsigned type) {
-        if (type > static_cast<unsigned>(fc::FloatType::bfloat16)) throw py::value_error("types are 0 float32, 1 float16, 2 bfloat16");
-        return static_cast<fc::FloatType>(type);
-    }
-
     static fc::ContextShape shape_of(const Array<float>& x) {
         if (x.ndim() != 4 || x.size() == 0) throw py::value_error("expected a 4-D array (samples, maps, height, width) that is not empty");
         return {static_cast<std::size_t>(x.shape(1)), static_cast<std::size_t>(x.shape(2)), static_cast<std::size_t>(x.shape(3))};
@@ -402,9 +347,23 @@ void set_isa(const std::string& name) {
 
 }  // namespace
 
+void fc::python::raise(const char* error_class, const std::string& message) {
+    const py::object error = py::module_::import("featcodec.errors").attr(error_class);
+    PyErr_SetString(error.ptr(), message.c_str());
+    throw py::error_already_set();
+}
+
+void fc::python::check(Status status, std::size_t size_bytes) {
+    if (status == Status::ok) return;
+    raise("BitstreamError", std::string(describe(status)) + " (" + std::to_string(size_bytes) + " bytes given)");
+}
+
+const fc::FeatureCoder& fc::python::core_of(py::handle feature_coder) { return feature_coder.cast<const ::FeatureCoder&>().core(); }
+
 PYBIND11_MODULE(_core, m) {
     m.doc() = "featcodec's C++ core: checksums, quantisers, entropy coders, LDPC";
     fc::python::bind_ldpc(m);
+    fc::python::bind_packets(m);
     m.attr("MAX_SYMBOL_BITS") = fc::kMaxSymbolBits;
     m.attr("MAX_CODE_LENGTH") = fc::kMaxCodeLength;
     m.def("crc32c", &crc32c, py::arg("data"), py::arg("crc") = 0);
@@ -435,9 +394,6 @@ PYBIND11_MODULE(_core, m) {
         .def("set_order0_table", &FeatureCoder::set_order0_table, py::arg("table").noconvert())
         .def("set_context_tables", &FeatureCoder::set_context_tables, py::arg("table_of").noconvert(), py::arg("frequencies").noconvert(),
              py::arg("tables"), py::arg("layout"))
-        .def("encode", &FeatureCoder::encode, py::arg("address"), py::arg("type"), py::arg("samples"), py::arg("maps"), py::arg("height"),
-             py::arg("width"))
-        .def("decode", &FeatureCoder::decode, py::arg("payloads"), py::arg("type"), py::arg("maps"), py::arg("height"), py::arg("width"))
         .def("count", &FeatureCoder::count, py::arg("x").noconvert())
         .def("count_symbols", &FeatureCoder::count_symbols, py::arg("symbols").noconvert())
         .def("train_context", &FeatureCoder::train_context, py::arg("counts").noconvert());

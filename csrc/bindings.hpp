@@ -8,6 +8,9 @@
 #include <span>
 #include <string>
 
+#include "feature.hpp"
+#include "featcodec.hpp"
+
 namespace featcodec::python {
 
 namespace py = pybind11;
@@ -17,14 +20,20 @@ using Array = py::array_t<T, py::array::c_style>;  // bound with noconvert: a wr
 
 // A new array, its values anything. NumPy is asked itself: py::array_t puts shape and strides on the heap first, which tells in a
 // call on one block.
-template <typename T, typename... Sizes>
-Array<T> make(Sizes... sizes) {
+template <typename T>
+Array<T> make_array(std::span<const Py_intptr_t> shape) {
     const auto& numpy = py::detail::npy_api::get();
-    const Py_intptr_t shape[] = {static_cast<Py_intptr_t>(sizes)...};
     PyObject* const type = py::dtype::of<T>().release().ptr();  // which the call takes
-    PyObject* const array = numpy.PyArray_NewFromDescr_(numpy.PyArray_Type_, type, sizeof...(sizes), shape, nullptr, nullptr, 0, nullptr);
+    PyObject* const array =
+        numpy.PyArray_NewFromDescr_(numpy.PyArray_Type_, type, static_cast<int>(shape.size()), shape.data(), nullptr, nullptr, 0, nullptr);
     if (array == nullptr) throw py::error_already_set();
     return py::reinterpret_steal<Array<T>>(array);
+}
+
+template <typename T, typename... Sizes>
+Array<T> make(Sizes... sizes) {
+    const Py_intptr_t shape[] = {static_cast<Py_intptr_t>(sizes)...};
+    return make_array<T>(shape);
 }
 
 // A contiguous array of T as an argument, taken as it is, for calls on one block: pybind11 makes an array of a py::array_t
@@ -40,7 +49,16 @@ std::span<T> out_view(Array<T>& array) {
     return {array.mutable_data(), static_cast<std::size_t>(array.size())};
 }
 
+// Raises a class of featcodec.errors.
+[[noreturn]] void raise(const char* error_class, const std::string& message);
+// Raises BitstreamError unless all is well.
+void check(Status status, std::size_t size_bytes);
+
+// The coder inside a FeatureCoder of Python's.
+const FeatureCoder& core_of(py::handle feature_coder);
+
 void bind_ldpc(py::module_& m);
+void bind_packets(py::module_& m);
 
 }  // namespace featcodec::python
 

@@ -18,25 +18,27 @@ public:
     void put(std::uint32_t value, unsigned count) {
         accumulator_ = (accumulator_ << count) | value;
         filled_ += count;
-        while (filled_ >= 8) {
-            filled_ -= 8;
-            push(static_cast<std::uint8_t>(accumulator_ >> filled_));
-        }
+        if (filled_ < 32) return;
+        filled_ -= 32;
+        const auto word = static_cast<std::uint32_t>(accumulator_ >> filled_);
+        if (out_.size() - size_ < 4) throw std::invalid_argument("the output span is too small");
+        for (unsigned i = 0; i < 4; ++i) out_[size_ + i] = static_cast<std::uint8_t>(word >> (24 - 8 * i));  // one store
+        size_ += 4;
     }
 
     // Elias-gamma: floor(log2 v) zeros, then v itself; v >= 1.
     void put_gamma(std::uint32_t value) {
         const auto width = static_cast<unsigned>(std::bit_width(value));
+        if (width <= 16) return put(value, 2 * width - 1);
         put(0, width - 1);
         put(value, width);
     }
 
     // Pads with zeros to a whole byte; returns the bytes written.
     std::size_t finish() {
-        if (filled_ > 0) {
-            push(static_cast<std::uint8_t>(accumulator_ << (8 - filled_)));
-            filled_ = 0;
-        }
+        accumulator_ <<= (8 - filled_ % 8) % 8;
+        filled_ = (filled_ + 7) / 8 * 8;
+        for (; filled_ > 0; filled_ -= 8) push(static_cast<std::uint8_t>(accumulator_ >> (filled_ - 8)));
         return size_;
     }
 
@@ -78,11 +80,10 @@ public:
 
     // False where the code is longer than a 32-bit value allows or the input ends inside it.
     bool get_gamma(std::uint32_t& value) noexcept {
-        unsigned zeros = 0;
-        while (get(1) == 0) {
-            if (++zeros > 31 || overrun()) return false;
-        }
-        value = (std::uint32_t{1} << zeros) | get(zeros);
+        const auto zeros = static_cast<unsigned>(std::countl_zero(peek(32)));
+        skip(zeros);
+        if (zeros == 32) return false;
+        value = get(zeros + 1);
         return !overrun();
     }
 
@@ -96,7 +97,20 @@ public:
     }
 
 private:
+    static std::uint64_t load64(const std::uint8_t* from) noexcept {
+        std::uint64_t value = 0;
+        for (unsigned i = 0; i < 8; ++i) value = value << 8 | from[i];  // which compilers turn into one load
+        return value;
+    }
+
     void refill() noexcept {
+        if (in_.size() >= 8 && next_ <= in_.size() - 8) {  // all whole bytes that fit, at once
+            const unsigned bytes = (63 - filled_) / 8;
+            accumulator_ = accumulator_ << (8 * bytes) | load64(in_.data() + next_) >> (64 - 8 * bytes);
+            next_ += bytes;
+            filled_ += 8 * bytes;
+            return;
+        }
         while (filled_ <= 56) {
             const std::uint8_t byte = next_ < in_.size() ? in_[next_] : std::uint8_t{0};
             ++next_;

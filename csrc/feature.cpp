@@ -230,7 +230,8 @@ Status decode_step(const FeatureCoder& coder, std::span<const std::uint8_t> in, 
     return Status::ok;
 }
 
-void for_samples(std::size_t samples, std::size_t elements, const std::function<void(std::size_t)>& task) {
+template <typename Task>
+void for_samples(std::size_t samples, std::size_t elements, const Task& task) {
     if (samples < 2 || samples * elements < kInlineSymbols) {
         for (std::size_t i = 0; i < samples; ++i) task(i);
         return;

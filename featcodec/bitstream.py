@@ -8,7 +8,6 @@ from __future__ import annotations
 import enum
 import math
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +26,6 @@ _MAGIC = b"FC"
 _COMPACT_TAG = 0xC0
 _CHECKSUM_FLAG = 0x10
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-_new = object.__new__
 _DTYPE_CODES = {dtype: code for code, dtype in enumerate(_DTYPES)}
 
 
@@ -82,21 +80,6 @@ class Packet:
             raise FeatureTypeError(f"a {self.kind.name} payload is a 1-D {wanted} array, got {got}")
         if self.kind is not PayloadKind.LLR and self.payload.nbytes > MAX_PAYLOAD_BYTES:
             raise FeatureError(f"a payload holds at most {MAX_PAYLOAD_BYTES} bytes, got {self.payload.nbytes}")
-
-    @classmethod
-    def trusted(cls, header: dict[str, Any], payloads: Iterable[np.ndarray[Any, np.dtype[Any]]]) -> list[Packet]:
-        """Build packets from what is known to be right, without checking it again: for encoders.
-
-        `header` names every field but the payload.
-        """
-        packets = []
-        for payload in payloads:
-            packet = _new(cls)
-            fields = packet.__dict__
-            fields.update(header)
-            fields["payload"] = payload
-            packets.append(packet)
-        return packets
 
     def with_checksum(self) -> Packet:
         """Return this packet with the checksum of its payload: four more bytes that tell damage from data."""

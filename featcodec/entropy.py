@@ -29,10 +29,7 @@ _BYTES = PayloadKind.BYTES
 _FLOAT_TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # the core's FloatType
 _MOST_WAYS = 1024
 
-# The header of its packets; whether it is transposed; type, samples, maps, height and width for the core.
-_Way = tuple[dict[str, Any], bool, tuple[int, int, int, int, int]]
-# The core's coder, the config CRC, the ways of features seen so far by shape and type.
-_Ready = tuple[_core.FeatureCoder, int, dict[Any, _Way]]
+_Ways = dict[tuple[tuple[int, ...], torch.dtype], _core.Way]
 
 
 class EntropyCodec(Codec):
@@ -53,6 +50,7 @@ class EntropyCodec(Codec):
     """
 
     family: ClassVar[str]
+    _coder: _core.PacketCoder | None = None
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"bits": 8},
         {"bits": 4},
@@ -100,7 +98,7 @@ class EntropyCodec(Codec):
         zigzag = self.step is not None and any(bool((batch < 0).any()) for batch in batches)
         coder = self._new_coder(zigzag)
         for batch in batches:
-            layout = _sample_layout(tuple(batch.shape[1:]), self.axis == "map")
+            layout = self._layout(tuple(batch.shape[1:]))
             values = _arrange(batch, layout.transposes).float().numpy().reshape(-1, *layout.grid)
             for total, counts in zip(totals, coder.count(values), strict=True):
                 total += counts
@@ -113,19 +111,16 @@ class EntropyCodec(Codec):
 
     def encode(self, x: Tensor) -> list[Packet]:
         """Encode a batch; see `Codec.encode`."""
-        coder, crc, ways = self._ready()
-        # Small features cost microseconds: what repeats is remembered by shape and type, values are checked in the core.
-        way = ways.get((x.shape, x.dtype)) if type(x) is Tensor else None
-        if way is None:
-            way = self._way(x, crc, ways)
-        header, transposes, grid = way
-        values = x if x.is_contiguous() and x.is_cpu and not (transposes or x.is_neg()) else _arrange(x, transposes)
+        coder = self._coder
         try:
-            payloads = coder.encode(values.data_ptr(), *grid)
+            # Small features cost microseconds: what repeats is remembered by shape and type, values are checked in the core.
+            packets = None if coder is None else coder.encode(x, self._buffers)
+            if packets is None:
+                packets = self._encode_unknown(x)
         except FeatureError:
             check_feature(x)  # says which value, and where
             raise
-        return Packet.trusted(header, payloads)
+        return packets
 
     def decode(
         self,
@@ -135,21 +130,10 @@ class EntropyCodec(Codec):
         like: Packet | None = None,
     ) -> Tensor:
         """Decode packets; see `Codec.decode`."""
-        coder, crc, _ = self._ready()
-        first = packets[0] if isinstance(packets, list) and packets else None
-        payloads = _plain_payloads(packets, first, crc) if isinstance(first, Packet) else None
-        if first is None or payloads is None:
-            parsed = self._check_packets(packets, like)
-            first, payloads = parsed[0], [self._receive(packet) for packet in parsed]
-        shape, (maps, height, width), transposes = _sample_layout(first.shape, self.axis == "map")
-        # What the core decodes is finite: it checks the ranges, and symbols stay within them.
-        x = torch.from_numpy(coder.decode(payloads, _FLOAT_TYPES[first.dtype], maps, height, width))
-        if first.dtype is not torch.float32:
-            x = x.view(first.dtype)
-        if transposes:
-            x = x.view(-1, shape[1], shape[0]).transpose(1, 2).contiguous()
-        elif len(shape) != 3:
-            x = x.view(-1, *shape)
+        coder = self._coder
+        x = None if coder is None else coder.decode(packets, self._buffers)
+        if x is None:
+            x = self._decode_unknown(packets, like)
         return x if device is None else x.to(device)
 
     def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
@@ -215,29 +199,48 @@ class EntropyCodec(Codec):
     def _new_coder(self, zigzag: bool = False) -> _core.FeatureCoder:
         return _core.FeatureCoder(self.family, self.bits, self.axis == "map", self.step or 0.0, zigzag)
 
-    def _ready(self) -> _Ready:
-        """What coding needs of these parameters and tables; made again when the tables change."""
-        cached = self.__dict__.get("_cached_coder")
-        # Calibration and loading write the sizes whatever else they write.
-        sizes = self._buffers.get("table_sizes")
-        if cached is None or sizes is not cached[0] or (sizes is not None and sizes._version != cached[1]):
-            coder = self._new_coder(sizes is not None and bool(sizes[3]))
+    def _coder_of_tables(self) -> _core.PacketCoder:
+        """The core's coder of these parameters and tables; made again when the tables change."""
+        coder = self._coder
+        if coder is None or not coder.is_of(self._buffers):
+            sizes = self._buffers.get("table_sizes")
+            inner = self._new_coder(sizes is not None and bool(sizes[3]))
             if sizes is not None:
-                self._give_tables(coder)
+                self._give_tables(inner)
             version = 0 if sizes is None else sizes._version
-            cached = self.__dict__["_cached_coder"] = (sizes, version, (coder, self.config_crc(), {}))
-        ready: _Ready = cached[2]
-        return ready
+            coder = self.__dict__["_coder"] = _core.PacketCoder(inner, Tensor, torch.from_numpy, Packet, sizes, version)
+        return coder
 
-    def _way(self, x: Tensor, crc: int, ways: dict[Any, _Way]) -> _Way:
-        """How features of this shape and type are coded, from now on in `ways`; errors where no packet carries them."""
+    def _encode_unknown(self, x: Tensor) -> list[Packet]:
+        """Encode features of a shape and type not seen before, or that do not lie in memory as the core reads them."""
         check_layout(x)
-        shape, grid, transposes = _sample_layout(tuple(x.shape[1:]), self.axis == "map")
-        header = {"shape": shape, "dtype": x.dtype, "kind": _BYTES, "config_crc": crc, "checksum": None}
-        if len(ways) >= _MOST_WAYS:
-            ways.clear()
-        way = ways[x.shape, x.dtype] = (header, transposes, (_FLOAT_TYPES[x.dtype], x.shape[0], *grid))
-        return way
+        coder, shape, dtype = self._coder_of_tables(), tuple(x.shape[1:]), x.dtype
+        way = _remember(coder.encoding, tuple(x.shape), dtype, self._way(shape, dtype, x.shape[0]))
+        values = _arrange(x, self._layout(shape).transposes)
+        return coder.encode_at(values.data_ptr(), way)
+
+    def _decode_unknown(self, packets: Sequence[Packet | bytes], like: Packet | None) -> Tensor:
+        """Decode packets that are none yet, of a shape and type not seen before, or of values that must be put in order."""
+        parsed = self._check_packets(packets, like)
+        coder, shape, dtype = self._coder_of_tables(), parsed[0].shape, parsed[0].dtype
+        way = self._way(shape, dtype, len(parsed))
+        layout = self._layout(shape)
+        if not layout.transposes:
+            _remember(coder.decoding, shape, dtype, way)
+        x = coder.decode_payloads([self._receive(packet) for packet in parsed], way)
+        if layout.transposes:
+            x = x.view(-1, shape[1], shape[0]).transpose(1, 2).contiguous()
+        return x
+
+    def _way(self, shape: tuple[int, ...], dtype: torch.dtype, samples: int) -> _core.Way:
+        """How samples of this shape and type are coded."""
+        crc = self.config_crc()
+        fields = {"shape": shape, "dtype": dtype, "kind": _BYTES, "config_crc": crc, "payload": None, "checksum": None}
+        layout = self._layout(shape)
+        return _core.Way(fields, _FLOAT_TYPES[dtype], samples, *layout.grid, not layout.transposes)
+
+    def _layout(self, shape: tuple[int, ...]) -> _Layout:
+        return _sample_layout(shape, self.axis == "map")
 
     def _give_tables(self, coder: _core.FeatureCoder) -> None:
         tables, tokens, order0_bytes, _ = (int(size) for size in self.table_sizes)
@@ -252,7 +255,7 @@ class EntropyCodec(Codec):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the core's coder out of copies: it is made again when needed."""
-        return {key: value for key, value in self.__dict__.items() if key != "_cached_coder"}
+        return {key: value for key, value in self.__dict__.items() if key != "_coder"}
 
 
 class _Layout(NamedTuple):
@@ -285,21 +288,11 @@ def _arrange(x: Tensor, transposes: bool) -> Tensor:
     return (values.transpose(1, 2) if transposes else values).contiguous()
 
 
-def _plain_payloads(packets: Sequence[Packet | bytes], first: Packet, crc: int) -> list[Payload] | None:
-    """The payloads of whole packets of this config, alike and undamaged; None where one must be looked at."""
-    shape, dtype, payloads = first.shape, first.dtype, []
-    for packet in packets:
-        if not (
-            isinstance(packet, Packet)
-            and packet.config_crc == crc
-            and packet.shape == shape
-            and packet.dtype is dtype
-            and packet.kind is _BYTES
-            and packet.checksum is None
-        ):
-            return None
-        payloads.append(packet.payload)
-    return payloads
+def _remember(ways: _Ways, shape: tuple[int, ...], dtype: torch.dtype, way: _core.Way) -> _core.Way:
+    if len(ways) >= _MOST_WAYS:
+        ways.clear()
+    ways[shape, dtype] = way
+    return way
 
 
 def _check_step(step: Any) -> float:

@@ -41,70 +41,100 @@ void sort_by_insertion(Leaf* leaves, unsigned size) {
     }
 }
 
-// The symbols that occur, rarest first; returns how many.
-unsigned sorted_leaves(const ByteCounts& counts, Leaf* leaves) {
-    std::uint32_t largest = 0;
-    for (const std::uint32_t count : counts) largest = std::max(largest, count);
-    const auto width = static_cast<unsigned>(std::bit_width(largest));
-    const unsigned shift = width > kSortBits ? width - kSortBits : 0;
+constexpr unsigned kFewLarge = 32;
+
+// By counting weights below 63, those of almost all leaves of a small sample; false where more than a few are larger. From both
+// ends at once: leaves of one weight wait for each other's counter.
+bool sort_small_weights(const Leaf* from, Leaf* to, unsigned size) {
+    constexpr unsigned kBuckets = 64;
+    const auto bucket = [](Leaf leaf) { return std::min<unsigned>(leaf.weight, kBuckets - 1); };
+    std::uint16_t counts[2][kBuckets] = {};
+    for (unsigned i = 0; i < size; ++i) ++counts[i % 2][bucket(from[i])];
+    const unsigned large = counts[0][kBuckets - 1] + counts[1][kBuckets - 1];
+    if (large > kFewLarge) return false;
+    std::uint16_t starts[kBuckets];
+    std::uint16_t ends[kBuckets];
+    unsigned sum = 0;  // a register: a sum through memory waits for each store
+    for (unsigned b = 0; b < kBuckets; ++b) {
+        starts[b] = static_cast<std::uint16_t>(sum);
+        sum += unsigned{counts[0][b]} + counts[1][b];
+        ends[b] = static_cast<std::uint16_t>(sum);
+    }
+    for (unsigned i = 0, j = size; i < j;) {
+        to[starts[bucket(from[i])]++] = from[i];
+        if (++i == j) break;
+        --j;
+        to[--ends[bucket(from[j])]] = from[j];
+    }
+    sort_by_insertion(to + size - large, large);
+    return true;
+}
+
+// The symbols that occur, by value and rarest first; returns how many.
+unsigned sorted_leaves(const ByteCounts& counts, std::uint8_t* symbols, Leaf* leaves) {
     unsigned size = 0;
     for (unsigned symbol = 0; symbol < 256; ++symbol) {
-        const std::uint32_t weight = counts[symbol] >> shift;
-        leaves[size] = {static_cast<std::uint16_t>(weight == 0 ? 1u : weight), static_cast<std::uint8_t>(symbol)};
+        symbols[size] = static_cast<std::uint8_t>(symbol);
         size += counts[symbol] != 0;
     }
-    if (size <= 24) {
-        sort_by_insertion(leaves, size);
-        return size;
+    std::uint32_t bits_in_use = 0;
+    for (unsigned i = 0; i < size; ++i) bits_in_use |= counts[symbols[i]];
+    const auto width = static_cast<unsigned>(std::bit_width(bits_in_use));
+    const unsigned shift = width > kSortBits ? width - kSortBits : 0;
+    Leaf by_value[256];
+    for (unsigned i = 0; i < size; ++i) {
+        const std::uint32_t weight = counts[symbols[i]] >> shift;
+        by_value[i] = {static_cast<std::uint16_t>(weight == 0 ? 1u : weight), symbols[i]};
     }
-    Leaf other[257];
-    if (width <= 12) {  // a small sample's: the tables of wider digits would take longer than the leaves
-        sort_by_digit<6>(leaves, other, size, 0);
+    if (sort_small_weights(by_value, leaves, size)) return size;
+    Leaf other[256];
+    if (width <= 12) {
+        sort_by_digit<6>(by_value, other, size, 0);
         sort_by_digit<6>(other, leaves, size, 6);
     } else {
-        sort_by_digit<8>(leaves, other, size, 0);
+        sort_by_digit<8>(by_value, other, size, 0);
         sort_by_digit<8>(other, leaves, size, 8);
     }
     return size;
 }
 
 // Codes of each length in Huffman's tree, from two queues: sorted leaves, and inner nodes, which come out sorted. Both end in
-// sentinels, so that a child is picked without a branch: the picks are as good as random, and mispredictions were most of the time.
+// sentinels, and the next two of each decide without a branch what a node takes: picks are as good as random, and mispredictions
+// were most of the time.
 void tree_lengths(const Leaf* leaves, unsigned size, unsigned* of_length) {
-    std::uint32_t weights[2 * 257 + 2];  // leaves, a sentinel, inner nodes
-    std::uint16_t parents[2 * 257 + 2];
-    std::uint32_t* const inner_weights = weights + size + 1;
-    for (unsigned i = 0; i < size; ++i) weights[i] = leaves[i].weight;
-    std::fill(weights + size, weights + 2 * size + 2, UINT32_MAX);
-    std::uint32_t leaf = 0;
-    std::uint32_t inner = size + 1;
+    std::uint32_t leaf_weights[256 + 2];
+    std::uint32_t inner_weights[256 + 2];
+    std::uint16_t inner_before[256];  // inner nodes that were taken before this one was made
+    for (unsigned i = 0; i < size; ++i) leaf_weights[i] = leaves[i].weight;
+    std::fill(leaf_weights + size, leaf_weights + size + 2, UINT32_MAX);
+    std::fill(inner_weights, inner_weights + size + 2, UINT32_MAX);
+    const std::uint32_t* leaf = leaf_weights;
+    const std::uint32_t* inner = inner_weights;
     for (unsigned node = 0; node + 1 < size; ++node) {
-        const std::uint32_t first = weights[leaf] <= weights[inner] ? leaf : inner;
-        const std::uint32_t first_is_leaf = first == leaf;
-        leaf += first_is_leaf;
-        inner += 1 - first_is_leaf;
-        const std::uint32_t second = weights[leaf] <= weights[inner] ? leaf : inner;
-        const std::uint32_t second_is_leaf = second == leaf;
-        leaf += second_is_leaf;
-        inner += 1 - second_is_leaf;
-        parents[first] = parents[second] = static_cast<std::uint16_t>(node);
-        inner_weights[node] = weights[first] + weights[second];
+        inner_before[node] = static_cast<std::uint16_t>(inner - inner_weights);
+        const std::uint32_t leaf0 = leaf[0];
+        const std::uint32_t leaf1 = leaf[1];
+        const std::uint32_t inner0 = inner[0];
+        const std::uint32_t inner1 = inner[1];
+        const bool two_leaves = leaf1 <= inner0;
+        const bool two_inner = inner1 < leaf0;
+        const std::uint32_t mixed = leaf0 + inner0;
+        const std::uint32_t alike = two_leaves ? leaf0 + leaf1 : inner0 + inner1;
+        inner_weights[node] = two_leaves || two_inner ? alike : mixed;
+        const std::size_t leaves_taken = std::size_t{1} + two_leaves - two_inner;
+        leaf += leaves_taken;
+        inner += 2 - leaves_taken;
     }
-    // Inner nodes of each depth tell the leaves: of the 2 * inner(d - 1) nodes at depth d, those that are not inner.
-    unsigned inner_of_depth[257] = {};
-    std::uint8_t depths[257];
-    const unsigned root = size - 2;
-    depths[root] = 0;
-    inner_of_depth[0] = 1;
-    unsigned deepest = 0;
-    for (unsigned node = root; node-- > 0;) {
-        const unsigned depth = depths[parents[size + 1 + node]] + 1u;
-        depths[node] = static_cast<std::uint8_t>(depth);
-        ++inner_of_depth[depth];
-        deepest = depth;  // depths rise towards the first node
-    }
-    for (unsigned depth = 1; depth <= deepest + 1; ++depth) {
-        of_length[std::min(depth, kHuffmanMaxLength)] += 2 * inner_of_depth[depth - 1] - inner_of_depth[depth];
+    // Nodes of one depth lie side by side, the root last: what the first of them left is what lies deeper. Of the 2 * inner(d - 1)
+    // nodes at depth d, those that are not inner are leaves.
+    unsigned first = size - 2;
+    unsigned inner_above = 1;
+    for (unsigned depth = 1; inner_above > 0; ++depth) {
+        const unsigned deeper = inner_before[first];
+        const unsigned inner_here = first - deeper;
+        of_length[std::min(depth, kHuffmanMaxLength)] += 2 * inner_above - inner_here;
+        inner_above = inner_here;
+        first = deeper;
     }
 }
 
@@ -130,48 +160,40 @@ void limit_lengths(unsigned* of_length) {
     }
 }
 
-// Everything but `lengths`, from them. In four quarters of the alphabet side by side: a code follows from the one before of its
-// length, and a chain through memory is slow.
-void finish_code(HuffmanCode& code) {
-    constexpr unsigned kQuarters = 4;
-    constexpr unsigned kQuarter = 256 / kQuarters;
-    std::uint16_t next_code[kQuarters][16] = {};
-    for (unsigned i = 0; i < kQuarter; ++i) {
-        for (unsigned q = 0; q < kQuarters; ++q) ++next_code[q][code.lengths[q * kQuarter + i]];
-    }
+// Everything but `lengths` and `of_length`, from them and the symbols that occur, by value. From both ends of the alphabet at once:
+// a code follows from the one before of its length, and a chain through memory is slow.
+void finish_code(HuffmanCode& code, const std::uint8_t* symbols, unsigned size) {
+    std::uint16_t starts[kHuffmanMaxLength + 1] = {};  // places in `order`
+    std::uint16_t ends[kHuffmanMaxLength + 1] = {};
+    int code_of_place[kHuffmanMaxLength + 1] = {};     // code less place
     unsigned first_code = 0;
-    unsigned distinct = 0;
-    int place_of_code[16] = {};  // place in `order` less code
-    std::memset(code.of_length, 0, sizeof code.of_length);
+    unsigned place = 0;
     for (unsigned length = 1; length <= kHuffmanMaxLength; ++length) {
-        place_of_code[length] = static_cast<int>(distinct) - static_cast<int>(first_code);
-        unsigned next = first_code;
-        for (auto& quarter : next_code) {
-            const unsigned count = quarter[length];
-            quarter[length] = static_cast<std::uint16_t>(next);
-            next += count;
-        }
-        const unsigned count = next - first_code;
-        code.of_length[length] = static_cast<std::uint16_t>(count);
+        const unsigned count = code.of_length[length];
+        starts[length] = static_cast<std::uint16_t>(place);
+        code_of_place[length] = static_cast<int>(first_code) - static_cast<int>(place);
+        place += count;
+        ends[length] = static_cast<std::uint16_t>(place);
+        first_code = (first_code + count) << 1;
         if (count != 0) code.longest = static_cast<std::uint8_t>(length);
-        distinct += count;
-        first_code = next << 1;
     }
-    code.distinct = static_cast<std::uint16_t>(distinct);
-    for (unsigned i = 0; i < kQuarter; ++i) {
-        for (unsigned q = 0; q < kQuarters; ++q) {
-            const unsigned symbol = q * kQuarter + i;
-            const unsigned length = code.lengths[symbol];
-            if (length == 0) {
-                code.words[symbol] = code.code_low[symbol] = code.code_high[symbol] = 0;
-                continue;
-            }
-            const unsigned bits = next_code[q][length]++;
-            code.order[place_of_code[length] + static_cast<int>(bits)] = static_cast<std::uint8_t>(symbol);
-            code.words[symbol] = (std::uint64_t{bits} << (64 - length)) | length;
-            code.code_low[symbol] = static_cast<std::uint8_t>(bits);
-            code.code_high[symbol] = static_cast<std::uint8_t>(length | (bits >> 8) << 4);
-        }
+    code.distinct = static_cast<std::uint16_t>(size);
+    std::memset(code.words, 0, sizeof code.words);
+    std::memset(code.code_low, 0, sizeof code.code_low);
+    std::memset(code.code_high, 0, sizeof code.code_high);
+    const auto put = [&](unsigned symbol, unsigned length, unsigned at) {
+        const auto bits = static_cast<unsigned>(static_cast<int>(at) + code_of_place[length]);
+        code.order[at] = static_cast<std::uint8_t>(symbol);
+        code.words[symbol] = (std::uint64_t{bits} << (64 - length)) | length;
+        code.code_low[symbol] = static_cast<std::uint8_t>(bits);
+        code.code_high[symbol] = static_cast<std::uint8_t>(length | (bits >> 8) << 4);
+    };
+    for (unsigned i = 0, j = size; i < j;) {
+        const unsigned low = symbols[i];
+        put(low, code.lengths[low], starts[code.lengths[low]]++);
+        if (++i == j) break;
+        const unsigned high = symbols[--j];
+        put(high, code.lengths[high], --ends[code.lengths[high]]);
     }
 }
 
@@ -185,15 +207,18 @@ unsigned table_row(unsigned bits) { return bits <= 4 ? 1u << bits : 0; }
 }  // namespace
 
 void huffman8_build(const ByteCounts& coded, HuffmanCode& code) {
-    Leaf leaves[257];
-    const unsigned size = sorted_leaves(coded, leaves);
+    Leaf leaves[256];
+    std::uint8_t symbols[257];
+    unsigned size = sorted_leaves(coded, symbols, leaves);
+    unsigned of_length[kHuffmanMaxLength + 1] = {};
     std::memset(code.lengths, 0, sizeof code.lengths);
     if (size < 2) {  // a second symbol that never comes keeps the code complete
-        const unsigned only = size == 0 ? 0u : leaves[0].symbol;
-        code.lengths[only] = 1;
-        code.lengths[only == 0 ? 1 : 0] = 1;
+        symbols[1] = size == 0 || leaves[0].symbol == 0 ? std::uint8_t{1} : leaves[0].symbol;
+        symbols[0] = 0;
+        size = 2;
+        of_length[1] = 2;
+        code.lengths[symbols[0]] = code.lengths[symbols[1]] = 1;
     } else {
-        unsigned of_length[kHuffmanMaxLength + 1] = {};
         tree_lengths(leaves, size, of_length);
         limit_lengths(of_length);
         const Leaf* leaf = leaves;
@@ -201,7 +226,8 @@ void huffman8_build(const ByteCounts& coded, HuffmanCode& code) {
             for (unsigned i = of_length[length]; i > 0; --i) code.lengths[(leaf++)->symbol] = static_cast<std::uint8_t>(length);
         }
     }
-    finish_code(code);
+    std::copy_n(of_length, kHuffmanMaxLength + 1, code.of_length);
+    finish_code(code, symbols, size);
 }
 
 std::size_t huffman8_write_table(const HuffmanCode& code, unsigned bits, std::span<std::uint8_t> out) {
@@ -218,17 +244,27 @@ Status huffman8_read_table(std::span<const std::uint8_t> in, unsigned bits, Huff
     const unsigned alphabet = coded_alphabet(bits);
     if (const Status status = levels8_read(reader, levels, alphabet, table_row(bits), kAbsent); status != Status::ok) return status;
     std::memset(code.lengths, 0, sizeof code.lengths);
-    std::uint32_t kraft = 0;
+    std::uint8_t symbols[257];
+    unsigned size = 0;
+    std::uint16_t of_length[2][kAbsent + 1] = {};  // two: a counter waits for its last store
     for (unsigned i = 0; i < alphabet; ++i) {
-        if (levels[i] == kAbsent) continue;
-        code.lengths[i] = levels[i];
-        kraft += 1u << (kHuffmanMaxLength - levels[i]);
+        const bool occurs = levels[i] != kAbsent;
+        symbols[size] = static_cast<std::uint8_t>(i);
+        size += occurs;
+        code.lengths[i] = occurs ? levels[i] : std::uint8_t{0};
+        ++of_length[i % 2][levels[i]];
+    }
+    std::uint32_t kraft = 0;
+    for (unsigned length = 1; length <= kHuffmanMaxLength; ++length) {
+        const unsigned count = unsigned{of_length[0][length]} + of_length[1][length];
+        code.of_length[length] = static_cast<std::uint16_t>(count);
+        kraft += count << (kHuffmanMaxLength - length);
     }
     if (kraft != 1u << kHuffmanMaxLength) return Status::bad_table;
     used = reader.bytes_used();
     const auto padding = static_cast<unsigned>(used * 8 - reader.bits_used());
     if (padding > 0 && reader.peek(padding) != 0) return Status::bad_table;
-    finish_code(code);
+    finish_code(code, symbols, size);
     return Status::ok;
 }
 

@@ -149,7 +149,7 @@ Status decode_segments(const Order0Kernels& kernels, std::span<const std::uint8_
     if (total > in.size() - header) return Status::truncated;
     const HuffmanJob job{.table = table,
                          .index_bits = index_bits,
-                         .lengths = code.lengths,
+                         .code = &code,
                          .sizes = in.data(),
                          .in = in.data() + header,
                          .in_end = in.data() + in.size(),
@@ -168,8 +168,7 @@ struct TableShape {
 };
 
 TableShape table_shape(const HuffmanCode& code, std::size_t size) {
-    if (size < 2048) return {code.longest, 1};
-    if (size < 8192) return {std::max<unsigned>(code.longest, size < 4096 ? 9 : 10), 2};
+    if (size < 8192) return {std::max<unsigned>(code.longest, 10), 2};
     return {kHuffmanMaxLength, size < 32768 ? 4 : kHuffmanMaxDepth};
 }
 
@@ -197,7 +196,9 @@ Status huffman8_decode(const Order0Kernels& kernels, std::span<const std::uint8_
     HuffmanCode code;
     std::size_t used = 0;
     if (const Status status = huffman8_read_table(in, bits, code, used); status != Status::ok) return status;
-    const TableShape shape = table_shape(code, coded_bytes(symbols.size(), bits));
+    const std::size_t size = coded_bytes(symbols.size(), bits);
+    if (size < kHuffmanSmall) return decode_segments(kernels, in.subspan(used), bits, code, nullptr, 0, symbols);
+    const TableShape shape = table_shape(code, size);
     std::uint64_t table[1u << kHuffmanMaxLength];
     std::uint64_t scratch[1u << kHuffmanMaxLength];
     kernels.huffman_table(code, shape.index_bits, shape.depth, table, scratch);

@@ -36,19 +36,21 @@ void plan_curve(std::size_t count, unsigned bits, Plan& plan) {
     plan.costs.rans = 1 + plan.rans_table_size + curve8_cost(plan.rans, plan.rare, plan.symbol_counts, count);
 }
 
-
 void make_plan(const ByteCounts& coded, std::size_t count, unsigned bits, bool with_huffman, bool with_rans, Plan& plan) {
     plan.costs = {1 + pack8_size(count, bits), SIZE_MAX, SIZE_MAX, false};
-    histogram_symbols(coded, count, bits, plan.symbol_counts);
-    const unsigned alphabet = 1u << bits;
-    unsigned distinct = 0;
-    for (unsigned i = 0; i < alphabet; ++i) {
-        if (plan.symbol_counts[i] == 0) continue;
-        plan.constant = static_cast<std::uint8_t>(i);
-        ++distinct;
+    // Symbols are counted for rANS, and where they may all be one: that makes two bytes at most, the last one with its padding.
+    const bool many_bytes = 256 - std::count(std::begin(coded), std::end(coded), 0u) > 2;
+    if (with_rans || !many_bytes) {
+        histogram_symbols(coded, count, bits, plan.symbol_counts);
+        unsigned distinct = 0;
+        for (unsigned i = 0; i < 1u << bits; ++i) {
+            if (plan.symbol_counts[i] == 0) continue;
+            plan.constant = static_cast<std::uint8_t>(i);
+            ++distinct;
+        }
+        plan.costs.constant = distinct == 1;
+        if (distinct < 2) return;
     }
-    plan.costs.constant = distinct == 1;
-    if (distinct < 2) return;
     if (with_huffman) {
         huffman8_build(coded, plan.huffman);
         plan.huffman_table_size = huffman8_write_table(plan.huffman, bits, plan.huffman_table);
@@ -57,10 +59,9 @@ void make_plan(const ByteCounts& coded, std::size_t count, unsigned bits, bool w
     if (with_rans) plan_curve(count, bits, plan);
 }
 
-Order0Mode pick(const Order0Costs& costs, Order0Choice choice) {
+Order0Mode pick(const Order0Costs& costs) {
     if (costs.constant) return Order0Mode::constant;
-    const bool close = choice == Order0Choice::fastest && costs.huffman != SIZE_MAX && costs.huffman - costs.huffman / 16 <= costs.rans;
-    const bool rans = costs.rans < costs.huffman && !close;
+    const bool rans = costs.rans < costs.huffman;
     const std::size_t best = rans ? costs.rans : costs.huffman;
     if (best >= costs.raw) return Order0Mode::raw;
     return rans ? Order0Mode::curve : Order0Mode::huffman;
@@ -103,7 +104,7 @@ std::size_t order0_encode(const Order0Kernels& kernels, std::span<const std::uin
     make_plan(coded, symbols.size(), bits, choice != Order0Choice::rans, choice != Order0Choice::huffman, plan);
     const auto body = out.subspan(1, order0_bound(symbols.size(), bits) - 1);
     std::size_t written = 0;
-    const Order0Mode mode = pick(plan.costs, choice);
+    const Order0Mode mode = pick(plan.costs);
     if (mode == Order0Mode::constant) {
         body[0] = plan.constant;
         written = 1;

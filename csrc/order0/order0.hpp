@@ -110,7 +110,7 @@ struct Order0Tables {
     const RansStatic* rans = nullptr;
 };
 
-enum class Order0Choice { fastest, smallest, huffman, rans };  // fastest: rANS only where it saves over 6 %
+enum class Order0Choice { smallest, huffman, rans };
 
 Order0Costs order0_costs(const ByteCounts& coded, std::size_t count, unsigned bits);
 std::size_t order0_bound(std::size_t count, unsigned bits);

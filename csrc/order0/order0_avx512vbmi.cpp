@@ -29,22 +29,23 @@ struct CodeTables {
         }
     }
 
-    static __m512i look_up(const __m512i* table, __m512i symbols, __mmask64 upper) {
-        const __m512i below = _mm512_permutex2var_epi8(table[0], symbols, table[1]);
+    // 0 outside `mask`, which holds `upper`.
+    static __m512i look_up(const __m512i* table, __m512i symbols, __mmask64 upper, __mmask64 mask) {
+        const __m512i below = _mm512_maskz_permutex2var_epi8(mask, table[0], symbols, table[1]);
         return _mm512_mask_mov_epi8(below, upper, _mm512_permutex2var_epi8(table[2], symbols, table[3]));
     }
 };
 
-// The codes of 64 symbols, joined by fours: at most 44 bits each, at the top of 64, and how many.
+// The codes of 64 symbols, joined by fours in the low 44 bits at most: the even ones, the odd ones, and how many bits each.
 struct Fours {
-    alignas(64) std::uint64_t bits[16];
-    alignas(64) std::uint64_t lengths[16];
+    __m512i even, odd, even_lengths, odd_lengths;
 };
 
-inline void join_bytes(const CodeTables& tables, __m512i symbols, Fours& fours) {
+// Of the symbols in `mask`; the others, which are 0, take no bits.
+inline Fours join_bytes(const CodeTables& tables, __m512i symbols, __mmask64 mask) {
     const __mmask64 upper = _mm512_movepi8_mask(symbols);
-    const __m512i low = CodeTables::look_up(tables.low, symbols, upper);
-    const __m512i high = CodeTables::look_up(tables.high, symbols, upper);
+    const __m512i low = CodeTables::look_up(tables.low, symbols, upper, mask);
+    const __m512i high = CodeTables::look_up(tables.high, symbols, upper, mask);
     const __m512i lengths = _mm512_and_si512(high, _mm512_set1_epi8(15));
     const __m512i tops = _mm512_and_si512(_mm512_srli_epi16(high, 4), _mm512_set1_epi8(7));
     const __m512i even_bytes = _mm512_set1_epi16(255);
@@ -70,15 +71,45 @@ inline void join_bytes(const CodeTables& tables, __m512i symbols, Fours& fours) 
                                          _mm512_and_si512(two1, low_word));
     const __m512i odd = _mm512_or_si512(_mm512_sllv_epi64(_mm512_srli_epi64(two0, 32), _mm512_srli_epi64(length1, 32)),
                                         _mm512_srli_epi64(two1, 32));
-    const __m512i even_lengths = _mm512_and_si512(four_lengths, low_word);
-    const __m512i odd_lengths = _mm512_srli_epi64(four_lengths, 32);
-    const __m512i width = _mm512_set1_epi64(64);
-    _mm512_store_si512(fours.bits, _mm512_sllv_epi64(even, _mm512_sub_epi64(width, even_lengths)));
-    _mm512_store_si512(fours.bits + 8, _mm512_sllv_epi64(odd, _mm512_sub_epi64(width, odd_lengths)));
-    _mm512_store_si512(fours.lengths, even_lengths);
-    _mm512_store_si512(fours.lengths + 8, odd_lengths);
+    return {even, odd, _mm512_and_si512(four_lengths, low_word), _mm512_srli_epi64(four_lengths, 32)};
 }
 
+// What is put at a time, at the top of 64 bits, and its length: 8 eights, or 16 fours.
+struct Joined {
+    alignas(64) std::uint64_t bits[16];
+    alignas(64) std::uint64_t lengths[16];
+};
+
+inline void store_at_top(__m512i bits, __m512i lengths, Joined& joined, unsigned at) {
+    _mm512_store_si512(joined.bits + at, _mm512_sllv_epi64(bits, _mm512_sub_epi64(_mm512_set1_epi64(64), lengths)));
+    _mm512_store_si512(joined.lengths + at, lengths);
+}
+
+// Eights where all of them fit into what a put takes; returns how many there are to put.
+inline unsigned join_fours(const Fours* fours, Joined* joined) {
+    __m512i lengths[kHuffmanLanes];
+    __mmask8 too_long = 0;
+    for (unsigned n = 0; n < kHuffmanLanes; ++n) {
+        lengths[n] = _mm512_add_epi64(fours[n].even_lengths, fours[n].odd_lengths);
+        too_long |= _mm512_cmpgt_epi64_mask(lengths[n], _mm512_set1_epi64(56));
+    }
+    for (unsigned n = 0; n < kHuffmanLanes; ++n) {
+        const Fours& f = fours[n];
+        if (too_long == 0) {
+            store_at_top(_mm512_or_si512(_mm512_sllv_epi64(f.even, f.odd_lengths), f.odd), lengths[n], joined[n], 0);
+        } else {  // in the order of the symbols: even and odd ones in turn
+            const __m512i low = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+            const __m512i high = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
+            store_at_top(_mm512_permutex2var_epi64(f.even, low, f.odd),
+                         _mm512_permutex2var_epi64(f.even_lengths, low, f.odd_lengths), joined[n], 0);
+            store_at_top(_mm512_permutex2var_epi64(f.even, high, f.odd),
+                         _mm512_permutex2var_epi64(f.even_lengths, high, f.odd_lengths), joined[n], 8);
+        }
+    }
+    return too_long == 0 ? 8 : 16;
+}
+
+// At most 56 bits.
 inline void put_joined(EncodeLane& lane, std::uint64_t bits, std::uint64_t length) {
     lane.bits |= bits >> lane.filled;
     const std::uint64_t filled = lane.filled + length;
@@ -88,35 +119,32 @@ inline void put_joined(EncodeLane& lane, std::uint64_t bits, std::uint64_t lengt
     lane.filled = filled & 7;
 }
 
-// 64 bytes of each lane at a time; the rest as the portable loop does.
+// 64 bytes of each lane at a time.
 void huffman_encode_vbmi(const HuffmanCode& code, const std::uint8_t* const* in, const std::size_t* sizes, std::uint8_t* const* out,
                          std::size_t* written) {
     const CodeTables tables(code);
-    EncodeLane lanes[kHuffmanLanes];
-    std::size_t common = sizes[0];
-    for (unsigned n = 0; n < kHuffmanLanes; ++n) {
-        lanes[n] = {in[n], out[n], 0, 0};
-        common = sizes[n] < common ? sizes[n] : common;
-    }
-    EncodeLane a = lanes[0];
-    EncodeLane b = lanes[1];
-    EncodeLane c = lanes[2];
+    EncodeLane a{in[0], out[0], 0, 0};
+    EncodeLane b{in[1], out[1], 0, 0};
+    EncodeLane c{in[2], out[2], 0, 0};
+    std::size_t longest = sizes[0];
+    for (unsigned n = 1; n < kHuffmanLanes; ++n) longest = sizes[n] > longest ? sizes[n] : longest;
     Fours fours[kHuffmanLanes];
-    for (std::size_t i = 0; i + 64 <= common; i += 64) {
-        for (unsigned n = 0; n < kHuffmanLanes; ++n) join_bytes(tables, _mm512_loadu_si512(in[n] + i), fours[n]);
-        for (unsigned k = 0; k < 16; ++k) {
-            const unsigned at = (k >> 1) + (k & 1) * 8;
-            put_joined(a, fours[0].bits[at], fours[0].lengths[at]);
-            put_joined(b, fours[1].bits[at], fours[1].lengths[at]);
-            put_joined(c, fours[2].bits[at], fours[2].lengths[at]);
+    Joined joined[kHuffmanLanes];
+    for (std::size_t i = 0; i < longest; i += 64) {
+        for (unsigned n = 0; n < kHuffmanLanes; ++n) {
+            const __mmask64 mask = first_lanes64(sizes[n] > i ? sizes[n] - i : 0);
+            fours[n] = join_bytes(tables, _mm512_maskz_loadu_epi8(mask, in[n] + i), mask);
+        }
+        const unsigned puts = join_fours(fours, joined);
+        for (unsigned k = 0; k < puts; ++k) {
+            put_joined(a, joined[0].bits[k], joined[0].lengths[k]);
+            put_joined(b, joined[1].bits[k], joined[1].lengths[k]);
+            put_joined(c, joined[2].bits[k], joined[2].lengths[k]);
         }
     }
-    lanes[0] = a;
-    lanes[1] = b;
-    lanes[2] = c;
-    for (unsigned n = 0; n < kHuffmanLanes; ++n) {
-        lanes[n].in = in[n] + common / 64 * 64;
-        written[n] = finish_lane(lanes[n], code, in[n] + sizes[n], out[n]);
+    const EncodeLane lanes[kHuffmanLanes] = {a, b, c};
+    for (unsigned n = 0; n < kHuffmanLanes; ++n) {  // the last put has stored the bits of a byte begun
+        written[n] = static_cast<std::size_t>(lanes[n].out - out[n]) + (lanes[n].filled > 0 ? 1 : 0);
     }
 }
 

@@ -17,6 +17,7 @@ inline constexpr std::size_t kHuffmanSegment = 16384;   // most bytes in a segme
 inline constexpr unsigned kHuffmanDecodeLanes = 6;      // segments that the decoder runs side by side
 inline constexpr std::size_t kHuffmanStripe = 16;       // coded bytes dealt out at a time, where segments are striped
 inline constexpr std::size_t kHuffmanStriped = 16384;   // below these coded bytes they are
+inline constexpr std::size_t kHuffmanSmall = 4096;      // below these a table of single symbols will do
 inline constexpr std::size_t kHuffmanSegmentBound = kHuffmanSegment * kHuffmanMaxLength / 8 + 64;
 
 // A canonical code over bytes: what encoding and table building need.
@@ -36,9 +37,9 @@ struct HuffmanCode {
 // An entry of the decoding table, indexed by the next index_bits of the stream:
 // bits 0..47 up to six symbols, first lowest; 48..55 their total length; 56..63 how many.
 struct HuffmanJob {
-    const std::uint64_t* table;
+    const std::uint64_t* table;      // null: the decoder makes one of single symbols; below kHuffmanSmall coded bytes
     unsigned index_bits;             // 1..11
-    const std::uint8_t* lengths;     // HuffmanCode::lengths
+    const HuffmanCode* code;
     const std::uint8_t* sizes;       // uint16 each, of all segments but the last; their sum is checked
     const std::uint8_t* in;          // the first segment
     const std::uint8_t* in_end;      // of the last

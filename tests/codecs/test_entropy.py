@@ -454,3 +454,59 @@ def test_half_features_give_the_bytes_of_the_same_values_in_float32(codec_id, dt
             half, full = codec.encode(x)[0], codec.encode(x.float())[0]
             assert np.array_equal(half.payload, full.payload)
             assert torch.equal(codec.decode([half]), codec.reconstruct(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_what_lies_otherwise_in_memory_gives_the_same_packets_once_a_shape_is_known(dtype):
+    x = smooth((6, 5, 8), 1).repeat(2, 1, 1, 1).to(dtype)
+    codec = fc.get_codec("huffman", bits=4)
+    known = [packet.to_bytes() for packet in codec.encode(x)]
+    turned = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    negative = torch._neg_view(-x)
+    assert not turned.is_contiguous()
+    assert negative.is_neg()
+    for other in (x, turned, negative, x.clone().requires_grad_(), torch.nn.Parameter(x)):
+        assert [packet.to_bytes() for packet in codec.encode(other)] == known
+
+
+def test_encoded_packets_are_what_a_checked_packet_is():
+    codec = fc.get_codec("huffman", bits=4)
+    for _ in range(2):  # a shape seen for the first time, and one that is known
+        packet = codec.encode(smooth((3, 5, 7), 2))[0]
+        checked = Packet(packet.shape, packet.dtype, packet.kind, packet.config_crc, packet.payload)
+        assert vars(packet) == vars(checked)
+        assert copy.deepcopy(packet).to_bytes() == checked.to_bytes() == Packet.from_bytes(packet.to_bytes()).to_bytes()
+        assert codec.decode([packet.with_checksum()]).equal(codec.decode([packet]))
+
+
+def test_packets_of_a_known_shape_are_looked_at_all_the_same():
+    codec = fc.get_codec("huffman", bits=4)
+    x = smooth((3, 5, 7), 3)
+    packet, value = codec.encode(x)[0], codec.decode(codec.encode(x))
+    other = fc.get_codec("huffman", bits=4).encode(x[..., :6])[0]
+
+    def changed(**fields):
+        return Packet(**{**vars(packet), **fields})
+
+    apart = np.zeros(2 * packet.payload.size, np.uint8)[::2]
+    apart[:] = packet.payload
+    for good in ((packet,), [packet.to_bytes()], [changed(payload=apart)], [packet.with_checksum()]):
+        assert codec.decode(good).equal(value)
+    for bad, message in (
+        ([packet, other], "one batch holds one shape"),
+        ([packet, changed(config_crc=packet.config_crc ^ 1)], "of config"),
+        ([packet, changed(dtype=torch.float16)], "one batch holds one shape"),
+        ([packet, changed(checksum=1)], "checksum"),
+        ([changed(kind=fc.PayloadKind.SYMBOLS, payload=packet.payload[:8].view("<f4"))], "decodes BYTES payloads"),
+        ([packet, changed(payload=packet.payload[:5])], "ends before its last symbol"),
+    ):
+        with pytest.raises(fc.BitstreamError, match=message):
+            codec.decode(bad)
+    for bad in (packet, None, [packet, None], [None], 5):
+        with pytest.raises((TypeError, fc.FeatureTypeError)):
+            codec.decode(bad)
+    with pytest.raises(fc.FeatureError, match="at least one packet"):
+        codec.decode([])
+    for bad in (None, x.numpy(), x.double(), [x]):
+        with pytest.raises(fc.FeatureTypeError):
+            codec.encode(bad)

@@ -4,12 +4,15 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
+#include <queue>
 #include <random>
 #include <vector>
 
 #include "cpu.hpp"
 #include "decode_any.hpp"
 #include "feature.hpp"
+#include "order0/order0.hpp"
 #include "threads.hpp"
 
 namespace fc = featcodec;
@@ -60,6 +63,60 @@ std::vector<std::uint8_t> round_trip(const fc::FeatureCoder& coder, const fc::Co
     return first;
 }
 
+// Bits that the best code without a limit to its lengths takes: every node's weight, once for each level above it.
+std::uint64_t least_bits(const fc::ByteCounts& counts) {
+    std::priority_queue<std::uint64_t, std::vector<std::uint64_t>, std::greater<>> nodes;
+    for (const std::uint32_t count : counts) {
+        if (count > 0) nodes.push(count);
+    }
+    std::uint64_t bits = 0;
+    while (nodes.size() > 1) {
+        std::uint64_t both = nodes.top();
+        nodes.pop();
+        both += nodes.top();
+        nodes.pop();
+        nodes.push(both);
+        bits += both;
+    }
+    return bits;
+}
+
+// Huffman codes of one to 256 bytes, of counts from all alike to a length beyond the limit: complete, the best there are where the
+// limit does not bind, and as their table says.
+void huffman_codes() {
+    for (unsigned round = 0; round < 3000; ++round) {
+        fc::ByteCounts counts = {};
+        const unsigned distinct = 2 + rng() % 255;
+        const unsigned spread = rng() % 30;  // bits of the largest counts
+        for (unsigned i = 0; i < distinct; ++i) counts[rng() % 256] = 1 + (rng() >> (31 - rng() % (spread + 1)));
+        counts[rng() % 128] += 1;
+        counts[128 + rng() % 128] += 1;
+        fc::HuffmanCode code;
+        fc::huffman8_build(counts, code);
+        std::uint64_t bits = 0;
+        unsigned kraft = 0;
+        unsigned occur = 0;
+        for (unsigned symbol = 0; symbol < 256; ++symbol) {
+            const unsigned length = code.lengths[symbol];
+            expect((length != 0) == (counts[symbol] != 0) && length <= code.longest, "every byte that occurs has a code, no other has");
+            if (length == 0) continue;
+            bits += std::uint64_t{counts[symbol]} * length;
+            kraft += 1u << (fc::kHuffmanMaxLength - length);
+            ++occur;
+        }
+        expect(kraft == 1u << fc::kHuffmanMaxLength && occur == code.distinct, "a code is complete");
+        const bool exact = *std::max_element(std::begin(counts), std::end(counts)) < 1u << 16;  // larger counts are rounded
+        expect(bits >= least_bits(counts) && (!exact || code.longest == fc::kHuffmanMaxLength || bits == least_bits(counts)), "a code is the best there is");
+        std::uint8_t table[fc::kHuffman8TableBound];
+        const std::size_t size = fc::huffman8_write_table(code, 8, table);
+        fc::HuffmanCode read;
+        std::size_t used = 0;
+        expect(fc::huffman8_read_table({table, size}, 8, read, used) == fc::Status::ok && used == size, "a table reads as it was written");
+        expect(std::equal(code.lengths, code.lengths + 256, read.lengths) && std::equal(code.words, code.words + 256, read.words) &&
+                   std::equal(code.order, code.order + code.distinct, read.order), "a table tells the code");
+    }
+}
+
 void damage(const fc::FeatureCoder& coder, const fc::ContextShape& shape, const std::vector<std::uint8_t>& payload, unsigned rounds) {
     const std::uint8_t head[8] = {static_cast<std::uint8_t>(coder.family),
                                   static_cast<std::uint8_t>(coder.bits - 1),
@@ -93,6 +150,7 @@ int main(int argc, char** argv) {
     const unsigned share = argc > 1 ? static_cast<unsigned>(std::max(1, std::atoi(argv[1]))) : 1;
     const fc::ContextShape shapes[] = {{1, 1, 1}, {1, 1, 37}, {3, 1, 9}, {8, 7, 5}, {70, 3, 4}, {40, 13, 11}, {64, 16, 16}, {1, 40, 40}, {16, 40, 40}};
     unsigned number = 0, cases = 0;
+    huffman_codes();
     fc::set_num_threads(3);
     for (const fc::Family family : {fc::Family::packed, fc::Family::huffman, fc::Family::rans, fc::Family::context, fc::Family::automatic}) {
         for (const unsigned bits : {1u, 2u, 3u, 4u, 5u, 6u, 8u, 9u, 12u, 16u}) {
