@@ -13,8 +13,8 @@
 namespace featcodec {
 namespace {
 
-#include "context_gradient512.inc"
 #include "context_decode_avx512.inc"
+#include "context_gradient512.inc"
 
 // Transposes 16 x 16 bytes in each quarter, in four rounds of interleaving row i with row i + 8.
 inline void transpose_quarters(__m512i* rows) {

@@ -330,6 +330,20 @@ void copy_raw(std::span<const std::uint8_t> raw, LaneStates& states) {
     states.raw_bits = 8 * std::uint64_t{raw.size()};
 }
 
+// Rows go to the kernel by the batch: what it sets up for its tables and states is dear beside a short row.
+bool decode_parts(const LaneJob& job, const ContextModel& model, const Lanes& lanes, std::size_t chunk, std::uint8_t* own, LaneStates& states) {
+    std::array<RowPart, 32> batch;
+    std::size_t number = 0;
+    const auto visit = [&](const RowPart& part) {
+        batch[number++] = part;
+        if (number < batch.size()) return true;
+        number = 0;
+        return job.kernels.decode(model, batch.data(), batch.size(), states);
+    };
+    if (!visit_parts(lanes, lanes.chunk_begin(chunk), lanes.chunk_end(chunk), lanes.active(chunk), own, visit)) return false;
+    return number == 0 || job.kernels.decode(model, batch.data(), number, states);
+}
+
 Status ended_well(const LaneStates& states, const ContextModel& model, std::span<const std::uint8_t> raw) {
     if (states.raw_bit > states.raw_bits) return Status::truncated;
     if (states.next != states.end) return Status::trailing;
@@ -365,8 +379,7 @@ Status context_decode_tokens(const LaneJob& job, std::span<const std::uint8_t> i
         const std::size_t begin = lanes.chunk_begin(chunk);
         const std::size_t end = lanes.chunk_end(chunk);
         const std::size_t positions = end - begin;
-        const auto visit = [&](const RowPart& part) { return job.kernels.decode(model, part, states); };
-        if (!visit_parts(lanes, begin, end, lanes.active(chunk), own, visit)) return Status::truncated;
+        if (!decode_parts(job, model, lanes, chunk, own, states)) return Status::truncated;
         // Only a last chunk has idle lanes, and they are the last ones.
         if (lanes.active(chunk) == lanes.all) {
             job.kernels.collect(own, chunk_offsets(lanes, begin, lanes.all).data(), count, positions, tokens);

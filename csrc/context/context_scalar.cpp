@@ -203,8 +203,8 @@ bool context_decode_by_token(const ContextModel& model, const RowPart& part, Lan
     return true;
 }
 
-bool context_decode_scalar(const ContextModel& model, const RowPart& part, LaneStates& states) {
-    return context_decode_by_token(model, part, states, decode_token);
+static bool decode(const ContextModel& model, const RowPart* parts, std::size_t number, LaneStates& states) {
+    return std::all_of(parts, parts + number, [&](const RowPart& part) { return context_decode_by_token(model, part, states, decode_token); });
 }
 
 const ContextKernels kContextScalar = {split,
@@ -216,6 +216,6 @@ const ContextKernels kContextScalar = {split,
                                        context_pair_scalar,
                                        context_count_scalar,
                                        context_encode_scalar,
-                                       context_decode_scalar};
+                                       decode};
 
 }  // namespace featcodec
