@@ -343,9 +343,13 @@ bool decode_part(const ContextModel& model, const RowPart& part, LaneStates& sta
     return true;
 }
 
-bool decode(const ContextModel& model, const RowPart* parts, std::size_t number, LaneStates& states) {
-    for (std::size_t k = 0; k < number; ++k) {
-        if (!decode_part(model, parts[k], states)) return false;
+bool decode(const ContextModel& model, const RowPart& first, const std::uint64_t* tops, std::size_t rows, LaneStates& states) {
+    RowPart part = first;
+    for (std::size_t row = 0; row < rows; ++row) {
+        part.top = tops[row];
+        if (!decode_part(model, part, states)) return false;
+        part.tokens += part.columns * part.lanes;
+        part.above += part.columns * part.lanes;
     }
     return true;
 }
@@ -368,8 +372,8 @@ void context_predict_avx2(const RowPart& part, unsigned bits, std::uint8_t* cont
 void context_pair_avx2(const std::uint8_t* contexts, const std::uint8_t* tokens, std::size_t number, std::uint16_t* indices) {
     pair(contexts, tokens, number, indices);
 }
-bool context_decode_avx2(const ContextModel& model, const RowPart* parts, std::size_t number, LaneStates& states) {
-    return decode(model, parts, number, states);
+bool context_decode_avx2(const ContextModel& model, const RowPart& part, const std::uint64_t* tops, std::size_t rows, LaneStates& states) {
+    return decode(model, part, tops, rows, states);
 }
 void context_deal_avx2(const std::uint8_t* source, const std::size_t* offset, unsigned lanes, std::size_t positions, std::uint8_t* plane) {
     deal(source, offset, lanes, positions, plane);
