@@ -111,13 +111,15 @@ template <class Visit>
 void visit_parts(const Lanes& lanes, const std::uint64_t* tops, std::size_t begin, std::size_t end, std::uint64_t active, std::uint8_t* tokens,
                  Visit visit) {
     RowPart part = first_part(lanes, begin, end, active, tokens);
-    const std::size_t rows = lanes.layout.by_symbol ? 1 : (end - begin) / part.columns;
-    const std::uint64_t* top = lanes.layout.by_symbol ? tops : tops + begin / part.columns;
+    const std::size_t row_bytes = part.columns * part.lanes;
+    const std::size_t back = lanes.layout.by_symbol ? 0 : row_bytes;
+    const std::size_t first = lanes.layout.by_symbol ? 0 : begin / part.columns;
+    const std::size_t rows = (end - begin) / part.columns;
     for (std::size_t row = 0; row < rows; ++row) {
-        part.top = top[row];
+        part.top = tops[first + row];
+        part.above = part.tokens - back;  // not both after the visit: gcc would take SSE for that, which is dear right behind AVX-512
         visit(part);
-        part.tokens += part.columns * part.lanes;
-        part.above += part.columns * part.lanes;
+        part.tokens += row_bytes;
     }
 }
 
@@ -131,9 +133,9 @@ std::array<std::size_t, kMaxLanes> chunk_offsets(const Lanes& lanes, std::size_t
 }
 
 struct Scratch {
-    const std::uint64_t* tops;
     std::uint8_t* plane;
     std::uint16_t* indices;
+    const std::uint64_t* tops = nullptr;
     std::uint8_t* contexts = nullptr;
     std::uint8_t* residuals = nullptr;
     std::uint8_t* raw = nullptr;
@@ -142,12 +144,13 @@ struct Scratch {
 Scratch scratch_for(const Lanes& lanes) {
     Workspace& space = workspace();
     const std::size_t bytes = lanes.plane_bytes();
-    Scratch scratch{top_rows(lanes), space.plane.get(lanes.all_bytes()), space.indices.get(bytes)};
+    Scratch scratch{space.plane.get(lanes.all_bytes()), space.indices.get(bytes)};
     if (lanes.gradient) {
         scratch.contexts = space.contexts.get(bytes);
         scratch.residuals = space.residuals.get(bytes);
         scratch.raw = space.raw.get(bytes + kRawSlack);
     }
+    scratch.tops = top_rows(lanes);
     return scratch;
 }
 
