@@ -30,7 +30,6 @@ Workspace& workspace() {
 struct Lanes {
     LaneLayout layout;
     std::array<std::size_t, kMaxLanes> start{};      // first symbol of each lane, in raster order
-    std::array<std::size_t, kMaxLanes> start_row{};  // the same in rows
     std::uint64_t all = 0;
     std::uint64_t longer = 0;
     std::size_t chunk_length = 0;  // positions of a full chunk: whole rows, or symbols where by_symbol
@@ -49,8 +48,7 @@ struct Lanes {
         row = layout.by_symbol ? 1 : layout.width;
         lookback = gradient ? 2 * row : row;  // errors of the row above follow from the row above that
         for (unsigned lane = 0; lane < lanes; ++lane) {
-            start_row[lane] = layout.by_symbol ? 0 : lane * layout.rows + std::min(lane, layout.longer);
-            start[lane] = layout.by_symbol ? lane * full + std::min(lane, layout.longer) : start_row[lane] * layout.width;
+            start[lane] = lane * full + std::min(lane, layout.longer) * row;
         }
         const std::size_t positions = std::max<std::size_t>(kChunkSymbols / lanes, gradient ? 2 : 1);
         chunk_length = layout.by_symbol ? positions : std::max<std::size_t>(positions / layout.width, gradient ? 2 : 1) * layout.width;
@@ -80,7 +78,7 @@ const std::uint64_t* top_rows(const Lanes& lanes) {
     const std::size_t rows = layout.rows + (layout.longer > 0 ? 1 : 0);
     std::uint64_t* tops = workspace().tops.get(rows);
     std::fill_n(tops, rows, 0);
-    const bool together = layout.longer == 0 && layout.rows % layout.height == 0;
+    const bool together = layout.height == 1 || (layout.longer == 0 && layout.rows % layout.height == 0);
     std::size_t first = 0;  // a map's first row in this lane
     for (unsigned lane = 0; lane < (together ? 1 : layout.lanes); ++lane) {
         const std::uint64_t here = together ? lanes.all : std::uint64_t{1} << lane;
@@ -214,7 +212,6 @@ std::uint64_t split_residuals(const LaneJob& job, const TokenClasses& classes, c
 // Fills the indices of a chunk and, for gradient, scratch.raw; returns the raw bits.
 std::uint64_t index_chunk(const LaneJob& job, const TokenClasses& classes, const Lanes& lanes, std::size_t chunk, const std::uint8_t* tokens,
                           const Scratch& scratch) {
-    const std::uint64_t* tops = scratch.tops;
     const std::size_t begin = lanes.chunk_begin(chunk);
     const std::size_t end = lanes.chunk_end(chunk);
     const unsigned count = lanes.layout.lanes;
@@ -226,7 +223,7 @@ std::uint64_t index_chunk(const LaneJob& job, const TokenClasses& classes, const
     if (before == 0) std::memset(scratch.plane + kPad, 0, lanes.lookback * count);
     std::uint16_t* to = scratch.indices;
     if (!lanes.gradient) {
-        visit_parts(lanes, tops, begin, end, active, own, [&](const RowPart& part) {
+        visit_parts(lanes, scratch.tops, begin, end, active, own, [&](const RowPart& part) {
             job.kernels.index(part, job.neighbours == Neighbours::four, to);
             to += part.columns * count;
         });
@@ -240,11 +237,11 @@ std::uint64_t index_chunk(const LaneJob& job, const TokenClasses& classes, const
         residuals += part.columns * count;
     };
     if (before > 0) {  // the errors of the row before
-        visit_parts(lanes, tops, begin - lanes.row, begin, active, own - lanes.row * count, predict);
+        visit_parts(lanes, scratch.tops, begin - lanes.row, begin, active, own - lanes.row * count, predict);
         contexts = scratch.contexts;
         residuals = scratch.residuals;
     }
-    visit_parts(lanes, tops, begin, end, active, own, predict);
+    visit_parts(lanes, scratch.tops, begin, end, active, own, predict);
     const std::uint64_t raw_bits = split_residuals(job, classes, lanes, active, end - begin, scratch);
     job.kernels.pair(scratch.contexts, scratch.residuals, (end - begin) * count, to);
     return raw_bits;
