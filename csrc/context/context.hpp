@@ -51,11 +51,14 @@ struct ContextTables {
 
 // Tables in the form the kernels read; made by context_model().
 struct ContextModel {
-    alignas(64) std::array<std::uint16_t, kTokens * kContextTables> keys{};    // [token][table]: start * 16 + token
+    alignas(64) std::array<std::uint16_t, kTokens * kContextTables> start_of{};  // [token][table]; 2^12 past the last token
     alignas(64) std::array<std::uint32_t, kRawContexts * kTokens> code;        // [raw context][token]: start << 16 | frequency; of
                                                                                // raw contexts that the neighbourhood has
-    alignas(64) std::array<std::uint16_t, kNearContexts> table_of{};           // near: for word permutes
-    alignas(64) std::array<std::uint8_t, kRawContexts> table_bytes{};
+    alignas(64) std::array<std::uint8_t, kRawContexts> table_bytes{};          // [raw context]
+    // [code]. Up to two bits: 16 * up + 4 * corners + left, and without a row above 64 + left; else, near: the raw context;
+    // gradient: 16 * level + 3 * place + 1, and 1 more for sign 1, one less for sign 2.
+    alignas(64) std::array<std::uint8_t, 256> table_of_code{};
+    alignas(64) std::array<std::uint16_t, 3 * 64> fine_starts{};  // [t - 1][table * 4 + 3 - q]: of token 4 q + t, for 16 tables
     alignas(64) std::array<std::uint16_t, kContextTables * (kTokens + 1)> starts{};  // [table][token], then 2^12
     alignas(64) std::array<std::uint16_t, kContextTables * kTokens> rows{};    // starts without their last, as [table][token]
     alignas(16) std::array<std::uint8_t, kTokens> base{};   // gradient: first symbol of each class,

@@ -306,7 +306,7 @@ void settle(const ContextModel& model, const RowPart& part, std::size_t at, unsi
     store(part.tokens + at + part.errors, settled.error);
 }
 
-bool decode(const ContextModel& model, const RowPart& part, LaneStates& states) {
+bool decode_part(const ContextModel& model, const RowPart& part, LaneStates& states) {
     if (part.lanes < 16) return context_decode_by_token(model, part, states, checked_token);
     const bool gradient = model.neighbourhood == Neighbourhood::gradient;
     const __m256i most = _mm256_set1_epi8(static_cast<char>((1u << model.bits) - 1));
@@ -343,6 +343,17 @@ bool decode(const ContextModel& model, const RowPart& part, LaneStates& states) 
     return true;
 }
 
+bool decode(const ContextModel& model, const RowPart& first, const std::uint64_t* tops, std::size_t rows, LaneStates& states) {
+    RowPart part = first;
+    for (std::size_t row = 0; row < rows; ++row) {
+        part.top = tops[row];
+        if (!decode_part(model, part, states)) return false;
+        part.tokens += part.columns * part.lanes;
+        part.above += part.columns * part.lanes;
+    }
+    return true;
+}
+
 }  // namespace
 
 const ContextKernels kContextAvx2 = {split, join, deal, collect, index, predict, pair, context_count_scalar, context_encode_scalar, decode};
@@ -361,7 +372,9 @@ void context_predict_avx2(const RowPart& part, unsigned bits, std::uint8_t* cont
 void context_pair_avx2(const std::uint8_t* contexts, const std::uint8_t* tokens, std::size_t number, std::uint16_t* indices) {
     pair(contexts, tokens, number, indices);
 }
-bool context_decode_avx2(const ContextModel& model, const RowPart& part, LaneStates& states) { return decode(model, part, states); }
+bool context_decode_avx2(const ContextModel& model, const RowPart& part, const std::uint64_t* tops, std::size_t rows, LaneStates& states) {
+    return decode(model, part, tops, rows, states);
+}
 void context_deal_avx2(const std::uint8_t* source, const std::size_t* offset, unsigned lanes, std::size_t positions, std::uint8_t* plane) {
     deal(source, offset, lanes, positions, plane);
 }

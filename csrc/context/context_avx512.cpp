@@ -13,8 +13,8 @@
 namespace featcodec {
 namespace {
 
-#include "context_gradient512.inc"
 #include "context_decode_avx512.inc"
+#include "context_gradient512.inc"
 
 // Transposes 16 x 16 bytes in each quarter, in four rounds of interleaving row i with row i + 8.
 inline void transpose_quarters(__m512i* rows) {
@@ -109,9 +109,11 @@ void index(const RowPart& part, bool narrow, std::uint16_t* indices) {
     if (last < part.columns && last >= first) index_run(part, last * lanes, lanes, true, false, top, narrow, indices);
 }
 
-// A row as one run of bytes. What a store leaves past its run is written again later.
+// A row as one run of bytes. What a store leaves past its run is written again later. No vector as argument: gcc 12 would leave out
+// vzeroupper, and SSE behind it is dear.
 template <unsigned Lanes>
-void predict_lanes(const RowPart& part, std::uint64_t top, __m512i most, std::uint8_t* contexts, std::uint8_t* residuals) {
+void predict_lanes(const RowPart& part, std::uint64_t top, unsigned bits, std::uint8_t* contexts, std::uint8_t* residuals) {
+    const __m512i most = _mm512_set1_epi8(static_cast<char>((1u << bits) - 1));
     const std::size_t size = part.columns * Lanes;
     const std::uint64_t first = Lanes == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << (Lanes % 64)) - 1;
     const std::size_t last = size - Lanes;
@@ -136,13 +138,12 @@ void predict_lanes(const RowPart& part, std::uint64_t top, __m512i most, std::ui
 void predict(const RowPart& part, unsigned bits, std::uint8_t* contexts, std::uint8_t* residuals) {
     std::uint64_t top = part.top;
     for (std::size_t have = part.lanes; have < 64; have *= 2) top |= top << have;
-    const __m512i most = _mm512_set1_epi8(static_cast<char>((1u << bits) - 1));
     switch (part.lanes) {
-        case 64: return predict_lanes<64>(part, top, most, contexts, residuals);
-        case 32: return predict_lanes<32>(part, top, most, contexts, residuals);
-        case 16: return predict_lanes<16>(part, top, most, contexts, residuals);
-        case 8: return predict_lanes<8>(part, top, most, contexts, residuals);
-        case 4: return predict_lanes<4>(part, top, most, contexts, residuals);
+        case 64: return predict_lanes<64>(part, top, bits, contexts, residuals);
+        case 32: return predict_lanes<32>(part, top, bits, contexts, residuals);
+        case 16: return predict_lanes<16>(part, top, bits, contexts, residuals);
+        case 8: return predict_lanes<8>(part, top, bits, contexts, residuals);
+        case 4: return predict_lanes<4>(part, top, bits, contexts, residuals);
         default: return context_predict_avx2(part, bits, contexts, residuals);
     }
 }

@@ -82,8 +82,9 @@ struct ContextKernels {
     void (*count)(const std::uint16_t* indices, std::size_t number, unsigned contexts, std::uint32_t* counts);
     void (*encode)(const ContextModel& model, const std::uint16_t* indices, std::size_t columns, unsigned lanes, std::uint64_t active,
                    LaneStates& states);
+    // Rows in order, each right behind the one above it: part says where the first lies, tops which lanes have no row above in each.
     // false: the words or the raw bits ran out
-    bool (*decode)(const ContextModel& model, const RowPart& part, LaneStates& states);
+    bool (*decode)(const ContextModel& model, const RowPart& part, const std::uint64_t* tops, std::size_t rows, LaneStates& states);
 };
 
 extern const ContextKernels kContextScalar;
@@ -131,7 +132,6 @@ void context_pair_scalar(const std::uint8_t* contexts, const std::uint8_t* token
 void context_count_scalar(const std::uint16_t* indices, std::size_t number, unsigned contexts, std::uint32_t* counts);
 void context_encode_scalar(const ContextModel& model, const std::uint16_t* indices, std::size_t columns, unsigned lanes,
                            std::uint64_t active, LaneStates& states);
-bool context_decode_scalar(const ContextModel& model, const RowPart& part, LaneStates& states);
 // One token of a lane, 0..15; kNoToken where a word is wanted and none is left.
 inline constexpr unsigned kNoToken = 16;
 using TokenDecoder = unsigned (*)(const ContextModel& model, unsigned context, LaneStates& states, unsigned lane);
@@ -153,7 +153,7 @@ void context_deal_avx2(const std::uint8_t* source, const std::size_t* offset, un
 void context_collect_avx2(const std::uint8_t* plane, const std::size_t* offset, unsigned lanes, std::size_t positions, std::uint8_t* target);
 void context_predict_avx2(const RowPart& part, unsigned bits, std::uint8_t* contexts, std::uint8_t* residuals);
 void context_pair_avx2(const std::uint8_t* contexts, const std::uint8_t* tokens, std::size_t number, std::uint16_t* indices);
-bool context_decode_avx2(const ContextModel& model, const RowPart& part, LaneStates& states);
+bool context_decode_avx2(const ContextModel& model, const RowPart& part, const std::uint64_t* tops, std::size_t rows, LaneStates& states);
 void context_collect_avx512(const std::uint8_t* plane, const std::size_t* offset, unsigned lanes, std::size_t positions,
                               std::uint8_t* target);
 void context_index_avx512(const RowPart& part, bool narrow, std::uint16_t* indices);

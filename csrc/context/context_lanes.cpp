@@ -15,6 +15,7 @@ constexpr std::size_t kPad = 128;                 // readable on both sides of t
 struct Workspace {
     Buffer<std::uint8_t> plane;
     Buffer<std::uint16_t> indices;
+    Buffer<std::uint64_t> tops;
     Buffer<std::uint8_t> contexts;   // gradient only, as what follows
     Buffer<std::uint8_t> residuals;
     Buffer<std::uint8_t> raw;
@@ -29,7 +30,6 @@ Workspace& workspace() {
 struct Lanes {
     LaneLayout layout;
     std::array<std::size_t, kMaxLanes> start{};      // first symbol of each lane, in raster order
-    std::array<std::size_t, kMaxLanes> start_row{};  // the same in rows
     std::uint64_t all = 0;
     std::uint64_t longer = 0;
     std::size_t chunk_length = 0;  // positions of a full chunk: whole rows, or symbols where by_symbol
@@ -48,8 +48,7 @@ struct Lanes {
         row = layout.by_symbol ? 1 : layout.width;
         lookback = gradient ? 2 * row : row;  // errors of the row above follow from the row above that
         for (unsigned lane = 0; lane < lanes; ++lane) {
-            start_row[lane] = layout.by_symbol ? 0 : lane * layout.rows + std::min(lane, layout.longer);
-            start[lane] = layout.by_symbol ? lane * full + std::min(lane, layout.longer) : start_row[lane] * layout.width;
+            start[lane] = lane * full + std::min(lane, layout.longer) * row;
         }
         const std::size_t positions = std::max<std::size_t>(kChunkSymbols / lanes, gradient ? 2 : 1);
         chunk_length = layout.by_symbol ? positions : std::max<std::size_t>(positions / layout.width, gradient ? 2 : 1) * layout.width;
@@ -72,65 +71,54 @@ struct Lanes {
     std::ptrdiff_t errors() const { return gradient ? static_cast<std::ptrdiff_t>(plane_bytes()) : 0; }
 };
 
-// Which lanes stand at a map's first row, row after row.
-class TopRows {
-public:
-    TopRows(const Lanes& lanes, std::size_t row) : lanes_(lanes), row_(row) {
-        const LaneLayout& layout = lanes.layout;
-        uniform_ = true;
-        for (unsigned lane = 0; lane < layout.lanes; ++lane) {
-            phase_[lane] = (lanes.start_row[lane] + row) % layout.height;
-            uniform_ = uniform_ && phase_[lane] == phase_[0];
-        }
+// By row of the lanes: a bit for each that stands at a map's first row, or at its own.
+const std::uint64_t* top_rows(const Lanes& lanes) {
+    const LaneLayout& layout = lanes.layout;
+    if (layout.by_symbol) return &lanes.all;
+    const std::size_t rows = layout.rows + (layout.longer > 0 ? 1 : 0);
+    std::uint64_t* tops = workspace().tops.get(rows);
+    std::fill_n(tops, rows, 0);
+    const bool together = layout.height == 1 || (layout.longer == 0 && layout.rows % layout.height == 0);
+    std::size_t first = 0;  // a map's first row in this lane
+    for (unsigned lane = 0; lane < (together ? 1 : layout.lanes); ++lane) {
+        const std::uint64_t here = together ? lanes.all : std::uint64_t{1} << lane;
+        for (std::size_t row = first; row < rows; row += layout.height) tops[row] |= here;
+        const std::size_t own = (layout.rows + (lane < layout.longer ? 1 : 0)) % layout.height;
+        first = first >= own ? first - own : first + layout.height - own;
     }
-    std::uint64_t mask() const {
-        if (row_ == 0) return lanes_.all;
-        if (uniform_) return phase_[0] == 0 ? lanes_.all : 0;
-        std::uint64_t bits = 0;
-        for (unsigned lane = 0; lane < lanes_.layout.lanes; ++lane) bits |= std::uint64_t{phase_[lane] == 0} << lane;
-        return bits;
-    }
-    void advance() {
-        ++row_;
-        const unsigned lanes = uniform_ ? 1 : lanes_.layout.lanes;
-        for (unsigned lane = 0; lane < lanes; ++lane) phase_[lane] = phase_[lane] + 1 == lanes_.layout.height ? 0 : phase_[lane] + 1;
-    }
+    tops[0] = lanes.all;
+    return tops;
+}
 
-private:
-    const Lanes& lanes_;
-    std::array<std::size_t, kMaxLanes> phase_{};
-    std::size_t row_;
-    bool uniform_ = false;
-};
-
-// Calls visit(part) for the rows of some positions, the first of which lies at `tokens`; false as soon as visit says so.
-template <class Visit>
-bool visit_parts(const Lanes& lanes, std::size_t begin, std::size_t end, std::uint64_t active, std::uint8_t* tokens, Visit visit) {
+// The first row, or all symbols, of some positions that begin at `tokens`.
+RowPart first_part(const Lanes& lanes, std::size_t begin, std::size_t end, std::uint64_t active, std::uint8_t* tokens) {
     const LaneLayout& layout = lanes.layout;
     RowPart part;
     part.lanes = layout.lanes;
     part.active = active;
     part.tokens = tokens;
     part.errors = lanes.errors();
-    if (layout.by_symbol) {
-        part.above = tokens;
-        part.columns = end - begin;
-        part.top = lanes.all;
-        part.has_left = begin > 0;
-        part.has_right = false;
-        return visit(part);
-    }
-    part.columns = layout.width;
-    TopRows top(lanes, begin / layout.width);
-    const std::size_t row_bytes = layout.width * layout.lanes;
-    for (std::size_t position = begin; position < end; position += layout.width) {
-        part.top = top.mask();
-        part.above = part.tokens - row_bytes;
-        if (!visit(part)) return false;
+    part.columns = layout.by_symbol ? end - begin : layout.width;
+    part.above = layout.by_symbol ? tokens : tokens - layout.width * layout.lanes;
+    part.has_left = layout.by_symbol && begin > 0;
+    return part;
+}
+
+// Calls visit(part) for the rows of some positions, the first of which lies at `tokens`.
+template <class Visit>
+void visit_parts(const Lanes& lanes, const std::uint64_t* tops, std::size_t begin, std::size_t end, std::uint64_t active, std::uint8_t* tokens,
+                 Visit visit) {
+    RowPart part = first_part(lanes, begin, end, active, tokens);
+    const std::size_t row_bytes = part.columns * part.lanes;
+    const std::size_t back = lanes.layout.by_symbol ? 0 : row_bytes;
+    const std::size_t first = lanes.layout.by_symbol ? 0 : begin / part.columns;
+    const std::size_t rows = (end - begin) / part.columns;
+    for (std::size_t row = 0; row < rows; ++row) {
+        part.top = tops[first + row];
+        part.above = part.tokens - back;  // not both after the visit: gcc would take SSE for that, which is dear right behind AVX-512
+        visit(part);
         part.tokens += row_bytes;
-        top.advance();
     }
-    return true;
 }
 
 // Where lane data of a chunk begins in raster order; lanes that are not active borrow lane 0's place, which they may read.
@@ -145,6 +133,7 @@ std::array<std::size_t, kMaxLanes> chunk_offsets(const Lanes& lanes, std::size_t
 struct Scratch {
     std::uint8_t* plane;
     std::uint16_t* indices;
+    const std::uint64_t* tops = nullptr;
     std::uint8_t* contexts = nullptr;
     std::uint8_t* residuals = nullptr;
     std::uint8_t* raw = nullptr;
@@ -159,6 +148,7 @@ Scratch scratch_for(const Lanes& lanes) {
         scratch.residuals = space.residuals.get(bytes);
         scratch.raw = space.raw.get(bytes + kRawSlack);
     }
+    scratch.tops = top_rows(lanes);
     return scratch;
 }
 
@@ -233,10 +223,9 @@ std::uint64_t index_chunk(const LaneJob& job, const TokenClasses& classes, const
     if (before == 0) std::memset(scratch.plane + kPad, 0, lanes.lookback * count);
     std::uint16_t* to = scratch.indices;
     if (!lanes.gradient) {
-        visit_parts(lanes, begin, end, active, own, [&](const RowPart& part) {
+        visit_parts(lanes, scratch.tops, begin, end, active, own, [&](const RowPart& part) {
             job.kernels.index(part, job.neighbours == Neighbours::four, to);
             to += part.columns * count;
-            return true;
         });
         return 0;
     }
@@ -246,14 +235,13 @@ std::uint64_t index_chunk(const LaneJob& job, const TokenClasses& classes, const
         job.kernels.predict(part, job.bits, contexts, residuals);
         contexts += part.columns * count;
         residuals += part.columns * count;
-        return true;
     };
     if (before > 0) {  // the errors of the row before
-        visit_parts(lanes, begin - lanes.row, begin, active, own - lanes.row * count, predict);
+        visit_parts(lanes, scratch.tops, begin - lanes.row, begin, active, own - lanes.row * count, predict);
         contexts = scratch.contexts;
         residuals = scratch.residuals;
     }
-    visit_parts(lanes, begin, end, active, own, predict);
+    visit_parts(lanes, scratch.tops, begin, end, active, own, predict);
     const std::uint64_t raw_bits = split_residuals(job, classes, lanes, active, end - begin, scratch);
     job.kernels.pair(scratch.contexts, scratch.residuals, (end - begin) * count, to);
     return raw_bits;
@@ -361,12 +349,14 @@ Status context_decode_tokens(const LaneJob& job, std::span<const std::uint8_t> i
     std::uint8_t* plane = workspace().plane.get(lanes.all_bytes());
     std::uint8_t* own = plane + kPad + lanes.lookback * count;
     std::memset(plane, 0, kPad + lanes.lookback * count);
+    const std::uint64_t* tops = top_rows(lanes);
     for (std::size_t chunk = 0; chunk < lanes.chunks(); ++chunk) {
         const std::size_t begin = lanes.chunk_begin(chunk);
         const std::size_t end = lanes.chunk_end(chunk);
         const std::size_t positions = end - begin;
-        const auto visit = [&](const RowPart& part) { return job.kernels.decode(model, part, states); };
-        if (!visit_parts(lanes, begin, end, lanes.active(chunk), own, visit)) return Status::truncated;
+        const RowPart part = first_part(lanes, begin, end, lanes.active(chunk), own);
+        const std::size_t row = lanes.layout.by_symbol ? 0 : begin / part.columns;
+        if (!job.kernels.decode(model, part, tops + row, positions / part.columns, states)) return Status::truncated;
         // Only a last chunk has idle lanes, and they are the last ones.
         if (lanes.active(chunk) == lanes.all) {
             job.kernels.collect(own, chunk_offsets(lanes, begin, lanes.all).data(), count, positions, tokens);

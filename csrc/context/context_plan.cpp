@@ -33,6 +33,22 @@ std::uint64_t words_bytes(const Counts& counts, Frequency frequency) {
     return cost >> (kLogFraction + 3);
 }
 
+void lay_out_codes(ContextModel& model) {
+    const auto& from = model.table_bytes;
+    auto& to = model.table_of_code;
+    if (model.neighbourhood == Neighbourhood::gradient) {
+        static constexpr std::array<unsigned, 3> kSigns = {2, 0, 1};
+        for (unsigned level = 0; level < 16; ++level) {
+            for (unsigned i = 0; i < 15; ++i) to[16 * level + i] = from[(level * 5 + i / 3) * 3 + kSigns[i % 3]];
+        }
+    } else if (model.bits <= kNarrowBits) {
+        for (unsigned i = 0; i < 64; ++i) to[i] = from[(i & 48) + 4 * (i % 4) + i / 4 % 4];
+        for (unsigned left = 0; left < 4; ++left) to[64 + left] = from[20 * left + std::min(2 * left, 3u)];
+    } else {
+        std::copy_n(from.begin(), kNearContexts, to.begin());
+    }
+}
+
 // 4 bytes a lane, of which about one carries symbols.
 std::uint64_t states_bytes(const ContextShape& shape) { return 3 * std::uint64_t{lane_layout(shape).lanes}; }
 
@@ -85,7 +101,6 @@ Status context_model(const ContextTables& tables, unsigned bits, bool is_static,
         model.extra[k] = classes.extra[k];
         model.mask[k] = static_cast<std::uint8_t>((1u << classes.extra[k]) - 1);
     }
-    model.keys.fill(0);
     for (unsigned k = 0; k < tables.tables; ++k) {
         const std::uint16_t* frequency = &tables.frequencies[k * kTokens];
         std::uint32_t start = 0;
@@ -93,10 +108,8 @@ Status context_model(const ContextTables& tables, unsigned bits, bool is_static,
             const std::uint32_t f = frequency[t];
             if (f >= kFrequencySum || (t >= tables.tokens && f != 0) || (is_static && t < tables.tokens && f == 0)) return Status::bad_table;
             model.starts[k * (kTokens + 1) + t] = static_cast<std::uint16_t>(start);
-            // Tokens that start past the last slot repeat the key before them: reached with it, they change nothing.
-            const unsigned before = t > 0 ? model.keys[(t - 1) * kContextTables + k] : 0u;
-            const auto key = static_cast<std::uint16_t>(start < kFrequencySum ? start * 16 + t : before);
-            model.keys[t * kContextTables + k] = key;
+            model.start_of[t * kContextTables + k] = static_cast<std::uint16_t>(start);
+            if (k < 16 && t % 4 != 0) model.fine_starts[(t % 4 - 1) * 64 + k * 4 + 3 - t / 4] = static_cast<std::uint16_t>(start);
             model.rows[k * kTokens + t] = static_cast<std::uint16_t>(start);
             start += f;
         }
@@ -106,12 +119,12 @@ Status context_model(const ContextTables& tables, unsigned bits, bool is_static,
     for (unsigned c = 0; c < contexts_of(neighbours_of(tables.neighbourhood, bits)); ++c) {
         const unsigned k = tables.table_of[c];
         if (k >= tables.tables) return Status::bad_table;
-        if (c < kNearContexts) model.table_of[c] = static_cast<std::uint16_t>(k);
         model.table_bytes[c] = static_cast<std::uint8_t>(k);
         for (unsigned t = 0; t < kTokens; ++t) {
             model.code[c * kTokens + t] = (std::uint32_t{model.starts[k * (kTokens + 1) + t]} << 16) | tables.frequencies[k * kTokens + t];
         }
     }
+    lay_out_codes(model);
     return Status::ok;
 }
 

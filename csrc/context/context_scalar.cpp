@@ -203,8 +203,15 @@ bool context_decode_by_token(const ContextModel& model, const RowPart& part, Lan
     return true;
 }
 
-bool context_decode_scalar(const ContextModel& model, const RowPart& part, LaneStates& states) {
-    return context_decode_by_token(model, part, states, decode_token);
+static bool decode(const ContextModel& model, const RowPart& first, const std::uint64_t* tops, std::size_t rows, LaneStates& states) {
+    RowPart part = first;
+    for (std::size_t row = 0; row < rows; ++row) {
+        part.top = tops[row];
+        if (!context_decode_by_token(model, part, states, decode_token)) return false;
+        part.tokens += part.columns * part.lanes;
+        part.above += part.columns * part.lanes;
+    }
+    return true;
 }
 
 const ContextKernels kContextScalar = {split,
@@ -216,6 +223,6 @@ const ContextKernels kContextScalar = {split,
                                        context_pair_scalar,
                                        context_count_scalar,
                                        context_encode_scalar,
-                                       context_decode_scalar};
+                                       decode};
 
 }  // namespace featcodec

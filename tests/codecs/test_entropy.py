@@ -159,6 +159,35 @@ def test_any_number_of_tables_is_read_on_every_instruction_set(tables, layout):
             assert np.array_equal(coder.decode_symbols(np.frombuffer(stream, np.uint8), *shape), symbols), (level, shape)
 
 
+def outcome(coder: _core.FeatureCoder, data: np.ndarray, shape: tuple[int, int, int]) -> bytes | str:
+    """What decoding gives, or why it gives nothing."""
+    try:
+        return coder.decode_symbols(data, *shape).tobytes()
+    except fc.BitstreamError as e:
+        return str(e)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("sloped", [False, True])
+def test_cut_and_damaged_streams_mean_the_same_on_every_instruction_set(bits, sloped):
+    """The last words and raw bits are read in another way than those before: each byte too few or too many is told."""
+    rng = np.random.default_rng(bits)
+    for shape in ((40, 13, 11), (3, 30, 41), (64, 48, 64)):
+        rough = np.minimum(rng.geometric(0.4, shape) - 1, 2**bits - 1).astype(np.uint8)
+        symbols = slopes(shape, bits, 5) if sloped else rough
+        coder = static_coder("context", bits, symbols)
+        good = np.frombuffer(bytes(coder.encode_symbols(symbols)), np.uint8)
+        flipped = good.copy()
+        flipped[rng.integers(good.size // 2, good.size)] ^= 64
+        cuts = [good[: good.size - cut] for cut in (1, 2, 3, 64, 127, 128, 129)]
+        for data in (good, flipped, np.append(good, 0).astype(np.uint8), *cuts):
+            told = set()
+            for level in AVAILABLE:
+                _core.set_isa(level)
+                told.add(outcome(coder, np.ascontiguousarray(data), shape))
+            assert len(told) == 1, (shape, data.size)
+
+
 @pytest.mark.parametrize("level", AVAILABLE)
 @pytest.mark.parametrize("tables", ["adaptive", "static"])
 @pytest.mark.parametrize("bits", [4, 6, 8])
