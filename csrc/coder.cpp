@@ -37,7 +37,7 @@ std::size_t encode_packed(Symbols<Symbol> symbols, unsigned bits, std::span<std:
 
 std::uint8_t context_mode(bool is_static, Neighbourhood neighbourhood, unsigned lanes) {
     const unsigned gradient = neighbourhood == Neighbourhood::gradient ? kContextGradient : 0u;
-    const unsigned flags = (is_static ? kContextStatic : 0u) | gradient | static_cast<unsigned>(std::countr_zero(lanes));
+    const unsigned flags = kContextShortStates | (is_static ? kContextStatic : 0u) | gradient | static_cast<unsigned>(std::countr_zero(lanes));
     return static_cast<std::uint8_t>(static_cast<unsigned>(Mode::context_lanes) | flags);
 }
 
@@ -163,13 +163,16 @@ bool decode_context(const Coder& coder, std::span<const std::uint8_t> in, Contex
         is_static = (mode & kContextStatic) != 0;
         neighbourhood = (mode & kContextGradient) != 0 ? Neighbourhood::gradient : Neighbourhood::near;
         shape.lanes = 1u << (mode % 8);
-        const bool known = mode < 2 * kContextStatic && shape.lanes <= context_lanes(shape);
+        shape.whole_states = (mode & kContextShortStates) == 0;
+        const bool known = mode < 2 * kContextShortStates && shape.lanes <= context_lanes(shape);
         if (!known || (neighbourhood == Neighbourhood::gradient && coder.bits > kGradientBits)) {
             status = Status::bad_mode;
             return true;
         }
     } else if (mode != static_cast<unsigned>(Mode::context) && !is_static) {
         return false;
+    } else {
+        shape.whole_states = true;
     }
     status = is_static ? decode_context_static(coder, rest, shape, neighbourhood, symbols)
                        : context_decode_adaptive(context(), rest, shape, coder.bits, neighbourhood, symbols);

@@ -27,8 +27,9 @@ enum class Mode : std::uint8_t {
     context = 7,         // read only: context_lanes took their place
     context_static = 8,
     rans8_curve = 9,
-    context_lanes = 64,  // with bits of its own: kContextStatic, kContextGradient, and below them the binary logarithm of the lanes
+    context_lanes = 64,  // with bits of its own: those below, and below them the binary logarithm of the lanes
 };
+inline constexpr std::uint8_t kContextShortStates = 32;  // clear: read only
 inline constexpr std::uint8_t kContextStatic = 16;
 inline constexpr std::uint8_t kContextGradient = 8;
 

@@ -6,6 +6,7 @@
 namespace featcodec {
 
 inline constexpr std::uint32_t kStateLow = 1u << 16;  // a lane's state is in [2^16, 2^32); 16 bits move at a time
+inline constexpr unsigned kStateWidth = 17;           // the least
 inline constexpr unsigned kNarrowBits = 2;            // up to here the neighbourhood has four symbols, above it two
 
 // Classes of symbols of `bits` bits: symbol = base[token] + the next extra[token] raw bits.

@@ -5,6 +5,7 @@
 
 #include "context_buffer.hpp"
 #include "context_internal.hpp"
+#include "lane_states.hpp"
 
 namespace featcodec {
 namespace {
@@ -301,13 +302,23 @@ std::uint8_t* context_encode_tokens(const LaneJob& job, const std::uint8_t* toke
         }
         job.kernels.encode(model, scratch.indices, lanes.chunk_end(chunk) - lanes.chunk_begin(chunk), count, lanes.active(chunk), states);
     }
-    for (unsigned lane = count; lane-- > 0;) {
-        for (unsigned byte = 4; byte-- > 0;) *--states.front = static_cast<std::uint8_t>(states.state[lane] >> (8 * byte));
-    }
-    return states.front;
+    std::uint8_t first[kLaneStatesBound];
+    const std::size_t size = write_lane_states({states.state.data(), count}, kStateWidth, first);
+    return std::copy_backward(first, first + size, states.front);
 }
 
 namespace {
+
+Status read_whole_states(std::span<const std::uint8_t> in, std::span<std::uint32_t> states, std::size_t& used) {
+    used = 4 * states.size();
+    if (in.size() < used) return Status::truncated;
+    for (std::size_t lane = 0; lane < states.size(); ++lane) {
+        states[lane] = 0;
+        for (unsigned byte = 0; byte < 4; ++byte) states[lane] |= std::uint32_t{in[4 * lane + byte]} << (8 * byte);
+        if (states[lane] < kStateLow) return Status::bad_code;
+    }
+    return Status::ok;
+}
 
 // A step may read past the raw bits: behind a copy of them there is room.
 void copy_raw(std::span<const std::uint8_t> raw, LaneStates& states) {
@@ -334,16 +345,13 @@ Status context_decode_tokens(const LaneJob& job, std::span<const std::uint8_t> i
                              std::span<const std::uint8_t> raw, std::uint8_t* tokens) {
     const Lanes lanes(job.shape, job.neighbours);
     const unsigned count = lanes.layout.lanes;
-    if (in.size() < 4 * std::size_t{count}) return Status::truncated;
     LaneStates states;
     states.state.fill(kStateLow);
-    for (unsigned lane = 0; lane < count; ++lane) {
-        std::uint32_t x = 0;
-        for (unsigned byte = 0; byte < 4; ++byte) x |= std::uint32_t{in[4 * lane + byte]} << (8 * byte);
-        if (x < kStateLow) return Status::bad_code;
-        states.state[lane] = x;
-    }
-    states.next = in.data() + 4 * count;
+    const std::span<std::uint32_t> sent(states.state.data(), count);
+    std::size_t used = 0;
+    const Status status = job.shape.whole_states ? read_whole_states(in, sent, used) : read_lane_states(in, kStateWidth, sent, used);
+    if (status != Status::ok) return status;
+    states.next = in.data() + used;
     states.end = in.data() + in.size();
     if (lanes.gradient) copy_raw(raw, states);
     std::uint8_t* plane = workspace().plane.get(lanes.all_bytes());

@@ -21,7 +21,7 @@ from tests.features import batch, features
 IDS = ("auto", "context", "huffman", "rans")
 AVAILABLE = _core.isas()
 CASES = [(codec_id, example) for codec_id in IDS for example in fc.codec_class(codec_id).examples]
-LANES, STATIC, GRADIENT = 64, 16, 8  # the mode byte of context coding: docs/bitstream.md
+LANES, SHORT, STATIC, GRADIENT = 64, 32, 16, 8  # the mode byte of context coding: docs/bitstream.md
 SHAPES = [
     (1, 1, 1),
     (1, 300),
@@ -214,7 +214,7 @@ def test_mode_bytes_of_context_coding_that_do_not_fit_are_refused():
     symbols = slopes((16, 32, 32), 4, 3)
     coder, static = _core.FeatureCoder("context", 4), static_coder("context", 4, symbols)
     stream = np.frombuffer(bytes(static.encode_symbols(symbols)), np.uint8).copy()
-    for wrong in (LANES + 7, LANES + 5, LANES + 32, LANES + STATIC + 5, 127, 10, 63, int(stream[0]) ^ GRADIENT):
+    for wrong in (LANES + 7, LANES + SHORT + 5, LANES + 64, LANES + STATIC + 5, 127, 10, 63, int(stream[0]) ^ GRADIENT):
         stream[0] = wrong
         with pytest.raises(fc.BitstreamError, match="mode byte"):
             static.decode_symbols(stream, 16, 32, 32)
