@@ -159,10 +159,10 @@ ContextPlan context_plan(const ContextCounts& counts, const ContextShape& shape,
     const std::size_t symbols = shape.maps * shape.height * shape.width;
     const unsigned mantissa = symbols < 65536 ? 2 : 3;
     // Below 16 K symbols few tables can pay: start the merging from few groups, for its time.
-    const std::size_t floor = symbols < 16384 ? symbols / 48 : std::min<std::size_t>(symbols / 1024, 128);
+    const std::size_t floor = symbols < 16384 ? symbols / 128 : std::min<std::size_t>(symbols / 1024, 128);
     const Grouping grouping = group_contexts(counts, neighbours_of(neighbourhood, bits), static_cast<std::uint32_t>(floor), mantissa + (symbols < 16384 ? 6 : 3));
     ContextPlan plan = quantised_plan(grouping, bits, neighbourhood, mantissa);
-    for (unsigned fewer = mantissa; symbols < 16384 && fewer-- > 0;) {
+    for (unsigned fewer = mantissa; symbols < 65536 && fewer-- > 0;) {
         const ContextPlan coarse = quantised_plan(grouping, bits, neighbourhood, fewer);
         if (coarse.table_bits / 8 + coarse.coded_bytes < plan.table_bits / 8 + plan.coded_bytes) plan = coarse;
     }
