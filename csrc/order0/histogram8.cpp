@@ -11,16 +11,18 @@ constexpr std::size_t kBlock = 4096;  // coded bytes packed at a time: they stay
 
 }  // namespace
 
-void histogram_coded(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, ByteCounts& counts) {
+void histogram_coded(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, ByteCounts& counts,
+                     std::uint8_t* packed) {
     std::memset(counts, 0, sizeof counts);
     const unsigned per_byte = symbols_per_byte(bits);
     if (per_byte == 1) return kernels.histogram(symbols.data(), symbols.size(), counts);
-    std::uint8_t packed[kBlock];
+    std::uint8_t block[kBlock];
     const std::size_t step = kBlock * per_byte;
     for (std::size_t i = 0; i < symbols.size(); i += step) {
         const std::size_t size = std::min(step, symbols.size() - i);
-        kernels.pack(symbols.data() + i, size, bits, packed);
-        kernels.histogram(packed, coded_bytes(size, bits), counts);
+        std::uint8_t* const to = packed == nullptr ? block : packed + i / per_byte;
+        kernels.pack(symbols.data() + i, size, bits, to);
+        kernels.histogram(to, coded_bytes(size, bits), counts);
     }
 }
 

@@ -30,6 +30,7 @@ struct EncodeJob {
     const Order0Kernels& kernels;
     const HuffmanCode& code;
     std::span<const std::uint8_t> symbols;
+    const std::uint8_t* coded;  // the coded bytes; null where symbols are still to be packed
     unsigned bits;
     std::size_t size;  // in coded bytes
     Layout layout;
@@ -67,8 +68,8 @@ bool encode_small(const EncodeJob& job, std::span<std::uint8_t> out, std::size_t
     constexpr std::size_t kMostSegments = 6;
     std::uint8_t packed[MostBytes];
     std::uint8_t striped[MostBytes + kMostSegments * kHuffmanStripe];
-    const std::uint8_t* coded = job.symbols.data();
-    if (symbols_per_byte(job.bits) > 1) {
+    const std::uint8_t* coded = job.coded;
+    if (coded == nullptr) {
         job.kernels.pack(job.symbols.data(), job.symbols.size(), job.bits, packed);
         coded = packed;
     }
@@ -114,8 +115,8 @@ bool encode_large(const EncodeJob& job, std::span<std::uint8_t> out, std::size_t
             const std::size_t start = std::min(first + lane, job.layout.segments) * segment;
             if (start >= job.size) continue;
             lanes.sizes[lane] = std::min(segment, job.size - start);
-            if (per_byte == 1) {
-                lanes.in[lane] = job.symbols.data() + start;
+            if (job.coded != nullptr) {
+                lanes.in[lane] = job.coded + start;
                 continue;
             }
             const std::size_t symbol = start * per_byte;
@@ -181,14 +182,15 @@ std::size_t huffman8_cost(const HuffmanCode& code, const ByteCounts& coded, std:
     return 3 * (layout_of(coded_bytes(count, bits)).segments - 1) + static_cast<std::size_t>((total + 7) / 8);
 }
 
-std::size_t huffman8_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, const HuffmanCode& code,
-                            std::span<const std::uint8_t> table, std::span<std::uint8_t> out) {
+std::size_t huffman8_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, const std::uint8_t* packed, unsigned bits,
+                            const HuffmanCode& code, std::span<const std::uint8_t> table, std::span<std::uint8_t> out) {
     const std::size_t at = table.size();
     if (at > out.size()) return 0;
     if (at > 0) std::memcpy(out.data(), table.data(), at);
     if (symbols.empty()) return at;
     const std::size_t size = coded_bytes(symbols.size(), bits);
-    const std::size_t written = encode_segments({kernels, code, symbols, bits, size, layout_of(size)}, out.subspan(at));
+    const std::uint8_t* const coded = symbols_per_byte(bits) == 1 ? symbols.data() : packed;
+    const std::size_t written = encode_segments({kernels, code, symbols, coded, bits, size, layout_of(size)}, out.subspan(at));
     return written == 0 ? 0 : at + written;
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
+#include <vector>
 
 #include "curve8.hpp"
 #include "order0.hpp"
@@ -76,6 +77,14 @@ std::size_t encode_raw(const Order0Kernels& kernels, std::span<const std::uint8_
     return with_mode(Order0Mode::raw, pack8_encode(kernels, symbols, bits, out.subspan(1)), out);
 }
 
+// Coded bytes of the tensor at hand; it stays as large as the largest yet.
+std::uint8_t* packed_scratch(std::size_t count, unsigned bits) {
+    thread_local std::vector<std::uint8_t> bytes;
+    const std::size_t size = coded_bytes(count, bits);
+    if (bytes.size() < size) bytes.resize(size);
+    return bytes.data();
+}
+
 void check_arguments(std::size_t count, unsigned bits, std::size_t out_size) {
     if (bits < 1 || bits > 8) throw std::invalid_argument("bits must be 1..8");
     if (out_size < order0_bound(count, bits)) throw std::invalid_argument("out must have order0_bound bytes");
@@ -95,8 +104,10 @@ std::size_t order0_bound(std::size_t count, unsigned bits) { return 1 + std::max
 std::size_t order0_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, Order0Choice choice,
                           std::span<std::uint8_t> out) {
     check_arguments(symbols.size(), bits, out.size());
+    // Packed once, for counting and for Huffman: the symbols of a large tensor come from memory but once.
+    std::uint8_t* const packed = choice != Order0Choice::rans && symbols_per_byte(bits) > 1 ? packed_scratch(symbols.size(), bits) : nullptr;
     ByteCounts coded;
-    histogram_coded(kernels, symbols, bits, coded);
+    histogram_coded(kernels, symbols, bits, coded, packed);
     for (unsigned value = coded_alphabet(bits); value < 256; ++value) {
         if (coded[value] != 0) throw std::invalid_argument("symbols must be below 2^bits");
     }
@@ -109,7 +120,7 @@ std::size_t order0_encode(const Order0Kernels& kernels, std::span<const std::uin
         body[0] = plan.constant;
         written = 1;
     } else if (mode == Order0Mode::huffman) {
-        written = huffman8_encode(kernels, symbols, bits, plan.huffman, {plan.huffman_table, plan.huffman_table_size}, body);
+        written = huffman8_encode(kernels, symbols, packed, bits, plan.huffman, {plan.huffman_table, plan.huffman_table_size}, body);
     } else if (mode == Order0Mode::curve) {
         written = curve8_encode(kernels, symbols, bits, plan.rans, plan.rare, plan.symbol_counts, {plan.rans_table, plan.rans_table_size}, body);
     }
@@ -122,7 +133,7 @@ std::size_t order0_encode_static(const Order0Kernels& kernels, std::span<const s
     if (symbols.empty()) return encode_raw(kernels, symbols, bits, out);
     const auto body = out.subspan(1, order0_bound(symbols.size(), bits) - 1);
     if (tables.huffman != nullptr) {
-        const std::size_t written = huffman8_encode(kernels, symbols, bits, tables.huffman->code, {}, body);
+        const std::size_t written = huffman8_encode(kernels, symbols, nullptr, bits, tables.huffman->code, {}, body);
         if (written != 0) return with_mode(Order0Mode::huffman_static, written, out);
     } else if (tables.rans != nullptr) {
         const std::size_t written = rans8_encode_static(kernels, symbols, bits, *tables.rans, body);

@@ -25,7 +25,9 @@ constexpr unsigned coded_alphabet(unsigned bits) { return 1u << (bits <= 4 ? sym
 
 // counts[v] = occurrences of the coded byte v. Overwrites. A symbol's bits above `bits` are dropped for bits <= 4, else the
 // symbol is counted as it is: counts at or above 2^bits tell a caller's mistake.
-void histogram_coded(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, ByteCounts& counts);
+// packed: where the coded bytes are to go for bits <= 4; null: nowhere.
+void histogram_coded(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, ByteCounts& counts,
+                     std::uint8_t* packed = nullptr);
 // Counts of the symbols themselves, from those of coded bytes.
 void histogram_symbols(const ByteCounts& coded, std::size_t count, unsigned bits, ByteCounts& symbol_counts);
 
@@ -54,8 +56,9 @@ void huffman8_build_static(const Order0Kernels& kernels, const ByteCounts& coded
 Status huffman8_load_static(const Order0Kernels& kernels, std::span<const std::uint8_t> table, unsigned bits, HuffmanStatic& fixed);
 
 // `table`: what huffman8_write_table made, sent first; empty where the receiver has it. 0 where out is too small.
-std::size_t huffman8_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, const HuffmanCode& code,
-                            std::span<const std::uint8_t> table, std::span<std::uint8_t> out);
+// packed: what histogram_coded packed; null: nothing has been.
+std::size_t huffman8_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, const std::uint8_t* packed, unsigned bits,
+                            const HuffmanCode& code, std::span<const std::uint8_t> table, std::span<std::uint8_t> out);
 Status huffman8_decode(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, std::span<std::uint8_t> symbols);
 Status huffman8_decode_static(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, const HuffmanStatic& fixed,
                               std::span<std::uint8_t> symbols);
