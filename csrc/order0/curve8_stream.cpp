@@ -61,22 +61,26 @@ void collect_rare(const Order0Kernels& kernels, std::span<const std::uint8_t> sy
     writer.finish();
 }
 
-// Words a cache's worth at a time, and where the markers of rare symbols are. False where words run short.
+// Words a cache's worth at a time, and where the markers of several rare symbols are: each has an index of a bit at least. Null where
+// words run short, or are too few to hold so many indices.
 const std::uint8_t* decode_words(const Order0Kernels& kernels, const RansCode& code, unsigned bits, const std::uint8_t* begin, const std::uint8_t* end,
                                  unsigned lanes, std::uint32_t* states, std::span<std::uint8_t> symbols, const RareSymbols& rare,
                                  std::vector<std::uint32_t>& markers) {
     RansSlots slots;
     const bool needed = kernels.rans_needs_slots(bits, lanes);
     if (needed) kernels.rans_slots(code, bits, slots);
-    ByteSet marker{};
-    if (rare.count > 0) marker.add(rare.symbols[0]);
     markers.clear();
-    const std::size_t step = rare.count > 0 ? kBlock : symbols.size();
-    for (std::size_t first = 0; first < symbols.size() && end != nullptr; first += step) {
-        const auto block = symbols.subspan(first, std::min(step, symbols.size() - first));
-        end = kernels.rans_decode(code, needed ? slots : nullptr, bits, begin, end, lanes, states, block.data(), block.size());
-        if (rare.count == 0) continue;
+    const std::uint32_t* const table = needed ? slots : nullptr;
+    if (rare.count < 2) return kernels.rans_decode(code, table, bits, begin, end, lanes, states, symbols.data(), symbols.size());
+    const std::size_t most = std::size_t{kFirstStateBits} * lanes + 8 * static_cast<std::size_t>(end - begin);
+    ByteSet marker{};
+    marker.add(rare.symbols[0]);
+    for (std::size_t first = 0; first < symbols.size(); first += kBlock) {
+        const auto block = symbols.subspan(first, std::min(kBlock, symbols.size() - first));
+        end = kernels.rans_decode(code, table, bits, begin, end, lanes, states, block.data(), block.size());
+        if (end == nullptr) return nullptr;
         for_each_in(kernels, block, marker, [&](std::size_t at) { markers.push_back(static_cast<std::uint32_t>(first + at)); });
+        if (markers.size() > most) return nullptr;
     }
     return end;
 }
@@ -85,7 +89,7 @@ const std::uint8_t* decode_words(const Order0Kernels& kernels, const RansCode& c
 bool place_rare(std::span<std::uint8_t> symbols, const RareSymbols& rare, const std::vector<std::uint32_t>& markers,
                 std::span<const std::uint8_t> held, std::size_t num_lanes_bits) {
     BitReader reader(held);
-    if (rare.count > 0) {
+    if (!markers.empty()) {
         const IndexCode code(rare.count);
         for (const std::uint32_t at : markers) symbols[at] = rare.symbols[code.get(reader)];
     }

@@ -177,6 +177,16 @@ def test_streams_that_no_encoder_writes_are_refused(stream, match):
         read_one(stream)
 
 
+def test_a_few_bytes_that_claim_many_rare_symbols_are_refused_soon():
+    # 1 and 3 share all slots but two: a state of theirs hardly moves, and no words are needed for millions of them
+    table = text_of((3, 5), (0, 3), (0, 3), (223, 8), (0, 3)) + "1111"
+    exceptions = "00101" + text_of((0, 5), (16, 8), (1, 5), (0, 8), (2, 5), (16, 8), (3, 5), (0, 8))
+    states = as_bytes(text_of((15, 4), ((1 << 30) - 1, 30)) * 128)
+    data = bytes([CURVE]) + as_bytes(table + exceptions) + states[::-1]
+    with pytest.raises(fc.BitstreamError):
+        _core.FeatureCoder("rans", 5).decode_symbols(np.frombuffer(data, np.uint8), 1, 1 << 13, 1 << 13)
+
+
 def test_large_features_lie_close_to_their_entropy(resnet20, images):
     """The excess is what a table costs at least, where the histogram of 256 levels is not known in advance."""
     seen = []
