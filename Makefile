@@ -86,10 +86,10 @@ FUZZ_SECONDS ?= 60
 fuzz: $(VENV)/.installed
 	$(BIN)/cmake -S . -B build/fuzz -G Ninja -DFEATCODEC_PYTHON=OFF -DFEATCODEC_FUZZ=ON -DCMAKE_CXX_COMPILER=clang++ \
 		-DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja >/dev/null
-	$(BIN)/cmake --build build/fuzz --target fuzz_decoders
-	mkdir -p build/fuzz/corpus
-	build/fuzz/fuzz_decoders -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=4096 -artifact_prefix=build/fuzz/ \
-		-verbosity=0 -print_final_stats=1 build/fuzz/corpus
+	$(BIN)/cmake --build build/fuzz --target fuzz_decoders fuzz_ldpc
+	set -e; for target in decoders ldpc; do mkdir -p build/fuzz/corpus_$$target; \
+		build/fuzz/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=4096 -len_control=10 \
+		-artifact_prefix=build/fuzz/ -verbosity=0 -print_final_stats=1 build/fuzz/corpus_$$target; done
 
 # Writes the goldens that are missing; those that exist are never rewritten.
 goldens: $(VENV)/.installed

@@ -61,17 +61,19 @@ void decode_features(std::span<const std::uint8_t> head, std::span<const std::ui
 
 }  // namespace
 
+void choose_isa(std::uint8_t byte) {
+    if (!fc::set_isa(fc::kAllIsas[byte % std::size(fc::kAllIsas)])) fc::set_isa(fc::Isa::scalar);
+}
+
 void decode_any(const std::uint8_t* data, std::size_t size) {
-    constexpr std::size_t kHead = 8;
     if (size < kHead) return;
     const std::span<const std::uint8_t> head(data, kHead);
     const std::span<const std::uint8_t> body(data + kHead, size - kHead);
-    // Never the last input's level: a failure must come back with its input alone.
-    if (!fc::set_isa(fc::kAllIsas[head[6] % std::size(fc::kAllIsas)])) fc::set_isa(fc::Isa::scalar);
+    choose_isa(head[6]);
     const unsigned bits = 1 + head[1] % 16;
     const std::size_t count = 1 + head[3] + 256u * (head[4] % 16);
     std::vector<std::uint16_t> symbols(count);
-    switch (head[7] % 5) {
+    switch (head[7] % 4) {
         case 0: static_cast<void>(fc::huffman_decode(body, bits, symbols)); break;
         case 1: static_cast<void>(fc::unpack_bits(body, bits, symbols)); break;
         case 2: {
@@ -80,7 +82,6 @@ void decode_any(const std::uint8_t* data, std::size_t size) {
             if (fc::golomb_decode(body, values, used) == fc::Status::ok && used > body.size()) std::abort();
             break;
         }
-        case 3: decode_features(head, body); break;
-        default: decode_ldpc(head, body); break;
+        default: decode_features(head, body); break;
     }
 }

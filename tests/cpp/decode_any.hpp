@@ -1,11 +1,15 @@
-// One entry over all decoders: the first bytes of the input choose the decoder, its parameters and the instruction set.
+// Two entries over all decoders: the first bytes of the input choose the decoder, its parameters and the instruction set.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 
+inline constexpr std::size_t kHead = 8;
+
+// Streams of symbols and features.
 void decode_any(const std::uint8_t* data, std::size_t size);
+// LDPC blocks: a hundred times as slow, so that a fuzzer would do little else.
+void decode_ldpc(const std::uint8_t* data, std::size_t size);
 
-// Of which this is the part for LDPC blocks; head: 8 bytes. Uses the instruction set in use.
-void decode_ldpc(std::span<const std::uint8_t> head, std::span<const std::uint8_t> body);
+// Never the last input's level: a failure must come back with its input alone.
+void choose_isa(std::uint8_t byte);

@@ -75,7 +75,11 @@ void check(const fl::Code& code, const Result& result, unsigned most_iterations)
 
 }  // namespace
 
-void decode_ldpc(std::span<const std::uint8_t> head, std::span<const std::uint8_t> body) {
+void decode_ldpc(const std::uint8_t* data, std::size_t size) {
+    if (size < kHead) return;
+    const std::span<const std::uint8_t> head(data, kHead);
+    const std::span<const std::uint8_t> body(data + kHead, size - kHead);
+    choose_isa(head[6]);
     const featcodec::Isa isa = featcodec::current_isa();
     const fl::Coder coder(choose_code(head));
     const fl::Code& code = coder.code();

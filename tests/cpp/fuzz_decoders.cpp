@@ -1,4 +1,4 @@
-// libFuzzer target over all decoders: `make fuzz`.
+// libFuzzer target over the decoders of streams: `make fuzz`.
 #include "decode_any.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

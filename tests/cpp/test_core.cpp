@@ -141,6 +141,7 @@ void damage(const fc::FeatureCoder& coder, const fc::ContextShape& shape, const 
         std::vector<std::uint8_t> rubbish(8 + rng() % 200);
         std::generate(rubbish.begin(), rubbish.end(), [] { return static_cast<std::uint8_t>(rng()); });
         decode_any(rubbish.data(), rubbish.size());
+        if (round % 5 == 0) decode_ldpc(rubbish.data(), rubbish.size());
     }
 }
 
