@@ -101,7 +101,7 @@ ContextTables context_train(const ContextCounts& counts, unsigned bits, Neighbou
 Neighbourhood context_choose(const ContextCounts& near, const ContextCounts& gradient, unsigned bits);
 // Bits * 16 that a token of features counted thus takes with such tables.
 unsigned context_rate(const ContextCounts& counts, const ContextTables& tables);
-// Lanes that such features are worth, from the bytes of their words: a lane takes three bytes more. At least `least`, where the
+// Lanes that such features are worth, from the bytes of their words: a lane takes two and a half bytes more. At least `least`, where the
 // shape has as many.
 unsigned context_lanes_for(std::uint64_t coded_bytes, const ContextShape& shape, unsigned least);
 // Checks tables (sums, ranges) and lays them out; `is_static`: every token of `bits` must have a frequency.
