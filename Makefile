@@ -9,7 +9,7 @@ BUILD_INPUTS = setup.py pyproject.toml constraints.txt CMakeLists.txt $(wildcard
 .PHONY: bench bench-entropy bench-channel bench-training test test-wheel test-neon arm-tools sanitize fuzz lint goldens results clean
 
 bench: $(VENV)/.installed
-	$(BIN)/python -m benchmarks --out $(OUT)
+	$(BIN)/featcodec bench --out $(OUT)
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
@@ -41,12 +41,11 @@ lint: $(VENV)/.installed
 WHEEL = build/wheel
 test-wheel:
 	rm -rf $(WHEEL)
-	mkdir -p $(WHEEL)/elsewhere/benchmarks
+	mkdir -p $(WHEEL)/elsewhere
 	$(PYTHON) -m venv $(WHEEL)/venv
 	$(WHEEL)/venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir $(WHEEL) .
 	$(WHEEL)/venv/bin/python -m pip install --quiet --constraint constraints.txt "$$(ls $(WHEEL)/featcodec-*.whl)[test]"
-	cp -r tests README.md pyproject.toml $(WHEEL)/elsewhere
-	cp -r benchmarks/results $(WHEEL)/elsewhere/benchmarks
+	cp -r tests benchmarks docs README.md pyproject.toml $(WHEEL)/elsewhere
 	cd $(WHEEL)/elsewhere && ../venv/bin/python -m pytest
 
 # The core by itself under the address and undefined-behaviour sanitizers.
@@ -97,7 +96,7 @@ goldens: $(VENV)/.installed
 
 # Measures anew what is committed under benchmarks/results, and shows it in the README.
 results: $(VENV)/.installed
-	$(BIN)/python -m benchmarks --out benchmarks/results/default
+	$(BIN)/featcodec bench --out benchmarks/results/default
 	$(BIN)/python -m benchmarks.readme
 
 $(VENV)/.installed: $(BUILD_INPUTS)

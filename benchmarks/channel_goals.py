@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .entropy_goals import NOT_MEASURED, Goal
+from benchmarks.entropy_goals import NOT_MEASURED, Goal
 
 AT = "0.001"  # the share of lost frames that Eb/N0 is compared at
 MIN_SUM, ORACLE = "min-sum 20", "sum-product 50"

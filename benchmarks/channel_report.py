@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .channel_goals import MIN_SUM, ORACLE, gap_to_bound, gap_to_oracle
-from .cliff import cliff_labels
-from .error_rates import DECODERS, MAXIMUM_LIKELIHOOD
+from benchmarks.channel_goals import MIN_SUM, ORACLE, gap_to_bound, gap_to_oracle
+from benchmarks.cliff import cliff_labels
+from benchmarks.error_rates import DECODERS, MAXIMUM_LIKELIHOOD
 
 Result = dict[str, Any]
 Row = dict[str, Any]

@@ -16,13 +16,12 @@ from torch import Tensor
 
 import featcodec as fc
 from featcodec.accounting import ledger
+from featcodec.bench.data import embedded
+from featcodec.bench.models import resnet20
 from featcodec.channel import Channel, get_channel
 from featcodec.codecs.ldpc import LdpcCodec
-from featcodec.ops.fec import CRC_BYTES, BlockCode, decode_blocks, ldpc_of, with_crcs
+from featcodec.fec.block_codes import CRC_BYTES, BlockCode, decode_blocks, ldpc_of, with_crcs
 from featcodec.ops.soft_bits import SURE
-
-from .data import embedded
-from .models import resnet20
 
 RATES = ("1/2", "2/3", "3/4", "5/6")
 FAMILIES = ("nr", "wifi")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .entropy_measure import FUSED_SIZE, NUMPY_QUANTIZE
+from benchmarks.entropy_measure import FUSED_SIZE, NUMPY_QUANTIZE
 
 NOT_MEASURED = "not measured"
 LARGE = 4_000_000  # symbols: "4 MB and more"

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .coders import Coder, Encoded, Symbols
-from .feature_sets import SymbolSet, pieces
-from .limits import entropy_bits, limits
-from .ours import CoreCoder, FeatureCodec, feature_codecs, pinned
-from .timing import Effort, Timed, time_in_turn
+from benchmarks.coders import Coder, Encoded, Symbols
+from benchmarks.feature_sets import SymbolSet, pieces
+from benchmarks.limits import entropy_bits, limits
+from benchmarks.ours import CoreCoder, FeatureCodec, feature_codecs, pinned
+from benchmarks.timing import Effort, Timed, time_in_turn
 
 MEMORY_BYTES = {"cache": 1 << 18, "4 MB": 1 << 22, "DRAM": 1 << 26}
 FUSED_SIZE = 188_160  # one image of EfficientNet-lite0's middle: the tensor of the goal "floats to bytes"

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .entropy_goals import mean
-from .entropy_measure import FUSED_SIZE
-from .limits import LIMITS
+from benchmarks.entropy_goals import mean
+from benchmarks.entropy_measure import FUSED_SIZE
+from benchmarks.limits import LIMITS
 
 Result = dict[str, Any]
 Row = dict[str, Any]

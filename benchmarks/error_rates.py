@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcodec.ops.ldpc import LDPC, WIFI_RATES
+from benchmarks.finite_length import awgn_failures, awgn_limit_db, bec_failures, bec_limit, shannon_db
+from featcodec.fec.ldpc import LDPC, WIFI_RATES
 from featcodec.ops.soft_bits import SURE, quantize_llr
-
-from .finite_length import awgn_failures, awgn_limit_db, bec_failures, bec_limit, shannon_db
 
 TARGETS = (1e-2, 1e-3)
 DECODERS: dict[str, tuple[str, int]] = {

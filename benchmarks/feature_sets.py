@@ -12,12 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from featcodec.ops.modules import find_layer
-from featcodec.ops.quantizer import minmax_quantize, minmax_ranges
-
-from .coders import Symbols
-from .data import Images, embedded
-from .models import resnet20
+from benchmarks.coders import Symbols
+from featcodec.bench.data import Images, embedded
+from featcodec.bench.models import resnet20
+from featcodec.layers import find_layer
+from featcodec.payloads.quantizer import minmax_quantize, minmax_ranges
 
 BITS = (2, 4, 6, 8)
 STEPS = {"step coarse": 2, "step fine": 8}  # the step is the features' standard deviation divided by this

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcodec.ops.ldpc import LDPC
+from featcodec.fec.ldpc import LDPC
 
 Bits = NDArray[np.uint8]
 Llr = NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""Measures what `rate="auto"` picks code rates from: writes featcodec/ops/ldpc_rates.json.
+"""Measures what `rate="auto"` picks code rates from: writes featcodec/fec/rates.json.
 
     python -m benchmarks.ldpc_rates [--family nr] [--out FILE]
 
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcodec.ops.fec import HARD_LLR, ldpc_of, wifi_mother
-from featcodec.ops.ldpc import LDPC
+from featcodec.fec.block_codes import HARD_LLR, ldpc_of, wifi_mother
+from featcodec.fec.ldpc import LDPC
 from featcodec.ops.soft_bits import SURE
 
 RATES = [Fraction(text) for text in ("1/5", "1/3", "1/2", "2/3", "3/4", "5/6", "8/9", "14/15", "24/25", "49/50", "99/100")]
@@ -153,7 +153,7 @@ def main() -> None:
     """Measure what is missing and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--family", choices=sorted(SIZES), action="append")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "featcodec" / "ops" / "ldpc_rates.json")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "featcodec" / "fec" / "rates.json")
     arguments = parser.parse_args()
     table: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     for family in arguments.family or sorted(SIZES):

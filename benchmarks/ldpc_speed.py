@@ -1,6 +1,6 @@
 """Speed of the LDPC codes: throughput of many blocks and microseconds of one, by instruction set, and beside the peers.
 
-"python": the interface of `featcodec.ops.ldpc.LDPC`, int8 LLRs in, packed bytes out, checks included. "core": the compiled
+"python": the interface of `featcodec.fec.ldpc.LDPC`, int8 LLRs in, packed bytes out, checks included. "core": the compiled
 core's own call, which that interface calls; what of it is the way into C++ and back, a call without blocks tells. "inside", of
 one block only: a block's share of a core call on 16, few enough that they are decoded one after the other. Information bits are
 counted. One block is timed over 32 different ones in turn.
@@ -16,15 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.error_rates import Code, Tally, count_losses, count_ones, erased, noisy, seeded
+from benchmarks.error_rates import Effort as ErrorEffort
+from benchmarks.ldpc_peers import NOT_TRIED, Peer, all_peers, peer_versions
+from benchmarks.ours import ISAS, pinned
+from benchmarks.timing import Effort, Timed, time_in_turn
 from featcodec import _core
-from featcodec.ops.ldpc import LDPC
+from featcodec.fec.ldpc import LDPC
 from featcodec.ops.soft_bits import quantize_llr
-
-from .error_rates import Code, Tally, count_losses, count_ones, erased, noisy, seeded
-from .error_rates import Effort as ErrorEffort
-from .ldpc_peers import NOT_TRIED, Peer, all_peers, peer_versions
-from .ours import ISAS, pinned
-from .timing import Effort, Timed, time_in_turn
 
 SINGLE = 32  # different blocks that calls on one block go through
 TOGETHER = 16  # of them in a call for "inside": every decoder takes at least 20 before it decodes blocks side by side

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .coders import Symbols
+from benchmarks.coders import Symbols
 
 TOKENS = 16
 CONTEXTS = 2 * TOKENS - 1  # the left token plus the up token

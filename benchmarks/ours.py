@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 import featcodec as fc
+from benchmarks.coders import Coder, Encoded, Shape, Symbols
 from featcodec import _core
-
-from .coders import Coder, Encoded, Shape, Symbols
 
 ISAS = ("scalar", "neon") if _core.best_isa() == "neon" else ("scalar", "avx2", "avx512", "avx512vbmi")
 

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.coders import Coder, Encoded, Memcpy, Shape, Symbols
+from benchmarks.picture_peers import Jpegls, JpegXl, Png, WebP
 from featcodec import _core
-
-from .coders import Coder, Encoded, Memcpy, Shape, Symbols
-from .picture_peers import Jpegls, JpegXl, Png, WebP
 
 _LOG_CODES_FROM = 16  # counts below this are sent as they are, above it in steps of an eighth of an octave
 

@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from featcodec.ops.tiling import tile, untile
-
-from .coders import Coder, Encoded, Shape, Symbols
+from benchmarks.coders import Coder, Encoded, Shape, Symbols
+from featcodec.payloads.tiling import tile, untile
 
 
 class Picture(Coder):

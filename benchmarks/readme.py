@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .channel_report import WATERFALLS, waterfall_table, where
-from .entropy_goals import goals_table
-from .report import markdown_table
-from .training_report import steps_table, symbols_table, trained_table
+from benchmarks.channel_report import WATERFALLS, waterfall_table, where
+from benchmarks.entropy_goals import goals_table
+from benchmarks.training_report import steps_table, symbols_table, trained_table
+from featcodec.bench.report import markdown_table
 
 
 def default_section(result: dict[str, Any]) -> str:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import featcodec as fc
-
-from .pretrained import Trained
+from featcodec.bench.pretrained import Trained
 
 STEP_GOAL, IMAGE_STEP_GOAL = 1.15, 1.5
 JSCC_SYMBOLS = inspect.signature(fc.codec_class("jscc")).parameters["symbols"].default

@@ -24,10 +24,10 @@ from featcodec.errors import (
     MissingDependencyError,
     UnknownCodecError,
 )
-from featcodec.evaluate import Report, evaluate
+from featcodec.evaluation import Report, evaluate
 from featcodec.insertion import Insertion, insert
 from featcodec.registry import codec_class, fit_spec, get_codec, list_codecs, load_codec, register_codec
-from featcodec.split import split
+from featcodec.splitting import split
 
 __all__ = [
     "BitstreamError",

@@ -9,9 +9,9 @@ from fractions import Fraction
 from typing import Any
 
 from featcodec.bitstream import Packet, PayloadKind
+from featcodec.channel.modulation import modulation as modulation_of
 from featcodec.codec import Codec
 from featcodec.errors import ConfigError, FeatureError
-from featcodec.ops.modulation import modulation as modulation_of
 from featcodec.spec import check_choice, check_int
 
 _PARTS = ("side", "table", "fec")

@@ -48,7 +48,7 @@ def _show(parameter: inspect.Parameter) -> str:
     return parameter.name if parameter.default is parameter.empty else f"{parameter.name}={parameter.default}"
 
 
-_SUITES = {"bench": "featcodec.benchmarks.suites.default", "train": "featcodec.benchmarks.train"}
+_SUITES = {"bench": "featcodec.bench.measure", "train": "featcodec.bench.train"}
 
 
 def _run(command: str, argv: list[str]) -> int:

@@ -16,8 +16,8 @@ from featcodec.bitstream import Packet, PayloadKind
 from featcodec.channel import Channel, get_channel
 from featcodec.codec import Codec, Losses
 from featcodec.errors import BitstreamError, ConfigError, FeatureError, FeatureTypeError, LayerError
+from featcodec.layers import find_layer
 from featcodec.ops.eager import eager
-from featcodec.ops.modules import find_layer
 from featcodec.registry import fit_spec, get_codec
 from featcodec.spec import Spec
 

@@ -12,7 +12,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 @pytest.fixture(scope="session")
 def resnet20() -> torch.nn.Module:
-    from featcodec.benchmarks.models import resnet20
+    from featcodec.bench.models import resnet20
 
     return resnet20()
 
@@ -20,7 +20,7 @@ def resnet20() -> torch.nn.Module:
 @pytest.fixture(scope="session")
 def images() -> tuple[torch.Tensor, torch.Tensor]:
     """The first 40 test images, normalised, and their labels."""
-    from featcodec.benchmarks.data import embedded
+    from featcodec.bench.data import embedded
 
     return next(embedded().head(40).batches(40, "cifar10"))
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import featcodec as fc
-from featcodec.entropy import EntropyCodec
+from featcodec.families.entropy import EntropyCodec
 from featcodec.registry import builtin_codecs
 from tests.features import features
 

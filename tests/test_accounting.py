@@ -17,7 +17,7 @@ from torch import nn
 import featcodec as fc
 from featcodec.accounting import Ledger, ledger
 from featcodec.bitstream import Packet, PayloadKind
-from featcodec.ops.modulation import MODULATIONS, modulation
+from featcodec.channel.modulation import MODULATIONS, modulation
 from tests.features import batch
 from tests.test_conformance import build, swept
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from featcodec.benchmarks import channel_goals, cliff, error_rates, finite_length, ldpc_peers, ldpc_speed, readme
-from featcodec.benchmarks.entropy_goals import goals_table
-from featcodec.benchmarks.error_rates import Code, Effort
-from featcodec.benchmarks.suites import channel
 
-from featcodec.ops.ldpc import LDPC
+from benchmarks import channel_goals, cliff, error_rates, finite_length, ldpc_peers, ldpc_speed, readme
+from benchmarks.entropy_goals import goals_table
+from benchmarks.error_rates import Code, Effort
+from benchmarks.suites import channel
+from featcodec.fec.ldpc import LDPC
 
 TINY = Effort(enough=4, most_bits=60_000, stop=0.3, round_bits=60_000)
 WIFI = Code.wifi(648, "1/2")

@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 import pytest
-from featcodec.benchmarks import coders, entropy_goals, entropy_measure, feature_sets, limits, ours, peers, timing
-from featcodec.benchmarks.suites import entropy
 
+from benchmarks import coders, entropy_goals, entropy_measure, feature_sets, limits, ours, peers, timing
+from benchmarks.suites import entropy
 from featcodec import _core
 
 PEERS = {coder.name: coder for coder in peers.all_peers()}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from featcodec.benchmarks import data, pretrained, training_report
-from featcodec.benchmarks.suites import default, training
 
 import featcodec as fc
+from benchmarks import training_report
+from benchmarks.suites import training
+from featcodec.bench import data, measure, pretrained
 from featcodec.spec import format_spec
 
 TRAINED = pretrained.trained_codecs()
@@ -41,10 +42,10 @@ def test_records_name_no_machine():
 
 
 def test_the_benchmark_shows_them_where_no_codecs_are_named():
-    args = default.parser().parse_args([])
-    assert default.choose_trained(args, "layer3") == [found for found in CODECS if found.layer == "layer3"]
-    args = default.parser().parse_args(["--codec", "raw"])
-    assert default.choose_trained(args, "layer3") == []
+    args = measure.parser().parse_args([])
+    assert measure.choose_trained(args, "layer3") == [found for found in CODECS if found.layer == "layer3"]
+    args = measure.parser().parse_args(["--codec", "raw"])
+    assert measure.choose_trained(args, "layer3") == []
 
 
 def test_the_suite_writes_results_and_curves(tmp_path, capsys):

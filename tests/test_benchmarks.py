@@ -13,11 +13,10 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from featcodec.benchmarks import data, fetch_cifar10
-from featcodec.benchmarks.suites import default
 from PIL import Image
 
 from featcodec import cli
+from featcodec.bench import data, fetch_cifar10, measure
 
 
 def md5(payload: bytes) -> str:
@@ -63,7 +62,7 @@ def test_cifar10_in_its_binary_layout(small_cifar):
 
 def test_cifar10_that_is_missing_or_not_the_published_one(small_cifar, monkeypatch):
     root, sums = small_cifar
-    with pytest.raises(FileNotFoundError, match=r"data_batch_2\.bin is missing; python -m benchmarks\.fetch_cifar10"):
+    with pytest.raises(FileNotFoundError, match=r"data_batch_2\.bin is missing; python -m featcodec\.bench\.fetch_cifar10"):
         data.cifar10(("data_batch_2",), root, sums)
     with pytest.raises(ValueError, match=f"the published file has {data.CIFAR10_MD5['test_batch']}"):
         data.load(str(root), 32)
@@ -176,7 +175,7 @@ def test_bench_writes_table_json_and_plot(tmp_path, capsys):
 def test_static_tables_are_calibrated_on_other_images(tmp_path):
     specs = ["huffman:bits=4", "huffman:bits=4,tables=static"]
     args = ["--samples", "30", "--codec", *specs, "--layer", "layer2", "--out", str(tmp_path)]
-    assert default.main(args) == 0
+    assert measure.main(args) == 0
     adaptive, static = (row["stats"] for row in json.loads((tmp_path / "results.json").read_text())["rows"])
     # tables of other images cost less than tables of one's own in every packet save, and far less than none
     assert static["payload_bits_per_sample"] < 1.1 * adaptive["payload_bits_per_sample"]
@@ -194,9 +193,9 @@ def test_bench_on_a_model_and_data_of_one_s_own(tmp_path, monkeypatch, capsys):
     )
     np.savez("mine.npz", images=np.zeros((4, 12, 12, 3), np.uint8), labels=np.zeros(4, np.int64))
     args = ["--model", "my_model:build", "--layer", "1", "--data", "mine.npz", "--codec", "png", "--out", "result"]
-    assert default.main(args) == 0
+    assert measure.main(args) == 0
     assert json.loads((tmp_path / "result" / "results.json").read_text())["setting"]["normalization"] == "imagenet"
-    assert default.main([*args[:1], "my_model:wrong", *args[2:]]) == 2
+    assert measure.main([*args[:1], "my_model:wrong", *args[2:]]) == 2
     assert "returned int, not an nn.Module" in capsys.readouterr().err
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import featcodec as fc
-from featcodec.planning.profile import profile
+from featcodec.macs import profile
 
 
 def loader(images, size=20):
@@ -45,7 +45,7 @@ def test_a_report_without_a_codec(resnet20, images):
 
 
 def test_a_metric_of_one_s_own_and_the_model_s_mode(images):
-    from featcodec.benchmarks.models import CifarResNet
+    from featcodec.bench.models import CifarResNet
 
     model = CifarResNet().train()
     report = fc.evaluate(model, loader(images), layer="layer1", codec="half", metric=lambda out, y: torch.ones(len(y)) * 0.25)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from featcodec._core import crc32c
 from featcodec.errors import BitstreamError, ConfigError, FeatureError
-from featcodec.ops import fec
-from featcodec.ops.fec import BlockCode, Blocks, ldpc_of, parse_rate, wifi_mother
+from featcodec.fec import block_codes as fec
+from featcodec.fec.block_codes import BlockCode, Blocks, ldpc_of, parse_rate, wifi_mother
 
 SURE = 127
 NR, WIFI = BlockCode("nr", Fraction(1, 2)), BlockCode("wifi", Fraction(3, 4))

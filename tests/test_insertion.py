@@ -83,7 +83,7 @@ def test_batches_of_other_sizes_give_the_same_bits(resnet20, images):
 
 
 def test_gradients_pass_to_the_head_in_training_and_in_eval(images):
-    from featcodec.benchmarks.models import CifarResNet
+    from featcodec.bench.models import CifarResNet
 
     torch.manual_seed(0)
     x, labels = images
@@ -105,7 +105,7 @@ def test_training_and_eval_paths_have_one_value(resnet20, images):
 
 
 def test_a_frozen_backbone_in_eval_mode_still_passes_gradients_to_a_codec_in_training(images):
-    from featcodec.benchmarks.models import CifarResNet
+    from featcodec.bench.models import CifarResNet
 
     model = CifarResNet().eval().requires_grad_(False)
     codec = fc.get_codec(COARSE)

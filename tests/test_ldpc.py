@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import featcodec as fc
 from featcodec import _core
 from featcodec.errors import ConfigError, FeatureError, FeatureTypeError
-from featcodec.ops.ldpc import ALGORITHMS, LDPC, MAX_BLOCKS
+from featcodec.fec.ldpc import ALGORITHMS, LDPC, MAX_BLOCKS
 from featcodec.ops.soft_bits import LLR_SCALE, SURE, quantize_llr
 
 AVAILABLE = _core.isas()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import featcodec as fc
-from featcodec.ops.modulation import MODULATIONS, ebn0_to_snr_db, modulation, snr_to_ebn0_db
+from featcodec.channel.modulation import MODULATIONS, ebn0_to_snr_db, modulation, snr_to_ebn0_db
 from tests.reference import max_log_llrs
 
 # TS 38.211, 5.1.3 to 5.1.5, with b as the paper has them

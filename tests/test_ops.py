@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from featcodec.ops.cast import saturating_cast
-from featcodec.ops.layout import from_maps, num_maps, to_maps
-from featcodec.ops.quantizer import minmax_dequantize, minmax_quantize, minmax_ranges, minmax_reconstruct
+from featcodec.ops.quantizer import minmax_reconstruct
 from featcodec.ops.straight_through import straight_through
-from featcodec.ops.tiling import mosaic_grid, mosaic_shape, tile, untile
+from featcodec.payloads.layout import from_maps, num_maps, to_maps
+from featcodec.payloads.quantizer import minmax_dequantize, minmax_quantize, minmax_ranges
+from featcodec.payloads.tiling import mosaic_grid, mosaic_shape, tile, untile
 from tests import reference
 
 floats = hnp.arrays(np.float32, st.integers(1, 40), elements=st.floats(width=32, allow_nan=False, allow_infinity=False))

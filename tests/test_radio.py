@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import featcodec as fc
 from featcodec.bitstream import Packet, PayloadKind
 from featcodec.channel import AWGN, Rayleigh
-from featcodec.ops.modulation import MODULATIONS, ebn0_to_snr_db, modulation
+from featcodec.channel.modulation import MODULATIONS, ebn0_to_snr_db, modulation
 from featcodec.ops.soft_bits import LLR_SCALE, bit_probabilities, expected_words, words_to_bits
 
 

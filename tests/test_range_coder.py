@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import featcodec as fc
-from featcodec.ops.factorized_prior import LIMIT, WINDOW, FactorizedPrior
-from featcodec.ops.range_coder import PRECISION, RangeDecoder, RangeEncoder
+from featcodec.nets.factorized_prior import LIMIT, WINDOW, FactorizedPrior
+from featcodec.payloads.range_coder import PRECISION, RangeDecoder, RangeEncoder
 
 TOTAL = 1 << PRECISION
 

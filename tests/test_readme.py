@@ -9,9 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from featcodec.benchmarks import readme
-
 import featcodec as fc
+from benchmarks import readme
 from featcodec.registry import builtin_codecs
 
 ROOT = Path(__file__).resolve().parent.parent

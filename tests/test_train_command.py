@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from featcodec.benchmarks import train
 
 import featcodec as fc
 from featcodec import cli
+from featcodec.bench import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -17,15 +17,14 @@ from typing import Any
 from rich.console import Console
 
 import featcodec as fc
-
-from .. import cliff, ldpc_speed
-from ..channel_goals import goals
-from ..channel_report import plot, summary
-from ..entropy_goals import goals_table
-from ..entropy_report import storable
-from ..error_rates import FULL, QUICK, Checkpoints, Code, all_codes, erasure_codes, measure_errors
-from ..ours import one_thread
-from ..report import machine
+from benchmarks import cliff, ldpc_speed
+from benchmarks.channel_goals import goals
+from benchmarks.channel_report import plot, summary
+from benchmarks.entropy_goals import goals_table
+from benchmarks.entropy_report import storable
+from benchmarks.error_rates import FULL, QUICK, Checkpoints, Code, all_codes, erasure_codes, measure_errors
+from benchmarks.ours import one_thread
+from featcodec.bench.report import machine
 
 PARTS = ("error", "speed", "features")
 _PACKAGES = ("torch", "numpy")

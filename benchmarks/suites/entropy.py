@@ -13,16 +13,23 @@ import torch
 from rich.console import Console
 
 import featcodec as fc
-
-from ..coders import Coder, package_versions
-from ..entropy_goals import goals, goals_table
-from ..entropy_measure import FUSED_SIZE, Case, measure_batch, measure_bits, measure_features, measure_memory, measure_size
-from ..entropy_report import plot, storable, summary
-from ..feature_sets import BITS, STEPS, FeatureSet, file_sets, most_elements, quantize, resnet_sets
-from ..ours import core_coders, feature_codecs, one_thread
-from ..peers import all_peers
-from ..report import machine
-from ..timing import Effort
+from benchmarks.coders import Coder, package_versions
+from benchmarks.entropy_goals import goals, goals_table
+from benchmarks.entropy_measure import (
+    FUSED_SIZE,
+    Case,
+    measure_batch,
+    measure_bits,
+    measure_features,
+    measure_memory,
+    measure_size,
+)
+from benchmarks.entropy_report import plot, storable, summary
+from benchmarks.feature_sets import BITS, STEPS, FeatureSet, file_sets, most_elements, quantize, resnet_sets
+from benchmarks.ours import core_coders, feature_codecs, one_thread
+from benchmarks.peers import all_peers
+from benchmarks.timing import Effort
+from featcodec.bench.report import machine
 
 SIZES = (256, 4096, 65536, 1 << 20, 1 << 22)
 BATCH = 128

@@ -15,13 +15,12 @@ import torch
 from torch import Tensor, nn
 
 import featcodec as fc
+from benchmarks.training_report import curves, goals, steps_table, symbols_plot, symbols_table, trained_table
+from featcodec.bench.data import embedded
+from featcodec.bench.models import resnet20
+from featcodec.bench.pretrained import CODECS, Trained, trained_codecs
+from featcodec.bench.report import machine
 from featcodec.spec import format_spec
-
-from ..data import embedded
-from ..models import resnet20
-from ..pretrained import CODECS, Trained, trained_codecs
-from ..report import machine
-from ..training_report import curves, goals, steps_table, symbols_plot, symbols_table, trained_table
 
 # "codec @ channel": with packets, or their likes on the device, damaged in training
 SPECS = (

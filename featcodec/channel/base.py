@@ -13,7 +13,8 @@ from torch import Tensor
 from featcodec._core import crc32c
 from featcodec.bitstream import Packet, PayloadKind
 from featcodec.errors import FeatureError, FeatureTypeError
-from featcodec.ops.soft_bits import MAX_WORD_BITS, SURE, expected_words, words_to_bits
+from featcodec.ops.soft_bits import MAX_WORD_BITS, SURE
+from featcodec.ops.soft_tensors import expected_words, words_to_bits
 from featcodec.ops.straight_through import straight_through
 from featcodec.spec import check_int
 
@@ -96,7 +97,7 @@ class Channel:
         -------
         Tensor
             The shape of `bits`, float32 (its own dtype where that is a float) in [0, 1], an erased bit 1/2: what
-            `ops.soft_bits.bit_probabilities` says of the packet that arrives. The gradient is the identity's.
+            `ops.soft_tensors.bit_probabilities` says of the packet that arrives. The gradient is the identity's.
         """
         raise NotImplementedError
 
@@ -111,7 +112,7 @@ class Channel:
         """Send values in [0, 1] as n-bit words, uncoded, and return their expected values (BottleNet++, section III-B).
 
         The words are rint((2^n - 1) x) in natural binary, most significant bit first; what arrives is the expectation of
-        `ops.soft_bits.expected_words` over 2^n - 1. The gradient is that of the identity.
+        `ops.soft_tensors.expected_words` over 2^n - 1. The gradient is that of the identity.
 
         Parameters
         ----------

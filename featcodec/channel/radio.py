@@ -12,9 +12,10 @@ from torch import Tensor
 
 from featcodec.bitstream import Packet, PayloadKind
 from featcodec.channel.base import Channel, arrived, check_symbols, floats, normal, rows
+from featcodec.channel.modulation import modulation as modulation_of
 from featcodec.errors import ConfigError, FeatureError
-from featcodec.ops.modulation import modulation as modulation_of
-from featcodec.ops.soft_bits import bit_probabilities, llr_steps, quantize_llr
+from featcodec.ops.soft_bits import quantize_llr
+from featcodec.ops.soft_tensors import bit_probabilities, llr_steps
 from featcodec.ops.straight_through import straight_through
 from featcodec.spec import check_bool, check_choice, check_number
 
@@ -37,7 +38,7 @@ class RadioChannel(Channel):
     power
         E[s^2] that `snr_db` refers to for analog symbols, above 0: the average over a data set, say.
     modulation
-        What bits are sent with: "bpsk", "qpsk", "16qam" or "64qam" (`featcodec.ops.modulation`).
+        What bits are sent with: "bpsk", "qpsk", "16qam" or "64qam" (`featcodec.channel.modulation`).
     seed
         Of the noise.
 

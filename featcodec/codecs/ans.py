@@ -10,8 +10,8 @@ import numpy as np
 from featcodec import _core
 from featcodec.codec import Payload
 from featcodec.errors import BitstreamError
-from featcodec.ops.quantizer import Symbols
-from featcodec.quantized import QuantizedCodec
+from featcodec.families.quantized import QuantizedCodec
+from featcodec.payloads.quantizer import Symbols
 
 _TABLE_BITS = 6  # significant bits kept of a count: within 0.1 % of the exact counts' length, for less table
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from featcodec import _core
 from featcodec.codec import FloatArray, Payload
 from featcodec.errors import BitstreamError
-from featcodec.ops.quantizer import Symbols
+from featcodec.families.quantized import QuantizedCodec
 from featcodec.ops.soft_bits import bit_probabilities, soft_words
-from featcodec.quantized import QuantizedCodec
+from featcodec.payloads.quantizer import Symbols
 
 
 class BitpackCodec(QuantizedCodec):

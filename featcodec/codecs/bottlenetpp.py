@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from featcodec.bitstream import PayloadKind
-from featcodec.bottleneck import state_of
 from featcodec.channel import Channel
 from featcodec.codec import FloatArray, Payload
+from featcodec.families.bottleneck import state_of
+from featcodec.families.uncoded import UncodedBottleneckCodec
+from featcodec.ops.quantizer import unit_reconstruct
 from featcodec.ops.soft_bits import expected_words
-from featcodec.ops.symbols import from_payload, to_payload
-from featcodec.ops.unit_quantizer import unit_dequantize, unit_quantize, unit_reconstruct
-from featcodec.ops.words import Words
+from featcodec.payloads.quantizer import unit_dequantize, unit_quantize
+from featcodec.payloads.symbols import from_payload, to_payload
+from featcodec.payloads.words import Words
 from featcodec.spec import check_bool, check_choice, check_int
-from featcodec.uncoded import UncodedBottleneckCodec
 
 
 class BottleNetPlusPlusCodec(UncodedBottleneckCodec):
@@ -110,15 +111,14 @@ class BottleNetPlusPlusCodec(UncodedBottleneckCodec):
 
     def encode_latents(self, z: FloatArray) -> list[Payload]:
         """Pack the words, or send the latents as they are."""
-        return [to_payload(torch.from_numpy(row)) for row in z] if self.mode == "analog" else super().encode_latents(z)
+        return [to_payload(row) for row in z] if self.mode == "analog" else super().encode_latents(z)
 
     def decode_latents(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
         """Unpack words, or take the symbols that arrived."""
         if self.mode == "digital":
             return super().decode_latents(payloads, shape)
         count = self.num_words(shape)
-        values: FloatArray = torch.cat([from_payload(payload, count, count) for payload in payloads]).numpy()
-        return values.reshape(len(payloads), *shape)
+        return np.stack([from_payload(payload, count, count) for payload in payloads]).reshape(len(payloads), *shape)
 
     def to_words(self, z: FloatArray) -> Words:
         """Quantise."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from featcodec.entropy import EntropyCodec
+from featcodec.families.entropy import EntropyCodec
 
 
 class ContextCodec(EntropyCodec):

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from featcodec.bottleneck import NestedBottleneckCodec
-from featcodec.ops.separable import SeparableDecoder, SeparableEncoder
+from featcodec.families.bottleneck import NestedBottleneckCodec
+from featcodec.nets.separable import SeparableDecoder, SeparableEncoder
 from featcodec.registry import get_codec
 from featcodec.spec import check_choice, check_int
 

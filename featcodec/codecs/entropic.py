@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from featcodec.bottleneck import BottleneckCodec
 from featcodec.codec import FloatArray, Payload
 from featcodec.errors import BitstreamError, ConfigError, FeatureError
-from featcodec.ops.factorized_prior import LIMIT, FactorizedPrior, Integers
-from featcodec.ops.separable import SeparableDecoder, SeparableEncoder
+from featcodec.families.bottleneck import BottleneckCodec
+from featcodec.nets.factorized_prior import LIMIT, FactorizedPrior, Integers
+from featcodec.nets.separable import SeparableDecoder, SeparableEncoder
 from featcodec.ops.straight_through import straight_through
 from featcodec.spec import check_int
 

@@ -10,7 +10,7 @@ import pillow_heif
 from PIL import Image
 
 from featcodec.errors import BitstreamError
-from featcodec.mosaic import MosaicCodec, Picture
+from featcodec.families.mosaic import MosaicCodec, Picture
 from featcodec.spec import check_int
 
 _PRESET = "fast"  # x265's; measured on ResNet-20 features: half the time of libheif's default "slow", 1 % more bytes

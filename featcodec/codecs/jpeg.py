@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from featcodec.mosaic import MosaicCodec, Picture
+from featcodec.families.mosaic import MosaicCodec, Picture
 from featcodec.spec import check_int
 
 # ITU-T T.81 table K.1, in row order.

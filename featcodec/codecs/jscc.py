@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from featcodec.analog import AnalogBottleneckCodec
 from featcodec.errors import ConfigError
+from featcodec.families.analog import AnalogBottleneckCodec
+from featcodec.nets.projection import ConvolutionDecoder, ConvolutionEncoder, ProjectionDecoder, ProjectionEncoder
 from featcodec.ops.images import image_shape
-from featcodec.ops.projection import ConvolutionDecoder, ConvolutionEncoder, ProjectionDecoder, ProjectionEncoder
-from featcodec.ops.symbols import to_unit_power
+from featcodec.ops.power import to_unit_power
 from featcodec.spec import check_bool, check_choice, check_int
 
 _MOMENTUM = 0.1  # of the running mean, as batch norm's

@@ -17,8 +17,8 @@ from featcodec.bitstream import Packet, PayloadKind
 from featcodec.channel import Channel, get_channel
 from featcodec.codec import Codec, FloatArray, Losses, Payload, check_feature
 from featcodec.errors import BitstreamError, ConfigError, FeatureError
-from featcodec.ops.fec import LOWEST_RATE, MAX_MESSAGE_BYTES, BlockCode, Policy, Recovered, parse_rate
-from featcodec.ops.ldpc_rates import Points, check_points, interpolate, rate_points
+from featcodec.fec.block_codes import LOWEST_RATE, MAX_MESSAGE_BYTES, BlockCode, Policy, Recovered, parse_rate
+from featcodec.fec.rates import Points, check_points, interpolate, rate_points
 from featcodec.ops.soft_bits import SURE
 from featcodec.registry import get_codec
 from featcodec.spec import Spec, check_choice, check_int
@@ -28,7 +28,7 @@ _LENGTH_BYTES = 4
 
 
 class LdpcCodec(Codec):
-    """Protects what another codec sends: segmentation, CRC-32C per block, LDPC, interleaving, scrambling (`featcodec.ops.fec`).
+    """Protects what another codec sends by blocks: CRC-32C, LDPC, interleaving, scrambling (`featcodec.fec.block_codes`).
 
     Payload: where there are several groups or `head_bytes`, a head (for every group its payload's length, 4 bytes, and its
     first `head_bytes` bytes) as one protected message of its own at `head_rate`; then for each group the rest of its payload.
@@ -43,7 +43,7 @@ class LdpcCodec(Codec):
         "nr": 5G NR, any length and rate. "wifi": IEEE 802.11n, rate 1/2 and above.
     rate
         The code rate, as in "3/4" or 0.75. "auto": the highest at which at most `target_fer` of the features are lost on
-        `channel`, from measured tables (`featcodec.ops.ldpc_rates`); the config then carries the integers that follow from
+        `channel`, from measured tables (`featcodec.fec.rates`); the config then carries the integers that follow from
         them, points (k, n), so that both ends agree.
     channel
         For rate="auto": a "bec", "bsc" or "awgn" spec.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from featcodec.codebook import CodebookCodec
+from featcodec.families.codebook import CodebookCodec
 
 
 class LearnedScalarCodec(CodebookCodec):

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from featcodec.errors import BitstreamError
-from featcodec.mosaic import MosaicCodec, Picture
+from featcodec.families.mosaic import MosaicCodec, Picture
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

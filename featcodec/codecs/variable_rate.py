@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from featcodec.bitstream import Packet, PayloadKind
-from featcodec.bottleneck import BottleneckCodec, NestedBottleneckCodec
 from featcodec.channel import Channel
 from featcodec.codec import Codec, FloatArray, Payload, Transmission
 from featcodec.errors import BitstreamError, ConfigError
+from featcodec.families.bottleneck import BottleneckCodec, NestedBottleneckCodec
 from featcodec.ops.straight_through import straight_through
 from featcodec.registry import fit_spec, get_codec
 from featcodec.spec import Spec, check_int, format_spec, split_outside_parentheses

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featcodec.analog import AnalogBottleneckCodec
-from featcodec.bottleneck import state_of
 from featcodec.errors import BitstreamError
+from featcodec.families.analog import AnalogBottleneckCodec
+from featcodec.families.bottleneck import state_of
+from featcodec.nets.projection import ProjectionDecoder, ProjectionEncoder
+from featcodec.nets.relevance import Gains, log_uniform_divergence
 from featcodec.ops.images import image_shape
-from featcodec.ops.projection import ProjectionDecoder, ProjectionEncoder
-from featcodec.ops.relevance import Gains, log_uniform_divergence
 from featcodec.spec import check_bool, check_int, check_number
 
 _LEAST_SIGMA, _MOST_SIGMA = 1e-4, 1e4

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from featcodec.codebook import CodebookCodec
 from featcodec.errors import ConfigError
+from featcodec.families.codebook import CodebookCodec
 from featcodec.spec import check_int
 
 

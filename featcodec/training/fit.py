@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from featcodec.channel import ChannelRange
 from featcodec.codec import Codec
 from featcodec.errors import ConfigError, FeatureError
-from featcodec.evaluate import Metric, top1
+from featcodec.evaluation import Metric, top1
 from featcodec.insertion import Insertion
 from featcodec.training.batches import Batches, unpack
 from featcodec.training.cache import MEMORY, cache_features

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from featcodec._core import crc32c
 from featcodec.errors import ConfigError, LayerError
 from featcodec.insertion import Insertion, insertion_at
-from featcodec.ops.modules import find_layer
+from featcodec.layers import find_layer
 from featcodec.training.phase import Phase
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from featcodec.errors import ConfigError, FeatureTypeError
 from featcodec.insertion import Insertion, insertion_at
-from featcodec.ops.modules import find_layer
-from featcodec.split import split
+from featcodec.layers import find_layer
+from featcodec.splitting import split
 
 CUT = ""  # the name in Passage.features of what arrives at the tail
 

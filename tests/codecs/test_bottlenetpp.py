@@ -10,10 +10,11 @@ from torch import nn
 import featcodec as fc
 from featcodec.accounting import ledger
 from featcodec.bitstream import Packet, PayloadKind
-from featcodec.bottleneck import state_of
+from featcodec.families.bottleneck import state_of
+from featcodec.ops.quantizer import unit_reconstruct
 from featcodec.ops.soft_bits import expected_words
-from featcodec.ops.unit_quantizer import unit_dequantize, unit_quantize, unit_reconstruct
-from featcodec.ops.words import pack_words, unpack_words, word_probabilities
+from featcodec.payloads.quantizer import unit_dequantize, unit_quantize
+from featcodec.payloads.words import pack_words, unpack_words, word_probabilities
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import featcodec as fc
-from featcodec.ops.words import word_probabilities
+from featcodec.payloads.words import word_probabilities
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import featcodec as fc
-from featcodec.planning.profile import profile
+from featcodec.macs import profile
 from tests.features import features
 
 pytestmark = pytest.mark.usefixtures("one_thread")

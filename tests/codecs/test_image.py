@@ -12,8 +12,8 @@ from PIL import Image
 import featcodec as fc
 from featcodec.bitstream import Packet
 from featcodec.codecs.jpeg import jpeg_header, quantization_table
-from featcodec.ops.quantizer import minmax_quantize, minmax_ranges
-from featcodec.ops.tiling import tile
+from featcodec.payloads.quantizer import minmax_quantize, minmax_ranges
+from featcodec.payloads.tiling import tile
 from tests import reference
 from tests.features import features
 

@@ -9,7 +9,8 @@ from torch import nn
 
 import featcodec as fc
 from featcodec.bitstream import Packet, PayloadKind
-from featcodec.ops.symbols import from_payload, to_unit_power
+from featcodec.ops.power import to_unit_power
+from featcodec.payloads.symbols import from_payload
 from tests.features import batch
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -10,8 +10,8 @@ import torch
 
 import featcodec as fc
 from featcodec.accounting import ledger
-from featcodec.ops.fec import BlockCode, decode_blocks, ldpc_of, with_crcs
-from featcodec.ops.ldpc_rates import check_points, interpolate, rate_points
+from featcodec.fec.block_codes import BlockCode, decode_blocks, ldpc_of, with_crcs
+from featcodec.fec.rates import check_points, interpolate, rate_points
 from tests.features import batch
 
 SHAPE = (8, 7, 5)

@@ -11,7 +11,7 @@ from torch import nn
 
 import featcodec as fc
 from featcodec.bitstream import Packet
-from featcodec.ops.relevance import Gains, log_uniform_divergence
+from featcodec.nets.relevance import Gains, log_uniform_divergence
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from featcodec.errors import BitstreamError
 
@@ -16,14 +14,14 @@ Symbols = NDArray[np.float32]
 _LARGEST = 1e30  # larger symbols are clipped: sums of their squares, and networks, stay within float64 and float32
 
 
-def to_payload(symbols: Tensor) -> Symbols:
+def to_payload(symbols: NDArray[np.floating[Any]]) -> Symbols:
     """Return the symbols of one sample, any shape, as a payload (N,)."""
-    payload: Symbols = symbols.detach().reshape(-1).clamp(-_LARGEST, _LARGEST).float().cpu().numpy()
+    payload: Symbols = symbols.reshape(-1).clip(-_LARGEST, _LARGEST).astype(np.float32)
     return payload
 
 
-def from_payload(payload: np.ndarray[Any, np.dtype[Any]], least: int, most: int) -> Tensor:
-    """Return what arrived as a row (1, N) float32.
+def from_payload(payload: np.ndarray[Any, np.dtype[Any]], least: int, most: int) -> Symbols:
+    """Return what arrived, (N,) float32.
 
     Raises
     ------
@@ -36,14 +34,4 @@ def from_payload(payload: np.ndarray[Any, np.dtype[Any]], least: int, most: int)
     bad = int(np.count_nonzero(~np.isfinite(payload)))
     if bad:
         raise BitstreamError(f"{bad} of {payload.size} channel symbols are not finite")
-    return torch.from_numpy(payload.astype(np.float32)).clamp(-_LARGEST, _LARGEST)[None]
-
-
-def to_unit_power(symbols: Tensor) -> Tensor:
-    """Scale each row of (B, N) to a mean square of 1; a row of zeros stays one. Differentiable."""
-    wide = symbols.float()
-    # the greatest goes to 1 first, so that no square over- or underflows
-    greatest = wide.detach().abs().amax(dim=1, keepdim=True)
-    scaled = wide / torch.where(greatest > 0, greatest, 1.0)
-    power = scaled.square().mean(dim=1, keepdim=True)
-    return scaled / torch.where(power > 0, power, 1.0).sqrt()
+    return to_payload(payload)

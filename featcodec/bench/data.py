@@ -148,7 +148,7 @@ def cifar10(batches: tuple[str, ...], root: Path, md5: dict[str, str] = CIFAR10_
     for name in batches:
         path = folder / f"{name}.bin"
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing; python -m benchmarks.fetch_cifar10 {root} downloads CIFAR-10")
+            raise FileNotFoundError(f"{path} is missing; python -m featcodec.bench.fetch_cifar10 {root} downloads CIFAR-10")
         data = path.read_bytes()
         found = hashlib.md5(data).hexdigest()
         if found != md5[name]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from featcodec.errors import LayerError
-from featcodec.ops.modules import find_layer
+from featcodec.layers import find_layer
 
 
 class _Tracer(fx.Tracer):

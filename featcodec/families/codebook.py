@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from featcodec.codec import FloatArray
+from featcodec.families.uncoded import UncodedBottleneckCodec
+from featcodec.nets.projection import ProjectionDecoder, ProjectionEncoder
 from featcodec.ops.images import image_shape
-from featcodec.ops.projection import ProjectionDecoder, ProjectionEncoder
 from featcodec.ops.straight_through import straight_through
-from featcodec.ops.words import Words
+from featcodec.payloads.words import Words
 from featcodec.spec import check_int
-from featcodec.uncoded import UncodedBottleneckCodec
 
 
 class CodebookCodec(UncodedBottleneckCodec):

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from featcodec.codec import Codec, FloatArray, Payload
 from featcodec.errors import BitstreamError
-from featcodec.ops.layout import from_maps, num_maps, to_maps
-from featcodec.ops.quantizer import MAX_BITS, Symbols, minmax_dequantize, minmax_quantize, minmax_ranges, minmax_reconstruct
+from featcodec.ops.quantizer import minmax_reconstruct
+from featcodec.payloads.layout import from_maps, num_maps, to_maps
+from featcodec.payloads.quantizer import MAX_BITS, Symbols, minmax_dequantize, minmax_quantize, minmax_ranges
 from featcodec.spec import check_choice, check_int
 
 
 class QuantizedCodec(Codec):
-    """An n-bit uniform min-max quantiser (`featcodec.ops.quantizer`) before a coder of symbols.
+    """An n-bit uniform min-max quantiser (`featcodec.payloads.quantizer`) before a coder of symbols.
 
     Payload: for every group its minimum and maximum, float32 little-endian, then the coded symbols of the groups that vary.
     Where no group varies the minima alone are sent and nothing follows. A subclass writes `encode_symbols` and
@@ -28,7 +29,7 @@ class QuantizedCodec(Codec):
     bits
         n, 1..16: symbols are 0..2^n - 1.
     axis
-        "sample": one range for the whole sample; "map": one for every map (`featcodec.ops.layout`).
+        "sample": one range for the whole sample; "map": one for every map (`featcodec.payloads.layout`).
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = tuple(

@@ -21,15 +21,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 import featcodec as fc
-from featcodec.entropy import EntropyCodec
-from featcodec.ops.modules import find_layer
+from featcodec.bench.data import NORMALIZATIONS, Images, load
+from featcodec.bench.models import resnet20
+from featcodec.bench.pretrained import Trained, trained_codecs
+from featcodec.bench.report import machine, plot, print_table
+from featcodec.families.entropy import EntropyCodec
+from featcodec.layers import find_layer
 from featcodec.spec import format_spec, parse_spec
 from featcodec.training.parts import feature_at
-
-from ..data import NORMALIZATIONS, Images, load
-from ..models import resnet20
-from ..pretrained import Trained, trained_codecs
-from ..report import machine, plot, print_table
 
 DEFAULT_LAYERS = ("layer1", "layer2", "layer3")
 CALIBRATION_IMAGES = 64

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from featcodec.bitstream import PayloadKind
-from featcodec.bottleneck import BottleneckCodec
 from featcodec.channel import Channel
 from featcodec.codec import FloatArray, Payload
-from featcodec.ops.symbols import from_payload, to_payload
+from featcodec.families.bottleneck import BottleneckCodec
+from featcodec.payloads.symbols import from_payload, to_payload
 
 
 class AnalogBottleneckCodec(BottleneckCodec):
@@ -53,13 +53,14 @@ class AnalogBottleneckCodec(BottleneckCodec):
         """Return each sample's symbols, made by itself: sums in a batch may round otherwise."""
         with torch.no_grad():
             latents = torch.from_numpy(np.ascontiguousarray(z)).to(self._weight().device)
-            return [to_payload(self.send(latents[i : i + 1])) for i in range(len(latents))]
+            return [to_payload(self.send(latents[i : i + 1]).float().cpu().numpy()) for i in range(len(latents))]
 
     def decode_latents(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
         """Check and take the symbols."""
         least, most = self.symbol_counts(shape)
         device = self._weight().device
         with torch.no_grad():
-            rows = [self.receive(from_payload(payload, least, most).to(device), shape).cpu() for payload in payloads]
+            symbols = [torch.from_numpy(from_payload(payload, least, most))[None].to(device) for payload in payloads]
+            rows = [self.receive(row, shape).cpu() for row in symbols]
         values: FloatArray = torch.cat(rows).numpy()
         return values

@@ -16,9 +16,10 @@ from featcodec import _core
 from featcodec.bitstream import Packet, PayloadKind
 from featcodec.codec import Codec, Payload, check_feature, check_layout
 from featcodec.errors import ConfigError, FeatureError
-from featcodec.ops.layout import num_maps
-from featcodec.ops.quantizer import MAX_BITS, minmax_reconstruct, step_reconstruct
-from featcodec.quantized import range_parts
+from featcodec.families.quantized import range_parts
+from featcodec.ops.quantizer import minmax_reconstruct, step_reconstruct
+from featcodec.payloads.layout import num_maps
+from featcodec.payloads.quantizer import MAX_BITS
 from featcodec.spec import check_choice, check_int
 
 _MAX_COUNT = 1 << 28  # counts above are halved, so that sums stay within 32 bits
@@ -38,7 +39,7 @@ class EntropyCodec(Codec):
     Parameters
     ----------
     bits
-        n, 1..16: the min-max quantiser of `featcodec.ops.quantizer`, symbols 0..2^n - 1.
+        n, 1..16: the min-max quantiser of `featcodec.payloads.quantizer`, symbols 0..2^n - 1.
     axis
         "sample": one range for the whole sample; "map": one for every map.
     step

@@ -29,7 +29,8 @@ class BasicBlock(nn.Module):
         """Map (B, in_maps, h, w) to (B, maps, h / stride, w / stride)."""
         identity = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.bn2(self.conv2(out)) + identity)
+        y: Tensor = self.relu(self.bn2(self.conv2(out)) + identity)
+        return y
 
 
 class CifarResNet(nn.Module):
@@ -61,7 +62,8 @@ class CifarResNet(nn.Module):
         """Map normalised images (B, 3, 32, 32) to logits (B, classes)."""
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
-        return self.fc(torch.flatten(self.avgpool(x), 1))
+        logits: Tensor = self.fc(torch.flatten(self.avgpool(x), 1))
+        return logits
 
 
 def resnet20() -> nn.Module:

@@ -17,14 +17,13 @@ import torch
 from torch import Tensor, nn
 
 import featcodec as fc
+from featcodec.bench.data import CIFAR10_FOLDER, NORMALIZATIONS, TRAIN_BATCHES, Images, cifar10, data_root, load
+from featcodec.bench.measure import load_model
+from featcodec.bench.report import machine
 from featcodec.insertion import feature_shape
 from featcodec.spec import format_spec
 from featcodec.training import Batches, Phase, Schedule, fit, get_schedule, show_progress
 from featcodec.training.phase import SCHEDULES
-
-from .data import CIFAR10_FOLDER, NORMALIZATIONS, TRAIN_BATCHES, Images, cifar10, data_root, load
-from .report import machine
-from .suites.default import load_model
 
 _MODEL_STATE = "model"  # suffix of the file with the model's weights, where a schedule trains them
 
@@ -98,7 +97,7 @@ def settings(argv: Sequence[str]) -> argparse.Namespace:
     for name, value in config.items() if isinstance(config, dict) else [(str(config), None)]:
         if name.replace("-", "_") not in known:
             raise ValueError(f"{first.config} has {name!r}, which is no option of featcodec train")
-        action = known[name.replace("-", "_")]
+        action: Any = known[name.replace("-", "_")]
         if isinstance(value, dict):  # {"epochs": 8} for epochs=8
             value = [f"{k}={json.dumps(v)}" for k, v in value.items()]
         p.set_defaults(**{action.dest: action.type(value) if action.type and value is not None else value})

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from featcodec.errors import BitstreamError
-from featcodec.ops.range_coder import PRECISION, RangeDecoder, RangeEncoder
+from featcodec.payloads.range_coder import PRECISION, RangeDecoder, RangeEncoder
 
 WINDOW = 64  # integers of a map that have a frequency of their own; the last entry of a table is the escape
 LIMIT = (1 << 15) - 1  # integers are clipped to +-LIMIT

@@ -16,8 +16,8 @@ from featcodec.channel import Channel, get_channel
 from featcodec.codec import Codec
 from featcodec.errors import FeatureError
 from featcodec.insertion import insert
-from featcodec.ops.modules import find_layer
-from featcodec.planning.profile import profile
+from featcodec.layers import find_layer
+from featcodec.macs import profile
 from featcodec.registry import get_codec
 from featcodec.spec import Spec
 
@@ -37,7 +37,7 @@ class Report:
     feature_shape
         Of one sample.
     head_macs, total_macs
-        Multiply-accumulates of one sample: up to the end of the layer, and of the whole model (`planning.profile`).
+        Multiply-accumulates of one sample: up to the end of the layer, and of the whole model (`featcodec.macs`).
     head_ms, tail_ms
         Median milliseconds per sample before and after the cut; without a codec, head_ms is the whole model's.
     stats

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.fetch_cifar10 FOLDER [--mosaics FOLDER]``: CIFAR-10 in its binary layout, downloaded or converted.
+"""``python -m featcodec.bench.fetch_cifar10 FOLDER [--mosaics IN]``: CIFAR-10 in its binary layout, downloaded or converted.
 
 --mosaics converts a copy kept as lossless pictures instead: NAME.webp, a 4000 x 2560 mosaic of 10,000 images, 125 a row, and
 NAME.labels, a byte a class.
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .data import CIFAR10_FOLDER, CIFAR10_MD5, download_cifar10, write_cifar10
+from featcodec.bench.data import CIFAR10_FOLDER, CIFAR10_MD5, download_cifar10, write_cifar10
 
 _COLUMNS = 125
 
@@ -42,7 +42,8 @@ def read_mosaic(path: Path) -> np.ndarray:
     finally:
         Image.MAX_IMAGE_PIXELS = limit
     rows = mosaic.shape[0] // 32
-    return mosaic.reshape(rows, 32, _COLUMNS, 32, 3).transpose(0, 2, 1, 3, 4).reshape(-1, 32, 32, 3)
+    images: np.ndarray = mosaic.reshape(rows, 32, _COLUMNS, 32, 3).transpose(0, 2, 1, 3, 4).reshape(-1, 32, 32, 3)
+    return images
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Code rates by channel: the fewest sent bits of a block that fails no more often than asked, from measured tables.
 
-`ldpc_rates.json` is made by ``python -m benchmarks.ldpc_rates`` and holds, by family and channel, what this package's decoders
+`rates.json` is made by ``python -m benchmarks.ldpc_rates`` and holds, by family and channel, what this package's decoders
 did. Erasures: for codes of k bits sent as n, by how many bits the parity must exceed the erasures for a share of failures of
 1/2, 1/10, 1/100, 1/1000 under maximum likelihood, by the parity alone: what the CRC fills comes on top. Noise and flips: the
 least snr_db (BPSK, per real dimension) and the largest p at which 1/100 and 1/1000 of the blocks fail under min-sum.
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcodec.errors import ConfigError
-from featcodec.ops.fec import CRC_FILLS
+from featcodec.fec.block_codes import CRC_FILLS
 
 MANY = 64  # a message of more than one block is planned as one of so many
 _FAILURES = (0.5, 0.1, 0.01, 0.001)
@@ -111,7 +111,7 @@ def _rises(points: Any) -> bool:
 
 @functools.cache
 def _table() -> dict[str, Any]:
-    table: dict[str, Any] = json.loads(files("featcodec.ops").joinpath("ldpc_rates.json").read_text())
+    table: dict[str, Any] = json.loads(files("featcodec.fec").joinpath("rates.json").read_text())
     return table
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcodec.bitstream import Packet, PayloadKind
-from featcodec.bottleneck import BottleneckCodec
 from featcodec.codec import FloatArray, Payload
-from featcodec.ops.words import Words, pack_words, unpack_words, word_probabilities
+from featcodec.families.bottleneck import BottleneckCodec
+from featcodec.payloads.words import Words, pack_words, unpack_words, word_probabilities
 
 
 class UncodedBottleneckCodec(BottleneckCodec):

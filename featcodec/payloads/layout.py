@@ -6,7 +6,6 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 Item = TypeVar("Item", bound=np.generic)
 
@@ -40,10 +39,3 @@ def from_maps(maps: NDArray[Item], shape: tuple[int, ...]) -> NDArray[Item]:
         return tokens
     x: NDArray[Item] = maps.reshape(shape)
     return x
-
-
-def map_axes(x: Tensor) -> tuple[int, ...]:
-    """Return the axes of a batch (B, ...) that run within one map."""
-    if x.ndim < 3:
-        return tuple(range(1, x.ndim))
-    return (1,) if x.ndim == 3 else tuple(range(2, x.ndim))

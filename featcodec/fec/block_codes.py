@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from featcodec._core import crc32c
 from featcodec.errors import BitstreamError, ConfigError, FeatureError
-from featcodec.ops.ldpc import LDPC, WIFI_RATES
+from featcodec.fec.ldpc import LDPC, WIFI_RATES
 from featcodec.ops.soft_bits import LLR_SCALE, SURE
 
 Bytes = NDArray[np.uint8]
@@ -88,7 +88,7 @@ class BlockCode:
     Parameters
     ----------
     family
-        "nr" or "wifi" (`featcodec.ops.ldpc.LDPC`). A wifi block is shortened and punctured to its rate.
+        "nr" or "wifi" (`featcodec.fec.ldpc.LDPC`). A wifi block is shortened and punctured to its rate.
     rate
         The code rate k / n of a block, CRC counted as information; or a function from k and the number of blocks to n.
     max_iterations

@@ -13,15 +13,15 @@ import torch
 
 from featcodec.codec import Codec, FloatArray, Payload
 from featcodec.errors import BitstreamError, FeatureError
-from featcodec.ops.quantizer import minmax_dequantize, minmax_quantize, minmax_ranges
-from featcodec.ops.tiling import mosaic_shape, tile, untile
-from featcodec.quantized import range_parts
+from featcodec.families.quantized import range_parts
+from featcodec.payloads.quantizer import minmax_dequantize, minmax_quantize, minmax_ranges
+from featcodec.payloads.tiling import mosaic_shape, tile, untile
 
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 class MosaicCodec(Codec):
-    """The maps of a sample as one grey picture (`featcodec.ops.tiling`) before an image coder.
+    """The maps of a sample as one grey picture (`featcodec.payloads.tiling`) before an image coder.
 
     Payload: minimum and maximum of the sample, float32 little-endian, then the coded picture; a constant sample sends its
     minimum alone. A subclass writes `encode_picture` and `decode_picture`.

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import featcodec as fc
-
-from .models import ASSETS
+from featcodec.bench.models import ASSETS
 
 CODECS = ASSETS / "codecs"
 
@@ -41,10 +40,11 @@ class Trained:
 
     def codec(self) -> fc.Codec:
         """Load it; a codec of several levels at its last one, whose row the record shows."""
-        codec = fc.load_codec(CODECS / f"{self.name}.safetensors")
+        codec: Any = fc.load_codec(CODECS / f"{self.name}.safetensors")
         if hasattr(codec, "level"):
             codec.level = len(codec.bottlenecks) - 1
-        return codec
+        loaded: fc.Codec = codec
+        return loaded
 
 
 def trained_codecs(layer: str | None = None, folder: Path = CODECS) -> list[Trained]:

@@ -1,0 +1,1 @@
+"""What ``featcodec bench`` and ``featcodec train`` need: data, an embedded network with trained codecs, tables and plots."""

@@ -1,0 +1,1 @@
+"""The bases that codecs are made from, one family a file."""

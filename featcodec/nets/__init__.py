@@ -1,0 +1,1 @@
+"""Networks and densities that learned codecs are built from."""

@@ -1,0 +1,77 @@
+"""Quantisers in NumPy; `ops.quantizer` has their values in torch.
+
+Min-max, n bits (BottleNet eq. 1; Choi and Bajic 2018):
+
+    q = rint((x - m) / (M - m) * (2^n - 1)),    x^ = m + q * ((M - m) / (2^n - 1)),    m = min x, M = max x
+
+Unit, for values in [0, 1] (BottleNet++, eq. 2): q = rint((2^n - 1) x), x^ = q / (2^n - 1). The authors' code multiplies by 256
+instead, where x = 1 wraps round to 0: the paper is followed.
+
+All steps are IEEE double precision in the order written, rounding half to even; only x^ is rounded to float32. So the span
+of float32 neither overflows nor underflows, x^ of q = 0 is m itself, and every implementation gives the same integers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+Symbols = NDArray[np.uint16]
+MAX_BITS = 16
+
+
+def minmax_ranges(groups: FloatArray) -> FloatArray:
+    """Return (G, 2): minimum and maximum of each row of `groups` (G, N), N >= 1."""
+    ranges: FloatArray = np.stack([groups.min(axis=1), groups.max(axis=1)], axis=1)
+    return ranges
+
+
+def minmax_quantize(groups: FloatArray, ranges: FloatArray, bits: int) -> Symbols:
+    """Quantise rows.
+
+    Parameters
+    ----------
+    groups
+        (G, N) float32, finite.
+    ranges
+        (G, 2) float32: minimum and maximum of each row; a row whose two are equal gives zeros.
+    bits
+        1..16.
+
+    Returns
+    -------
+    Symbols
+        (G, N) uint16 in 0..2^bits - 1.
+    """
+    low, span = _low_and_span(ranges)
+    safe = np.where(span > 0, span, 1.0)
+    scaled = (groups.astype(np.float64) - low) / safe * (2**bits - 1)
+    symbols: Symbols = np.rint(scaled).astype(np.uint16)
+    return symbols
+
+
+def minmax_dequantize(symbols: NDArray[Any], ranges: FloatArray, bits: int) -> FloatArray:
+    """Return the float32 values (G, N) of symbols (G, N) in the given ranges (G, 2); expected symbols need not be integers."""
+    low, span = _low_and_span(ranges)
+    values: FloatArray = (low + symbols.astype(np.float64) * (span / (2**bits - 1))).astype(np.float32)
+    return values
+
+
+def unit_quantize(x: FloatArray, bits: int) -> NDArray[np.int64]:
+    """Return the words 0..2^bits - 1 of values in [0, 1]; what lies outside is clipped."""
+    words: NDArray[np.int64] = np.rint(x.astype(np.float64).clip(0, 1) * (2**bits - 1)).astype(np.int64)
+    return words
+
+
+def unit_dequantize(words: NDArray[Any], bits: int) -> FloatArray:
+    """Return the values of words, or of expected words (floats), as float32."""
+    values: FloatArray = (words.astype(np.float64) / (2**bits - 1)).astype(np.float32)
+    return values
+
+
+def _low_and_span(ranges: FloatArray) -> tuple[NDArray[Any], NDArray[Any]]:
+    wide = ranges.astype(np.float64)
+    return wide[:, :1], wide[:, 1:] - wide[:, :1]

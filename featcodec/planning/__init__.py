@@ -1,1 +1,0 @@
-"""Around the codec: what a model costs and where to cut it."""
