@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from featcodec.errors import ConfigError
 
 Spec = str | Mapping[str, Any]
+
+# Numbers as people and C write them, JSON's aside: .1, 1., +.5, 1.e3, +2
+_NUMBER = re.compile(r"[+-]?(\d+\.\d*|\.\d+)(e[+-]?\d+)?|\+\d+(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 
 
 def parse_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
@@ -19,7 +23,8 @@ def parse_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
     ----------
     spec
         ``"id"``, ``"id:key=value,key=value"`` or ``{"id": ..., key: value}``. A value is JSON (``4``, ``0.5``, ``true``,
-        ``null``), else a string. A value in parentheses is kept whole, so that specs nest: ``"outer:inner=(huffman:bits=4)"``.
+        ``null``), a number in another usual spelling (``.5``, ``1.``, ``+2``), else a string. A value in parentheses is kept
+        whole, so that specs nest: ``"outer:inner=(huffman:bits=4)"``.
 
     Raises
     ------
@@ -148,15 +153,20 @@ def check_number(name: str, value: Any, low: float, high: float) -> float:
     return float(value)
 
 
-def _parse_value(text: str) -> Any:
-    if text.startswith("(") and text.endswith(")"):
-        return text[1:-1]
+def read_value(text: str) -> Any:
+    """Return what a text says: JSON, or a number in another usual spelling (``.5``, ``1.``, ``+2``); else the text itself."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
-        return text
+        if _NUMBER.fullmatch(text) is None:
+            return text
+        value = int(text) if text[0] == "+" and text[1:].isdigit() else float(text)
     # json also reads NaN and Infinity, which no config may hold
     return text if isinstance(value, float) and value - value != 0 else value
+
+
+def _parse_value(text: str) -> Any:
+    return text[1:-1] if text.startswith("(") and text.endswith(")") else read_value(text)
 
 
 def _format_value(value: Any) -> str:

@@ -89,6 +89,23 @@ def test_specs_nest():
     assert format_spec({"id": "outer", "inner": {"id": "huffman", "bits": 4}, "p": 0.5}) == "outer:inner=(huffman:bits=4),p=0.5"
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [(".1", 0.1), ("1.", 1.0), ("+.5", 0.5), ("-.5", -0.5), ("1.e2", 100.0), (".5E-1", 0.05), ("+2", 2), ("+1e3", 1000.0)],
+)
+def test_numbers_in_spellings_that_json_refuses(text, value):
+    found = parse_spec(f"x:p={text}")[1]["p"]
+    assert (found, type(found)) == (value, type(value))
+    assert fc.get_channel("bec:p=.1").p == 0.1
+
+
+@pytest.mark.parametrize(
+    "text", ["nan", "inf", "-inf", "NaN", "Infinity", "+.1e999", "1e999", ".", "+", "1..2", "0..0.3", "1_0", "1/2"]
+)
+def test_what_is_no_finite_number_stays_text(text):
+    assert parse_spec(f"x:p={text}") == ("x", {"p": text})
+
+
 values = st.one_of(
     st.integers(),
     st.booleans(),
