@@ -100,6 +100,7 @@ results: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.readme
 
 $(VENV)/.installed: $(BUILD_INPUTS)
+	@echo "Setting up $(VENV): downloading packages and building the core. This takes a few minutes, once."
 	$(PYTHON) -m venv $(VENV)
 	FEATCODEC_WERROR=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,lint,native]'
 	touch $@

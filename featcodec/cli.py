@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Sequence
 
@@ -12,9 +13,22 @@ from featcodec import __version__
 from featcodec.errors import MissingDependencyError
 from featcodec.registry import codec_class, list_codecs
 
+_READER_GONE = 141  # 128 + SIGPIPE: what a shell shows of a program whose reader has gone
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
+    try:
+        try:
+            return _main(argv)
+        finally:
+            sys.stdout.flush()  # what is left in the buffer, --help's too, meets a reader that has gone here
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more on its way out
+        return _READER_GONE
+
+
+def _main(argv: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="featcodec", description="Feature compression for split computing.")
     parser.add_argument("--version", action="version", version=f"featcodec {__version__}")

@@ -6,6 +6,9 @@ import hashlib
 import http.server
 import io
 import json
+import os
+import subprocess
+import sys
 import tarfile
 import threading
 from functools import partial
@@ -214,6 +217,28 @@ def test_bench_says_what_is_wrong_and_writes_nothing(args, message, tmp_path, ca
     assert cli.main(["bench", *args, "--out", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_layers_and_codecs_given_several_times_add_up():
+    args = measure.parser().parse_args(["--layer", "a", "b", "--codec", "raw", "--layer", "c", "--codec", "half", "png"])
+    assert (args.layer, args.codec) == (["a", "b", "c"], ["raw", "half", "png"])
+    assert measure.parser().parse_args([]).layer is None
+
+
+@pytest.mark.parametrize("command", [["list"], ["--help"], ["bench", "--help"]])
+def test_a_reader_that_has_gone_gets_no_traceback(command):
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "featcodec.cli", *command],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        text=True,
+        timeout=120,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_list_names_every_codec(capsys):

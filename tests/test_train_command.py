@@ -91,6 +91,17 @@ def test_a_config_of_phases_over_a_channel_and_the_model_s_weights_where_they_tr
     assert (folder / "out/a.model.safetensors").is_file()
 
 
+def test_lists_given_several_times_add_up_and_win_over_the_config(folder):
+    (folder / "c.json").write_text(json.dumps({"over": ["bec:p=0.5"], "set": {"epochs": 9}, "weight": {"rate": 2}}))
+    given = ["--over", "a", "b", "--set", "epochs=1", "--over", "c", "--set", "lr=.5", "shuffle=false"]
+    for config in ([], ["--config", "c.json"]):
+        args = train.settings([*config, *given])
+        assert (args.over, args.set) == (["a", "b", "c"], ["epochs=1", "lr=.5", "shuffle=false"])
+        assert args.weight == (["rate=2"] if config else [])
+    assert train._pairs(args.set) == {"epochs": 1, "lr": 0.5, "shuffle": False}
+    assert train.settings(["--config", "c.json"]).over == ["bec:p=0.5"]
+
+
 def test_crops_and_flips_keep_the_shape_and_follow_the_generator():
     images = torch.rand(6, 3, 16, 16)
     one, two = (train.crop_and_flip(images, torch.Generator().manual_seed(1)) for _ in range(2))

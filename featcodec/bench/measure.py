@@ -23,6 +23,7 @@ from torch import Tensor, nn
 import featcodec as fc
 from featcodec.bench.data import NORMALIZATIONS, Images, load
 from featcodec.bench.models import resnet20
+from featcodec.bench.options import Collect
 from featcodec.bench.pretrained import Trained, trained_codecs
 from featcodec.bench.report import machine, plot, print_table
 from featcodec.families.entropy import EntropyCodec
@@ -54,8 +55,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the options' parser."""
     p = argparse.ArgumentParser(prog="featcodec bench", description=__doc__)
     p.add_argument("--model", help="package.module:function that returns an nn.Module (default: the embedded ResNet-20)")
-    p.add_argument("--layer", nargs="+", default=None, help=f"split points (default: {' '.join(DEFAULT_LAYERS)})")
-    p.add_argument("--codec", nargs="+", default=None, help="specs, such as huffman:bits=4 (default: every codec's examples)")
+    p.add_argument("--layer", nargs="+", action=Collect, help=f"split points (default: {' '.join(DEFAULT_LAYERS)})")
+    p.add_argument("--codec", nargs="+", action=Collect, help="specs, such as huffman:bits=4 (default: every codec's examples)")
     p.add_argument("--data", default="embedded", help="embedded, cifar10, a .npz file, or a folder of class folders")
     p.add_argument(
         "--normalize", choices=sorted(NORMALIZATIONS), default=None, help="default: cifar10 for CIFAR-10, else imagenet"

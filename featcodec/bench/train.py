@@ -19,9 +19,10 @@ from torch import Tensor, nn
 import featcodec as fc
 from featcodec.bench.data import CIFAR10_FOLDER, NORMALIZATIONS, TRAIN_BATCHES, Images, cifar10, data_root, load
 from featcodec.bench.measure import load_model
+from featcodec.bench.options import Collect
 from featcodec.bench.report import machine
 from featcodec.insertion import feature_shape
-from featcodec.spec import format_spec
+from featcodec.spec import format_spec, read_value
 from featcodec.training import Batches, Phase, Schedule, fit, get_schedule, show_progress
 from featcodec.training.phase import SCHEDULES
 
@@ -49,10 +50,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--layer", default="layer3", help="the split point")
     p.add_argument("--codec", default="dsc", help="a spec; sizes that the feature tells may be left out")
     p.add_argument("--channel", help="a channel spec to measure over, such as bec:p=0.01")
-    p.add_argument("--over", nargs="*", default=[], metavar="CHANNEL", help="further channels to measure over")
+    p.add_argument("--over", nargs="*", action=Collect, default=[], metavar="CHANNEL", help="further channels to measure over")
     p.add_argument("--schedule", default="bottleneck-only", help=f"{', '.join(SCHEDULES)}; in a config also a list of phases")
-    p.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="the schedule's arguments: epochs=8")
-    p.add_argument("--weight", nargs="*", default=[], metavar="LOSS=VALUE", help="of the codec's losses: rate=0.1")
+    p.add_argument(
+        "--set", nargs="*", action=Collect, default=[], metavar="NAME=VALUE", help="the schedule's arguments: epochs=8"
+    )
+    p.add_argument(
+        "--weight", nargs="*", action=Collect, default=[], metavar="LOSS=VALUE", help="of the codec's losses: rate=0.1"
+    )
     p.add_argument("--train-channel", help="a range that every training batch draws its channel from, such as bec:p=0..0.3")
     p.add_argument("--data", help="a folder with CIFAR-10, a .npz file or a folder of class folders (default: FEATCODEC_DATA)")
     p.add_argument("--test-data", help="what to measure on; CIFAR-10 has its own test set, else the training data's last tenth")
@@ -180,10 +185,7 @@ def _pairs(items: Sequence[str]) -> dict[str, Any]:
         key, equals, value = item.partition("=")
         if not equals:
             raise ValueError(f"arguments are written NAME=VALUE, got {item!r}")
-        try:
-            pairs[key] = json.loads(value)
-        except json.JSONDecodeError:
-            pairs[key] = value
+        pairs[key] = read_value(value)
     return pairs
 
 
