@@ -162,17 +162,30 @@ def test_bench_writes_table_json_and_plot(tmp_path, capsys):
     ]
     assert cli.main(args) == 0
     out = capsys.readouterr().out
-    assert "huffman:bits=4" in out
+    # asked for by name, all rows are shown
+    assert all(out.count(f"\n{codec} ") == 2 for codec in ("huffman:bits=4", "bitpack:bits=1", "raw"))
     assert "without a codec" in out
     result = json.loads((tmp_path / "results.json").read_text())
     assert len(result["rows"]) == 6
     assert result["rows"][0]["codec"] == {"id": "huffman", "bits": 4, "axis": "sample"}
     assert result["machine"]["versions"]["torch"] == torch.__version__
+    base = result["baseline"]["metric"]
+    assert all(round(30 * (row["metric"] - base)) == row["gained"] - row["lost"] for row in result["rows"])
+    assert any(row["lost"] for row in result["rows"])
     raw = [row for row in result["rows"] if row["codec"]["id"] == "raw"]
+    assert all((row["gained"], row["lost"]) == (0, 0) for row in raw)
     assert all(row["metric"] == result["baseline"]["metric"] for row in raw)
     assert all(0.99 < row["stats"]["compression_ratio"] < 1 for row in raw)
     with Image.open(tmp_path / "rate_accuracy.png") as image:
         assert image.size[0] > 500
+
+
+def test_scores_are_kept_sample_by_sample():
+    scores = measure.Scores()
+    outputs, targets = torch.eye(3), torch.tensor([0, 2, 2])
+    assert scores(outputs, targets).tolist() == [1, 0, 1]
+    scores(outputs[:1], targets[1:2])
+    assert scores.right().tolist() == [True, False, True, False]
 
 
 def test_static_tables_are_calibrated_on_other_images(tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
@@ -24,8 +26,11 @@ import featcodec as fc
 from featcodec.bench.data import NORMALIZATIONS, Images, load
 from featcodec.bench.models import resnet20
 from featcodec.bench.options import Collect
+from featcodec.bench.pictures import plot
 from featcodec.bench.pretrained import Trained, trained_codecs
-from featcodec.bench.report import machine, plot, print_table
+from featcodec.bench.report import machine
+from featcodec.bench.tables import table_lines
+from featcodec.evaluation import top1
 from featcodec.families.entropy import EntropyCodec
 from featcodec.layers import find_layer
 from featcodec.spec import format_spec, parse_spec
@@ -33,6 +38,24 @@ from featcodec.training.parts import feature_at
 
 DEFAULT_LAYERS = ("layer1", "layer2", "layer3")
 CALIBRATION_IMAGES = 64
+TABLE_WIDTH = 100
+
+
+class Scores:
+    """Top-1 as `evaluate` wants it, which keeps every sample's score."""
+
+    def __init__(self) -> None:
+        self.batches: list[Tensor] = []
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Score 1.0 where the largest logit (B, classes) is the target class (B,), else 0.0."""
+        scores = top1(outputs, targets)
+        self.batches.append(scores.cpu())
+        return scores
+
+    def right(self) -> Tensor:
+        """Return which samples were right, (N,) bool, in the order they came in."""
+        return torch.cat(self.batches) > 0.5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,12 +66,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (fc.FeatcodecError, FileNotFoundError, ValueError, ImportError, AttributeError) as e:
         print(f"featcodec bench: {e}", file=sys.stderr)
         return 2
-    print_table(result, Console(width=None if sys.stdout.isatty() else 120))
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     plot(result, args.out / "rate_accuracy.png")
+    print("\n".join(table_lines(result, table_width(), everything=args.all or args.codec is not None)))
     print(f"written: {args.out / 'results.json'}, {args.out / 'rate_accuracy.png'}")
     return 0
+
+
+def table_width() -> int:
+    """Return how wide the table may be: a terminal's columns, 80 at the least and `TABLE_WIDTH` at most."""
+    return min(TABLE_WIDTH, max(80, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else TABLE_WIDTH
 
 
 def parser() -> argparse.ArgumentParser:
@@ -65,6 +93,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--samples", type=int, default=500, help="images, from the first")
     p.add_argument("--batch-size", type=int, default=100)
     p.add_argument("--device", default="cpu")
+    p.add_argument(
+        "--all", action="store_true", help="show the rows behind each layer's Pareto front, too; always where codecs are named"
+    )
     p.add_argument("--out", type=Path, default=Path("out"), help="folder for results.json and rate_accuracy.png")
     return p
 
@@ -85,21 +116,27 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     rows = []
     with _progress(len(images.images) * (1 + len(layers) * len(codecs) + len(trained))) as (progress, task):
 
-        def measure(label: str, **cut: Any) -> dict[str, Any]:
+        def measure(label: str, **cut: Any) -> tuple[dict[str, Any], Tensor]:
             progress.update(task, description=label)
-            batches = images.batches(args.batch_size, normalization)
+            batches, scores = images.batches(args.batch_size, normalization), Scores()
             step = partial(progress.advance, task)
-            return fc.evaluate(model, batches, device=args.device, progress=step, **cut).to_dict()
+            report = fc.evaluate(model, batches, device=args.device, progress=step, metric=scores, **cut)
+            return report.to_dict(), scores.right()
 
-        baseline = measure("baseline")
+        def measure_row(label: str, **cut: Any) -> dict[str, Any]:
+            """A row, and beside it what it gained and lost: images that one of codec and baseline alone got right."""
+            row, right = measure(label, **cut)
+            return {**row, "gained": int((right & ~bare).sum()), "lost": int((bare & ~right).sum())}
+
+        baseline, bare = measure("baseline")
         for layer in layers:
             for config in codecs:
                 codec = fc.get_codec(config)
                 if isinstance(codec, EntropyCodec) and codec.tables == "static":
                     codec.calibrate(features(model, layer, others if len(others.images) else images, normalization))
-                rows.append(measure(f"{layer} {format_spec(config)}", layer=layer, codec=codec))
+                rows.append(measure_row(f"{layer} {format_spec(config)}", layer=layer, codec=codec))
             for found in (found for found in trained if found.layer == layer):
-                row = measure(f"{layer} {found.name}", layer=layer, codec=found.codec())
+                row = measure_row(f"{layer} {found.name}", layer=layer, codec=found.codec())
                 rows.append({**row, "trained": found.name.removeprefix(f"{layer}-")})
     return {
         "machine": machine(args.device),
