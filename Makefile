@@ -94,10 +94,9 @@ fuzz: $(VENV)/.installed
 goldens: $(VENV)/.installed
 	$(BIN)/python -m tests.goldens
 
-# Measures anew what is committed under benchmarks/results, and shows it in the README.
+# Measures the default job on the commit that is checked out, and writes all pages under docs/results. Refused where files have changed.
 results: $(VENV)/.installed
-	$(BIN)/featcodec bench --out benchmarks/results/default
-	$(BIN)/python -m benchmarks.readme
+	$(BIN)/python -m benchmarks.pages --measure
 
 $(VENV)/.installed: $(BUILD_INPUTS)
 	@echo "Setting up $(VENV): downloading packages and building the core. This takes a few minutes, once."

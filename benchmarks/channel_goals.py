@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.entropy_goals import NOT_MEASURED, Goal
+from featcodec.bench.intervals import wilson
 
 AT = "0.001"  # the share of lost frames that Eb/N0 is compared at
 MIN_SUM, ORACLE = "min-sum 20", "sum-product 50"
@@ -37,6 +38,12 @@ def _goal(what: str, goal: str, wanted: float, value: float | None, note: str = 
         return Goal(what, goal, wanted, None, NOT_MEASURED, None)
     met = value >= wanted if least else value <= wanted
     return Goal(what, goal, wanted, value, f"{value:{form}}" + (f" ({note})" if note else ""), met)
+
+
+def of_frames(lost: int, frames: int) -> str:
+    """Return what a rate was counted from, with its 95 % interval."""
+    low, high = wilson(lost, frames)
+    return f"{lost} of {frames:,}, {low:.2e} to {high:.2e}"
 
 
 # ---- error rates -----------------------------------------------------------------------------------------------------------
@@ -137,7 +144,7 @@ def _throughput(result: Result) -> list[Goal]:
         what = f"{code}, 10 fixed iterations, many frames, {label}, Mb/s"
         found.append(_goal(what, f">= {wanted:.0f}", wanted, *_many(ten, isas), least=True, form=".0f"))
     fixed = next((row["10 iterations"] for row in result.get("speed", {}).get("fixed", []) if row["code"] == code), None)
-    fer, note = (None, "") if fixed is None else (fixed["fer"], f"{fixed['lost']} of {fixed['frames']:,}")
+    fer, note = (None, "") if fixed is None else (fixed["fer"], of_frames(fixed["lost"], fixed["frames"]))
     found.append(_goal(f"{code}, FER of these 10 iterations at 2.0 dB", "<= 2e-3", 2e-3, fer, note, least=False, form=".2e"))
     stop = _many(_speed(result, code, "decode, early stop", "4.0 dB"))
     found.append(_goal(f"{code}, early stop at 4 dB, Mb/s", ">= 400", 400.0, *stop, least=True, form=".0f"))
@@ -219,6 +226,6 @@ def _feature_costs(result: Result) -> list[Goal]:
     if worst is not None:
         value = worst["failure"]
         case = f"{worst['family']}, {worst['bytes']} B, p={worst['p']}"
-        note = f"{worst['lost']} of {worst['trials']:,}: {case}; the worst of {len(rows)}"
+        note = f"{of_frames(worst['lost'], worst['trials'])}: {case}; the worst of {len(rows)}"
     found.append(_goal("features lost with rate=auto", "<= 1e-3", 1e-3, value, note, least=False, form=".2e"))
     return found

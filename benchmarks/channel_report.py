@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.channel_goals import MIN_SUM, ORACLE, gap_to_bound, gap_to_oracle
-from benchmarks.cliff import cliff_labels
+from benchmarks.cliff import BARE, cliff_labels
 from benchmarks.error_rates import DECODERS, MAXIMUM_LIKELIHOOD
+from featcodec.bench.intervals import wilson
+from featcodec.bench.pictures import MOST_SERIES, OURS, PEER, Name, write_names
 
 Result = dict[str, Any]
 Row = dict[str, Any]
@@ -18,6 +23,12 @@ PLOTS = {"error": ("waterfall_awgn.png", "waterfall_bec.png"), "features": ("cli
 _SHOWN_SNR = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
 _SHOWN_P = (0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.45, 0.5)
 _LEAST_FER = 2e-4
+_NAMED_FER = 2e-3  # where a curve's name is written
+_FALL = 5.0  # points of accuracy
+# Drawn, of each family: the shortest and the longest code, one between, and other rates of wifi's longest.
+SHOWN_CODES = ("wifi 648 1/2", "wifi 1944 1/2", "wifi 1944 3/4", "wifi 1944 5/6")
+SHOWN_CODES += ("nr 128/256", "nr 400/800", "nr 1024/2048", "nr 8192/16384")
+_MANY = 1_000_000  # frames: of that many a rate's relative interval hangs on the lost ones alone
 
 
 def where(part: Row) -> str:
@@ -51,15 +62,24 @@ def number(value: float | None, form: str = ".2f") -> str:
     return "-" if value is None else f"{value:{form}}"
 
 
+def rate(lost: int, frames: int, form: str) -> str:
+    """Return a rate as text with its 95 % interval."""
+    low, high = wilson(lost, frames)
+    return f"{lost / frames:{form}} [{low:{form}}, {high:{form}}]"
+
+
 # ---- error rates -----------------------------------------------------------------------------------------------------------
 
 
 def _errors(part: Row) -> str:
     effort = part["settings"]
     noise, erasures = _split(part)
+    enough = effort["enough"]
+    low, high = (end * _MANY / enough - 1 for end in wilson(enough, _MANY))
     lines = [
         "## Error rates\n",
-        f"{where(part)}. A point ends after {effort['enough']} lost frames or {effort['most_bits']:,} information bits.\n",
+        f"{where(part)}. A point ends after {enough} lost frames or {effort['most_bits']:,} information bits. The 95 % "
+        f"interval of a rate counted from {enough} lost frames is {low:+.0%} to {high:+.0%} of it.\n",
         f"{WATERFALLS}\n",
         waterfall_table(noise),
         "Erasure probability at which 1 in 100 / 1 in 1000 frames are lost.\n",
@@ -128,7 +148,7 @@ def _speeds(part: Row) -> str:
             cells.append([*label, *([f"{case[3]:,}"] if blocks == 0 else []), *(_both(mine, isa, unit) for isa in isas)])
         heads = ["code", "what", *(["blocks"] if blocks == 0 else []), *isas]
         lines += [f"{text}.\n", table(heads, cells, left=2)]
-    fixed = [[r["code"], *(number(r[f"{i} iterations"]["fer"], ".1e") for i in (10, 20))] for r in part["fixed"]]
+    fixed = [[r["code"], *(_fer(r[f"{i} iterations"]) for i in (10, 20))] for r in part["fixed"]]
     lines += ["FER of the fixed iterations at 2.0 dB.\n", table(["code", "10", "20"], fixed)]
     failing = [[r["code"], f"{r['p']}", f"{r['frames']}", number(r["us"], ".0f")] for r in part["failing"]]
     lines += [
@@ -137,6 +157,10 @@ def _speeds(part: Row) -> str:
     ]
     lines += [_peers(part)]
     return "\n".join(lines)
+
+
+def _fer(found: Row) -> str:
+    return rate(found["lost"], found["frames"], ".1e")
 
 
 def _both(rows: Sequence[Row], isa: str, unit: str) -> str:
@@ -156,8 +180,7 @@ def _peers(part: Row) -> str:
             "yes" if row["stops_early"] else "no",
             f"{row['frames']}",
             _short(row["info_mbps"]),
-            number(row["fer"], ".3f"),
-            number(row["ours_fer"], ".3f"),
+            *(rate(round(row[fer] * row["frames"]), row["frames"], ".3f") for fer in ("fer", "ours_fer")),
             *(f"{row[f'ratio_{name}']:,.0f}x" for name in ("float", "int8", "single")),
         ]
         for row in part["peers"]
@@ -179,7 +202,7 @@ def _features(part: Row) -> str:
     lines = [
         "## Features over a channel\n",
         f"{where(part)}. ResNet-20 (embedded), {setting['layer']}, {setting['images']} images, "
-        f"{100 * part['baseline']:.1f} % top-1 without a codec. Top-1 in %; in brackets, samples lost in %.\n",
+        f"{100 * part['baseline']:.1f} % top-1 without a codec. Top-1 in %; in brackets, samples lost in %. {_certain(part)}\n",
     ]
     for kind, shown, name in (("bec", _SHOWN_P, "p"), ("awgn", _SHOWN_SNR, "SNR in dB")):
         rows = [row for row in part["rows"] if row["channel"] == kind]
@@ -193,7 +216,7 @@ def _features(part: Row) -> str:
             f"{r['blocks']} x {r['k']}/{r['n']}",
             f"{r['channel_bits']:,}",
             f"{r['ratio']:.3f}",
-            f"{r['failure']:.1e}",
+            rate(r["lost"], r["trials"], ".1e"),
             f"{r['trials']:,}",
         ]
         for r in part["costs"]
@@ -202,6 +225,16 @@ def _features(part: Row) -> str:
     lines += ["What one feature costs over erasures with rate=auto and one loss in a thousand allowed.\n", table(heads, cells)]
     lines += [f"- left out: {name}: {reason}" for name, reason in part["left_out"].items()]
     return "\n".join(lines) + "\n"
+
+
+def _certain(part: Row) -> str:
+    """How sure accuracies on so many images are."""
+    images = part["settings"]["images"]
+    known = []
+    for accuracy in (part["baseline"], 0.5, 0.1):
+        low, high = (100 * end for end in wilson(round(accuracy * images), images))
+        known.append(f"{100 * accuracy:.1f} % is {low:.1f} to {high:.1f}")
+    return f"The 95 % interval of {', of '.join(known)}."
 
 
 def _accuracy_table(rows: Sequence[Row], qualities: Sequence[float]) -> str:
@@ -240,63 +273,92 @@ def plot(result: Result, folder: Path) -> list[str]:
 
 
 def _plot_waterfalls(curves: Sequence[Row], axis: str, path: Path) -> None:
-    """A panel a family; solid: ours; dashed: the bound; dotted: sum-product."""
+    """A panel a family; in colour: ours; grey: the bound (dashed) and sum-product (dotted)."""
     from matplotlib import pyplot as plt
 
     families = [family for family in ("wifi", "nr") if any(curve["family"] == family for curve in curves)]
-    figure, panels = plt.subplots(1, len(families), figsize=(6.5 * len(families), 5), sharey=True, squeeze=False)
+    figure, panels = plt.subplots(1, len(families), figsize=(6.2 * len(families), 5), sharey=True, squeeze=False)
     ours = MIN_SUM if axis == "ebn0_db" else MAXIMUM_LIKELIHOOD
+    named = []
     for panel, family in zip(panels[0], families, strict=True):
-        for i, curve in enumerate(curve for curve in curves if curve["family"] == family):
-            color = plt.get_cmap("tab20")(i % 20)
-            for name, line in ((ours, "-"), (ORACLE, ":")):
+        own = [curve for curve in curves if curve["family"] == family]
+        chosen = [curve for curve in own if curve["code"] in SHOWN_CODES] or own[: MOST_SERIES // 2]
+        names, lines = [], []
+        for curve, color in zip(chosen, OURS, strict=False):
+            for name, look in ((ORACLE, {"color": PEER, "linestyle": ":"}), (ours, {"color": color})):
                 points = [(p[axis], p["decoders"][name]["fer"]) for p in curve["points"] if name in p["decoders"]]
                 points = [(x, fer) for x, fer in points if fer >= _LEAST_FER]
                 if points:
-                    look = {"color": color, "linestyle": line, "linewidth": 1.2}
-                    panel.plot(*zip(*points, strict=True), **look, label=curve["code"] if name == ours else None)
+                    panel.plot(*zip(*points, strict=True), linewidth=1.5 if name == ours else 1, **look)
+                    lines.append(np.array(points))
+                if points and name == ours:
+                    x, fer = min(points, key=lambda point: abs(np.log(point[1] / _NAMED_FER)))
+                    names.append(Name(curve["code"], x, fer, color))
             bound = [(p[axis], p["bound"]) for p in curve["points"] if p["bound"] >= _LEAST_FER]
-            panel.plot(*zip(*bound, strict=True), color=color, linestyle="--", linewidth=0.8, alpha=0.7)
+            panel.plot(*zip(*bound, strict=True), color=PEER, linestyle="--", linewidth=1)
+            lines.append(np.array(bound))
         panel.set(yscale="log", ylim=(_LEAST_FER, 1.2), xlabel="Eb/N0, dB" if axis == "ebn0_db" else "erasure probability")
-        panel.grid(alpha=0.3, which="both", linewidth=0.5)
-        panel.legend(fontsize=7, title=f"{family}: {ours}")
+        panel.set_title(f"{family}: {ours}", fontsize=10)
+        panel.grid(alpha=0.25, linewidth=0.5)
+        named.append((panel, names, lines))
     panels[0][0].set_ylabel("frame error rate")
     others = "dotted: sum-product 50; dashed: normal approximation" if axis == "ebn0_db" else "dashed: random codes"
     figure.suptitle(f"Frame error rates. {others}", fontsize=10)
     figure.tight_layout()
+    for panel, names, lines in named:
+        write_names(panel, names, lines)
     figure.savefig(path, dpi=90)
     plt.close(figure)
 
 
 def _plot_cliff(part: Row, path: Path) -> None:
-    """Accuracy above, channel bits below; a column a channel."""
+    """Accuracy above, bytes sent below; a column a channel; protected packets in colour, bare ones grey."""
     from matplotlib import pyplot as plt
 
     kinds = [kind for kind in ("bec", "awgn") if any(row["channel"] == kind for row in part["rows"])]
-    figure, panels = plt.subplots(2, len(kinds), figsize=(6.5 * len(kinds), 8), sharey="row", squeeze=False)
+    figure, panels = plt.subplots(2, len(kinds), figsize=(6.2 * len(kinds), 8), sharey="row", squeeze=False)
     labels = cliff_labels(part["rows"])
+    if len(labels) > MOST_SERIES:
+        labels = [label for label in labels if "wifi" not in label]
+    shielded = [label for label in labels if label not in BARE]
+    named = []
     for column, kind in enumerate(kinds):
-        for i, label in enumerate(labels):
-            rows = sorted(
-                (r for r in part["rows"] if (r["channel"], r["codec"]) == (kind, label)), key=lambda row: row["quality"]
-            )
-            if not rows:
-                continue
-            line = "--" if "wifi" in label else "-"
-            look = {"color": plt.get_cmap("tab20")(i % 20), "linestyle": line, "linewidth": 1.3, "marker": ".", "label": label}
-            x = [row["quality"] for row in rows]
-            panels[0][column].plot(x, [100 * row["accuracy"] for row in rows], **look)
-            panels[1][column].plot(x, [row["channel_bits"] / 8 for row in rows], **look)
-        panels[0][column].axhline(100 * part["baseline"], color="grey", linewidth=0.8, linestyle=":")
-        for panel in panels[:, column]:
+        for panel, scale, key in ((panels[0][column], 100, "accuracy"), (panels[1][column], 1 / 8, "channel_bits")):
+            names, lines = [], []
+            for label in labels:
+                rows = [row for row in part["rows"] if (row["channel"], row["codec"]) == (kind, label)]
+                points = sorted((row["quality"], scale * row[key]) for row in rows)
+                if not points:
+                    continue
+                color = PEER if label in BARE else OURS[shielded.index(label) % len(OURS)]
+                panel.plot(*zip(*points, strict=True), color=color, linewidth=1.4, marker=".", zorder=2 if color == PEER else 3)
+                x, y = _named_point(points) if key == "accuracy" else points[-1]
+                names.append(Name(label, x, y, color))
+                lines.append(np.array(points))
             panel.set_xlabel("erasure probability" if kind == "bec" else "SNR, dB (BPSK)")
-            panel.grid(alpha=0.3)
+            panel.margins(0.08)
+            panel.grid(alpha=0.25, linewidth=0.5)
+            named.append((panel, names, lines))
+        panels[0][column].axhline(100 * part["baseline"], color="black", linewidth=0.8, linestyle=":")
         panels[1][column].set_yscale("log")
     panels[0][0].set_ylabel("top-1 accuracy, %")
     panels[1][0].set_ylabel("bytes sent a sample")
-    panels[0][-1].legend(fontsize=7)
     setting = part["settings"]
-    figure.suptitle(f"ResNet-20 cut after {setting['layer']}, {setting['images']} images, packets over a channel", fontsize=10)
+    title = f"ResNet-20 cut after {setting['layer']}, {setting['images']} images, over a channel; dotted: without a codec"
+    figure.suptitle(title, fontsize=10)
     figure.tight_layout()
+    for panel, names, lines in named:
+        write_names(panel, names, lines)
     figure.savefig(path, dpi=90)
     plt.close(figure)
+
+
+def _named_point(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Where a curve passes the middle between its ends; of a flat one the last point."""
+    heights = [y for _, y in points]
+    middle = (min(heights) + max(heights)) / 2
+    if max(heights) - min(heights) >= _FALL:
+        for (x1, y1), (x2, y2) in pairwise(points):
+            if (y1 - middle) * (y2 - middle) < 0:
+                return x1 + (x2 - x1) * (middle - y1) / (y2 - y1), middle
+    return points[-1]

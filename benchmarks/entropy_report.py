@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from benchmarks.entropy_goals import mean
 from benchmarks.entropy_measure import FUSED_SIZE
+from benchmarks.feature_sets import RESNET_SETS
 from benchmarks.limits import LIMITS
+from featcodec.bench.pictures import MOST_SERIES, OURS, PEER, Name, write_names
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Result = dict[str, Any]
 Row = dict[str, Any]
-_MARKERS = "osD^v<>pPX*hd8"
+SHOWN = ("huffman", "rans", "context", "context static", "zstd 3", "constriction ans", "compressai ans", "nncodec deepcabac")
+SHOWN += ("jpeg xl 7", "webp lossless")
 
 
 def summary(result: Result) -> str:
@@ -36,6 +44,20 @@ def summary(result: Result) -> str:
     if result["left_out"]:
         parts += ["## Left out\n", "\n".join(f"- {name}: {reason}" for name, reason in result["left_out"].items()) + "\n"]
     return "\n".join(parts)
+
+
+def of_embedded_network(result: Result) -> Result:
+    """Return a result without the rows of features that its user brought along: what everybody can measure."""
+
+    def brought(name: str) -> bool:
+        return any(name.startswith(layer) for layer in others)
+
+    others = {row["layer"] for row in result["bits"]} - set(RESNET_SETS)
+    kept = {
+        kind: [row for row in result[kind] if row["layer"] in RESNET_SETS] for kind in ("bits", "speed", "batch", "packets")
+    }
+    left_out = {name: reason for name, reason in result["left_out"].items() if not brought(name)}
+    return {**result, **kept, "left_out": left_out}
 
 
 def storable(value: Any) -> Any:
@@ -111,33 +133,45 @@ def plot(result: Result, path: Path) -> None:
 
     quantizers = result["settings"]["speed_quantizers"]
     rows = _plotted(result)
-    looks = _looks(rows)
-    figure, panels = plt.subplots(2, len(quantizers), figsize=(5.5 * len(quantizers) + 3, 9), sharey="row", squeeze=False)
+    chosen = _chosen(rows)
+    figure, panels = plt.subplots(2, len(quantizers), figsize=(4.6 * len(quantizers), 8), sharey="row", squeeze=False)
+    named = []
     for column, quantizer in enumerate(quantizers):
         here = [row for row in rows if row["quantizer"] == quantizer]
         for panel, call in zip(panels[:, column], ("encode", "decode"), strict=True):
-            for name, look in looks.items():
+            names = []
+            for name, color in chosen.items():
                 mine = _largest([row for row in here if row["coder"] == name])
                 bits, speed = mean(row["bits"] for row in mine), mean(row[f"{call}_mbps"] for row in mine)
-                panel.plot(
-                    [] if bits is None else [bits], [] if speed is None else [speed], linestyle="none", label=name, **look
-                )
-            for limit, dashes in (("order-0 entropy", "--"), ("adaptive left+up", ":")):
-                counted = [row for row in result["bits"] if row["quantizer"] == quantizer]
-                timed = _largest([row for row in here if limit in row["limits"]])
-                bits = mean(row["limits"][limit] for row in counted or timed)
-                if bits is not None:
-                    panel.axvline(bits, color="grey", linewidth=1, linestyle=dashes, label=limit)
-            panel.set(yscale="log", xlabel="bits per symbol", title=f"{quantizer}, {call}")
-            panel.grid(alpha=0.3, which="both", linewidth=0.5)
+                if bits is not None and speed is not None:
+                    panel.plot([bits], [speed], marker="o", color=color, markersize=6 if color != PEER else 4)
+                    names.append(Name(name, bits, speed, color))
+            limits = _draw_limits(panel, result, quantizer)
+            panel.set(yscale="log", xlabel="bits a symbol", title=f"{quantizer}, {call}")
+            panel.margins(0.12)
+            panel.grid(alpha=0.25, linewidth=0.5)
+            named.append((panel, names, limits))
     for panel in panels[:, 0]:
         panel.set_ylabel("10^6 symbols a second")
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="center right", fontsize=9)
-    figure.suptitle(f"Entropy coders, one thread, largest tensors\n{result['machine']['cpu']}")
-    figure.tight_layout(rect=(0, 0, 1 - 2.8 / figure.get_figwidth(), 1))
-    figure.savefig(path, dpi=100)
+    dashes = "dashed: order-0 entropy; dotted: entropy given the left and the upper neighbour, learned on the way"
+    figure.suptitle(f"Entropy coders, one thread, largest tensors; {dashes}", fontsize=10)
+    figure.tight_layout()
+    for panel, names, limits in named:
+        upright = [np.array([(bits, speed) for speed in panel.get_ylim()]) for bits in limits]
+        write_names(panel, names, [*(np.array([[name.x, name.y]]) for name in names), *upright])
+    figure.savefig(path, dpi=90)
     plt.close(figure)
+
+
+def _draw_limits(panel: Axes, result: Result, quantizer: str) -> list[float]:
+    """Draw what order-0 coders and coders by context can reach at best; return where."""
+    drawn = []
+    for limit, dashes in (("order-0 entropy", "--"), ("adaptive left+up", ":")):
+        bits = mean(row["limits"][limit] for row in result["bits"] if row["quantizer"] == quantizer)
+        if bits is not None:
+            panel.axvline(bits, color="black", linewidth=0.8, linestyle=dashes)
+            drawn.append(bits)
+    return drawn
 
 
 def _plotted(result: Result) -> list[Row]:
@@ -159,16 +193,13 @@ def _all_bits(row: Row) -> dict[str, float]:
     return {**row["coders"], **{f"{name}, from floats": packet["payload"] for name, packet in row["packets"].items()}}
 
 
-def _looks(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """Marker and colour by coder: ours are stars."""
-    ours = {row["coder"]: row["ours"] for row in rows}
-    looks: dict[str, dict[str, Any]] = {}
-    for i, name in enumerate(sorted(ours, key=lambda name: ours[name])):
-        if ours[name]:
-            looks[name] = {"marker": "*", "markersize": 15, "color": f"C{i % 10}", "markeredgecolor": "black"}
-        else:
-            looks[name] = {"marker": _MARKERS[i % len(_MARKERS)], "markersize": 7, "color": f"C{i % 10}", "alpha": 0.8}
-    return looks
+def _chosen(rows: Sequence[Row]) -> dict[str, str]:
+    """Colour by coder of those that are drawn: ours in colour, peers grey; the rest of a smaller run fills up to the most."""
+    found = {row["coder"]: row["ours"] for row in rows}
+    drawn = [name for name in SHOWN if name in found]
+    drawn += [name for name in found if name not in SHOWN][: MOST_SERIES - len(drawn)] if len(found) <= MOST_SERIES else []
+    ours = [name for name in drawn if found[name]]
+    return {name: OURS[ours.index(name) % len(OURS)] if name in ours else PEER for name in drawn}
 
 
 def _largest(rows: Sequence[Row]) -> list[Row]:

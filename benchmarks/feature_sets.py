@@ -21,6 +21,7 @@ from featcodec.payloads.quantizer import minmax_quantize, minmax_ranges
 BITS = (2, 4, 6, 8)
 STEPS = {"step coarse": 2, "step fine": 8}  # the step is the features' standard deviation divided by this
 RESNET_LAYERS = ("layer1", "layer2", "layer3", "layer2.2.bn2")  # the last one has no ReLU behind it
+RESNET_SETS = tuple(f"resnet20 {layer}" for layer in RESNET_LAYERS)
 _SMALLEST_SIDE = 4
 
 

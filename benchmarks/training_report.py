@@ -7,8 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import featcodec as fc
+from featcodec.bench.intervals import unpaired_difference, wilson
+from featcodec.bench.pictures import OURS, PEER, Name, write_names
 from featcodec.bench.pretrained import Trained
+from featcodec.bench.tables import short_spec
 
 STEP_GOAL, IMAGE_STEP_GOAL = 1.15, 1.5
 JSCC_SYMBOLS = inspect.signature(fc.codec_class("jscc")).parameters["symbols"].default
@@ -21,11 +26,27 @@ def steps_table(result: dict[str, Any]) -> str:
     layers = list(dict.fromkeys(row["layer"] for row in result["steps"]))
     lines = ["| codec | " + " | ".join(layers) + " |", "|---|" + "---:|" * len(layers)]
     for codec in dict.fromkeys(row["codec"] for row in result["steps"]):
-        ratios = {row["layer"]: row["ratio"] for row in result["steps"] if row["codec"] == codec}
-        lines.append(
-            f"| {codec} | " + " | ".join(f"{ratios[layer]:.2f}" if layer in ratios else "-" for layer in layers) + " |"
-        )
+        rows = {row["layer"]: row for row in result["steps"] if row["codec"] == codec}
+        lines.append(f"| {codec} | " + " | ".join(_ratio(rows[layer]) if layer in rows else "-" for layer in layers) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _ratio(row: dict[str, Any]) -> str:
+    return f"{row['ratio']:.2f} ({row['ratio_least']:.2f} to {row['ratio_most']:.2f})"
+
+
+def _top1(accuracy: float, samples: int) -> str:
+    """Top-1 in percent with its 95 % interval."""
+    low, high = (100 * end for end in wilson(round(accuracy * samples), samples))
+    return f"{100 * accuracy:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _change(row: dict[str, Any]) -> str:
+    """The change of top-1 with the 95 % interval of two independent samples: which images were right is not recorded."""
+    samples = row["samples"]
+    mine, backbone = ((round(rate * samples), samples) for rate in (row["accuracy"], row["backbone"]))
+    low, high = (100 * end for end in unpaired_difference(mine, backbone))
+    return f"{100 * (row['accuracy'] - row['backbone']):+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def trained_table(result: dict[str, Any]) -> str:
@@ -35,16 +56,16 @@ def trained_table(result: dict[str, Any]) -> str:
     digital = [row for row in result["trained"] if row["symbols"] is None]
     for row in sorted(digital, key=lambda r: (r["layer"], r["control"], r["payload_bits"])):
         if row["control"]:
-            gain = f"{100 * row['accuracy']:.2f} | {100 * (row['accuracy'] - row['backbone']):+.2f}"
+            gain = f"{_top1(row['accuracy'], row['samples'])} | {_change(row)}"
             lines.append(f"| {row['layer']} | none, the tail trained alike | | {gain} |" + " |" * (len(headings) - 5))
             continue
         control = control_of(row, result["trained"])
         cells = [
             row["layer"],
-            row["codec"],
+            short_spec(fc.get_codec(row["codec"]).config()),
             row["channel"] or "",
-            f"{100 * row['accuracy']:.2f}",
-            f"{100 * (row['accuracy'] - row['backbone']):+.2f}",
+            _top1(row["accuracy"], row["samples"]),
+            _change(row),
             "-" if control is None else f"{100 * control:.2f}",
             f"{row['wire_bits']:,.0f}",
             f"{row['payload_bits']:,.0f}",
@@ -63,7 +84,7 @@ def symbols_table(result: dict[str, Any]) -> str:
     lines = ["| " + " | ".join(headings) + " |", "|---|---|" + "---:|" * (len(headings) - 3) + "---|"]
     for row in rows:
         control = control_of(row, result["trained"])
-        accuracies = [f"{100 * row['over'][channel]:.2f}" if channel in row["over"] else "-" for channel in channels]
+        accuracies = [_top1(row["over"][channel], row["samples"]) if channel in row["over"] else "-" for channel in channels]
         cells = [
             row["layer"],
             row["id"],
@@ -163,7 +184,7 @@ def _beats_jscc(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def symbols_plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw accuracy against symbols into a PNG file, a line a codec and channel, a panel a layer."""
+    """Draw accuracy against symbols into a PNG file: a row a layer, a panel a channel, a line a codec."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -171,50 +192,99 @@ def symbols_plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
     analog = [row for row in rows if row["symbols"]]
     layers = sorted({row["layer"] for row in analog})
-    figure, panels = plt.subplots(1, max(1, len(layers)), figsize=(7 * max(1, len(layers)), 4.2), squeeze=False)
-    colours = dict(zip(sorted({row["id"] for row in analog}), plt.get_cmap("tab10").colors, strict=False))
-    for panel, layer in zip(panels[0], layers, strict=False):
-        here = [row for row in analog if row["layer"] == layer]
-        channels = sorted({channel for row in here for channel in row["over"]}, key=_noise)
-        for codec_id in sorted({row["id"] for row in here}):
-            for channel, style in zip(channels, ("-", "--", "-.", ":"), strict=False):
-                own = [r for r in here if r["id"] == codec_id and channel in r["over"]]
-                points = sorted((row["symbols"], 100 * row["over"][channel]) for row in own)
-                label = f"{codec_id}, {channel}"
-                panel.plot(*zip(*points, strict=True), style, marker="o", markersize=3, color=colours[codec_id], label=label)
-        panel.axhline(100 * max(row["backbone"] for row in here), color="grey", linewidth=1, label="without a codec")
-        panel.set(title=layer, xlabel="real symbols a sample", ylabel="top-1, %", xscale="log")
-        panel.grid(alpha=0.3)
-        panel.xaxis.set_major_formatter("{x:g}")
-        panel.xaxis.set_minor_formatter("{x:g}")
-        panel.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.01, 1))
+    channels = sorted({channel for row in analog for channel in row["over"]}, key=_noise)
+    count = max(1, len(layers)), max(1, len(channels))
+    figure, panels = plt.subplots(*count, figsize=(3.6 * count[1], 4 * count[0]), sharey=True, squeeze=False)
+    colours = dict(zip(sorted({row["id"] for row in analog}), OURS, strict=False))
+    named = []
+    for layer, line in zip(layers, panels, strict=False):
+        for channel, panel in zip(channels, line, strict=True):
+            here = [row for row in analog if row["layer"] == layer and channel in row["over"]]
+            names, lines = [], []
+            for codec_id in sorted({row["id"] for row in here}):
+                points = sorted((row["symbols"], 100 * row["over"][channel]) for row in here if row["id"] == codec_id)
+                panel.plot(*zip(*points, strict=True), marker="o", markersize=4, linewidth=1.4, color=colours[codec_id])
+                names.append(Name(codec_id, *points[-1], colours[codec_id]))
+                lines.append(np.array(points))
+            for backbone in {100 * row["backbone"] for row in here}:
+                panel.axhline(backbone, color="black", linewidth=0.8, linestyle=":")
+            panel.set(title=f"{layer}, {channel}", xlabel="real symbols a sample", xscale="log")
+            panel.title.set_fontsize(9)
+            panel.margins(0.15)
+            panel.grid(alpha=0.25, linewidth=0.5)
+            panel.xaxis.set_major_formatter("{x:g}")
+            panel.xaxis.set_minor_formatter(_few_ticks)
+            named.append((panel, names, lines))
+        line[0].set_ylabel("top-1, %")
+    figure.suptitle("Analog codecs over noise; dotted: without a codec", fontsize=10)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    for panel, names, lines in named:
+        write_names(panel, names, lines)
+    figure.savefig(path, dpi=100)
     plt.close(figure)
 
 
+def _few_ticks(value: float, _position: int | None) -> str:
+    """Label a logarithmic axis between its powers of ten, not at every line."""
+    digit = f"{value:.0e}"[0]
+    return f"{value:g}" if digit in "25" else ""
+
+
 def curves(trained: Sequence[Trained], path: Path) -> None:
-    """Draw the task's loss and the validation accuracy over the epochs, a line a codec, into a PNG file."""
+    """Draw the task's loss and the validation accuracy over the epochs into a PNG file: a column a layer, a line a codec.
+
+    Of several trainings of one codec at a layer the first is drawn; controls are grey.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), squeeze=False)
-    for i, found in enumerate(trained):
-        epochs = found.record["epochs"]
-        style = {"label": found.name, "color": plt.get_cmap("tab20")(i % 20), "marker": "os^D"[i // 20 % 4], "markersize": 3}
-        numbers = range(1, len(epochs) + 1)
-        loss = [epoch["losses"].get("task", float("nan")) for epoch in epochs]
-        panels[0][0].plot(numbers, loss, linewidth=1, **style)
-        accuracy = [100 * epoch["validation"]["metric"] if "validation" in epoch else float("nan") for epoch in epochs]
-        panels[0][1].plot(numbers, accuracy, linewidth=1, **style)
-    panels[0][0].set(xlabel="epoch", ylabel="task loss", yscale="log")
-    panels[0][1].set(xlabel="epoch", ylabel="validation accuracy, %")
-    for panel in panels[0]:
-        panel.grid(alpha=0.3)
-    if trained:
-        panels[0][1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.01, 1))
+    layers = sorted({found.layer for found in trained})
+    colours = dict(zip(sorted({_label(found) for found in trained if not found.is_control}), OURS, strict=False))
+    count = max(1, len(layers))
+    figure, panels = plt.subplots(2, count, figsize=(6.4 * count, 10), sharex="col", squeeze=False)
+    named = []
+    for layer, column in zip(layers, panels.T, strict=False):
+        drawn = {_label(found): found for found in reversed(trained) if found.layer == layer}
+        for panel, title, scale, value in (
+            (column[0], "task loss", "log", _loss),
+            (column[1], "validation accuracy, %", "linear", _validated),
+        ):
+            names, lines = [], []
+            for label, found in sorted(drawn.items()):
+                color = PEER if found.is_control else colours[label]
+                points = [(i, value(epoch)) for i, epoch in enumerate(found.record["epochs"], 1)]
+                points = [(i, y) for i, y in points if y is not None]
+                if points:
+                    panel.plot(*zip(*points, strict=True), color=color, linewidth=1.4, marker=".")
+                    names.append(Name(label, *points[-1], color))
+                    lines.append(np.array(points, float))
+            panel.set(ylabel=title, yscale=scale)
+            panel.margins(x=0.2)
+            panel.xaxis.get_major_locator().set_params(integer=True)
+            if scale == "log":
+                panel.yaxis.set_major_formatter("{x:g}")
+                panel.yaxis.set_minor_formatter(_few_ticks)
+            panel.grid(alpha=0.25, linewidth=0.5)
+            named.append((panel, names, lines))
+        column[0].set_title(layer)
+        column[1].set_xlabel("epoch")
+    figure.suptitle("One training a codec; grey: the tail trained alike without a bottleneck", fontsize=10)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    for panel, names, lines in named:
+        write_names(panel, names, lines)
+    figure.savefig(path, dpi=90)
     plt.close(figure)
+
+
+def _label(found: Trained) -> str:
+    return "control" if found.is_control else str(found.record["row"]["codec"]["id"])
+
+
+def _loss(epoch: dict[str, Any]) -> float | None:
+    return epoch["losses"].get("task")
+
+
+def _validated(epoch: dict[str, Any]) -> float | None:
+    return 100 * epoch["validation"]["metric"] if "validation" in epoch else None

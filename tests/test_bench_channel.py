@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import channel_goals, cliff, error_rates, finite_length, ldpc_peers, ldpc_speed, readme
+from benchmarks import channel_goals, cliff, error_rates, finite_length, ldpc_peers, ldpc_speed, pages
 from benchmarks.entropy_goals import goals_table
 from benchmarks.error_rates import Code, Effort
 from benchmarks.suites import channel
@@ -173,7 +173,7 @@ def test_a_quick_run_writes_its_files_part_by_part(tmp_path, capsys, monkeypatch
         assert result[part]["machine"]["core"]["isa"]
     text = (tmp_path / "summary.md").read_text()
     assert text.count("\n## ") == 4
-    assert "| wifi 648 1/2 |" in readme.channel_section(result)
+    assert "| wifi 648 1/2 |" in pages.channel_page(result)
     for name in ("waterfall_awgn.png", "waterfall_bec.png", "cliff.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     assert "written:" in capsys.readouterr().out

@@ -1,0 +1,272 @@
+"""``python -m benchmarks.pages``: writes docs/results from the committed results; --measure measures the default job first.
+
+Measured is a commit and nothing else: a tree with changes is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import channel_report, entropy_report, training_report
+from benchmarks.channel_goals import goals as channel_goals
+from benchmarks.entropy_goals import goals as entropy_goals
+from benchmarks.entropy_goals import goals_table
+from featcodec.bench import measure, pictures
+from featcodec.bench.pretrained import trained_codecs
+from featcodec.bench.tables import by_layer, layer_title, markdown_table, rate_cell
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path("benchmarks/results")
+PAGES = Path("docs/results")
+
+Result = Mapping[str, Any]
+
+
+_DEFAULT = """
+# Every codec on the embedded network
+
+Every codec's example configs, and the trained codecs that ship, at three layers of a network (`make bench`).
+
+*wire B* is the mean size of a packet with its header, *payload B* without; *ratio* is against the float32 feature.
+*change* is the difference of top-1 to the network without a codec on the same images, with the 95 % interval of paired
+samples (Tango's score interval). The network's own top-1 has Wilson's. Analog codecs send symbols of a radio and no
+bits: their rows say how many. Parameters that are not named have their defaults.
+"""
+
+_ENTROPY = """
+# Entropy coding
+
+Every mode of the core and every instruction set beside what a Python user picks today, on the same symbols in the same
+run (`make bench-entropy`). The goals were set in GB/s on another machine; where that matters they are scaled by the
+ratio of the two machines' memcpy.
+"""
+
+_CHANNEL = """
+# Channels and LDPC codes
+
+Error rates beside the normal approximation of the best code of the same length and beside sum-product in float, speed
+beside what PyPI has, and the accuracy of ResNet-20's features over erasures and noise (`make bench-channel`). The goals
+were set on another machine. Eb/N0 is for BPSK; Mb/s count information bits, on one thread. Intervals of rates are
+Wilson's, 95 %.
+"""
+
+_TRAINING = """
+# Learned codecs
+
+The trained codecs that ship with the benchmark (`featcodec/bench/assets/codecs`: weights, and the record of the
+training with its command beside them), and trainings that do not ship (their records are in
+`benchmarks/results/training/records`), measured on the whole test set through real bytes. *control* is the same
+training without a bottleneck: where the codec alone was trained, the backbone as it was. Each was trained by `featcodec
+train --config benchmarks/results/training/configs/NAME.json`, on a CPU, in minutes. The backbone was trained on all
+50,000 training images, so that validation figures, unlike test figures, flatter it.
+
+Intervals of top-1 are Wilson's, 95 %. The records hold each accuracy, but not which images were right. So the interval
+of a change is that of two independent samples (Newcombe's).
+"""
+
+
+def default_page(result: Result) -> str:
+    """Return the page of `make bench`: each layer's front, all other rows folded."""
+    machine, setting, baseline = result["machine"], result["setting"], result["baseline"]
+    where = (
+        f"{setting['model']}, {setting['data']}, {setting['samples']} images; without a codec "
+        f"{rate_cell(baseline['metric'], baseline['samples'])} % top-1. {machine['cpu']}, {machine['threads']} threads, "
+        f"torch {machine['versions']['torch']}, commit {machine['commit']}."
+    )
+    parts = [_DEFAULT, where, _picture("accuracy against bytes", "default/rate_accuracy.png")]
+    parts.append(
+        "Each table shows a layer's Pareto front, the rows that no other beats in bytes and accuracy; the others are folded."
+    )
+    for layer, (front, rest) in by_layer(result["rows"]).items():
+        folded = ["<details><summary>all other rows</summary>", markdown_table(rest, baseline), "</details>"] if rest else []
+        parts += [f"## {layer}", layer_title(front[0], baseline) + ".", markdown_table(front, baseline), *folded]
+    return _page("default", parts)
+
+
+def entropy_page(result: Result) -> str:
+    """Return the page of `make bench-entropy`: the goals and every table, over the sets that everybody has."""
+    shown = entropy_report.of_embedded_network(dict(result))
+    sets, others = (list(dict.fromkeys(row["layer"] for row in found["bits"])) for found in (shown, result))
+    found = entropy_goals(shown)
+    note = f"Figures and goals are over features of the embedded ResNet-20: {_and(sets)}."
+    brought = [name for name in others if name not in sets]
+    if brought:
+        note += (
+            f" The run measured other features too, from a folder (`FEATURES=folder`: {_and(brought)}). No command gets that "
+            f"folder, so its rows are not shown. {_other_verdicts(found, result['goals'])}"
+        )
+    heading, _, tables = entropy_report.summary(shown).partition("\n\n")[2].partition("\n\n")
+    picture = _picture("bits against speed", "entropy/bits_speed.png")
+    return _page("entropy", [_ENTROPY, heading, note, picture, "## Goals", goals_table(found), tables])
+
+
+def _other_verdicts(found: Sequence[Mapping[str, Any]], whole: Sequence[Mapping[str, Any]]) -> str:
+    """Which goals are judged otherwise over all sets of a run."""
+    met = {goal["what"]: goal["met"] for goal in found}
+    other = [
+        f"{goal['what']}: {goal['measured']}, {'met' if goal['met'] else 'not met'}"
+        for goal in whole
+        if goal["met"] != met.get(goal["what"])
+    ]
+    return (
+        f"With them some goals are judged otherwise: {'; '.join(other)}." if other else "With them every goal is judged alike."
+    )
+
+
+def channel_page(result: Result) -> str:
+    """Return the page of `make bench-channel`: the goals and every table."""
+    shown = [
+        _picture("frame error rates over noise", "channel/waterfall_awgn.png"),
+        _picture("frame error rates over erasures", "channel/waterfall_bec.png"),
+        _picture("accuracy of features over channels", "channel/cliff.png"),
+    ]
+    tables = channel_report.summary(dict(result)).partition("\n\n")[2]
+    return _page("channel", [_CHANNEL, "## Goals", goals_table(channel_goals(dict(result))), *shown, tables])
+
+
+def training_page(result: Result) -> str:
+    """Return the page of `make bench-training`: the trained codecs, what a step costs, and the goals."""
+    machine, settings = result["machine"], result["settings"]
+    samples = max((row["samples"] for row in result["trained"]), default=0)
+    steps = (
+        f"Medians of {settings['rounds']} rounds, in brackets the least and the most. {machine['cpu']}, "
+        f"{machine['threads']} threads, {machine['device']}, batches of {settings['batch_size']}, commit {machine['commit']}."
+    )
+    parts = [
+        _TRAINING,
+        f"{settings['model']}, CIFAR-10 test, {samples:,} images. Every record names machine and commit.",
+        _picture("loss and accuracy over the epochs", "training/curves.png"),
+        "## Bits",
+        training_report.trained_table(dict(result)),
+        "## Over the air",
+        "Top-1 in % by channel.",
+        _picture("accuracy over symbols of the analog codecs", "training/symbols.png"),
+        training_report.symbols_table(dict(result)),
+        "## A training step over the step without a codec",
+        steps,
+        training_report.steps_table(dict(result)),
+        "## Goals",
+        goals_table(result["goals"]),
+    ]
+    return _page("training", parts)
+
+
+SECTIONS: Mapping[str, Callable[[Result], str]] = {
+    "default": default_page,
+    "entropy": entropy_page,
+    "channel": channel_page,
+    "training": training_page,
+}
+
+
+def _page(name: str, parts: Sequence[str]) -> str:
+    source = f"<!-- Written by python -m benchmarks.pages from {RESULTS / name / 'results.json'}. -->"
+    text = "\n\n".join(part.strip("\n") for part in [source, *parts])
+    if "-dirty" in text:
+        text += "\n\nA commit that ends in -dirty is that commit with changes that were not committed."
+    return text + "\n"
+
+
+def _picture(what: str, path: str) -> str:
+    return f"![{what}](../../{RESULTS / path})"
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def render(name: str, results: Path) -> str:
+    """Return a suite's page, as the results in a folder have it."""
+    return SECTIONS[name](json.loads((results / name / "results.json").read_text()))
+
+
+def draw(results: Path) -> None:
+    """Draw every suite's pictures from the results and records in a folder."""
+    found = {name: json.loads((results / name / "results.json").read_text()) for name in SECTIONS}
+    pictures.plot(found["default"], results / "default/rate_accuracy.png")
+    entropy_report.plot(entropy_report.of_embedded_network(found["entropy"]), results / "entropy/bits_speed.png")
+    channel_report.plot(found["channel"], results / "channel")
+    trained = [*trained_codecs(), *trained_codecs(folder=results / "training/records")]
+    training_report.curves(trained, results / "training/curves.png")
+    training_report.symbols_plot(found["training"]["trained"], results / "training/symbols.png")
+
+
+def changed_files(root: Path) -> list[str]:
+    """Return what `git status` names in a working tree, files that git does not know included.
+
+    Raises
+    ------
+    ValueError
+        There is no such tree.
+    """
+    return _git(root, "status", "--porcelain").splitlines()
+
+
+def measure_default(root: Path, run: Callable[[Sequence[str]], int] | None = None) -> None:
+    """Measure the default job on the commit that is checked out, and keep the result under benchmarks/results.
+
+    Raises
+    ------
+    ValueError
+        The tree has changes, before the measurement or after it, or the measurement failed. Then nothing is written.
+    """
+    _check_clean(root)
+    commit = _git(root, "rev-parse", "HEAD")
+    with tempfile.TemporaryDirectory() as folder:
+        status = (run or measure.main)(["--out", folder])
+        if status != 0:
+            raise ValueError(f"the benchmark ended with status {status}")
+        _check_clean(root)
+        if _git(root, "rev-parse", "HEAD") != commit:
+            raise ValueError("another commit was checked out while the benchmark ran")
+        target = root / RESULTS / "default"
+        target.mkdir(parents=True, exist_ok=True)
+        for path in Path(folder).iterdir():
+            shutil.copyfile(path, target / path.name)
+
+
+def _check_clean(root: Path) -> None:
+    changed = changed_files(root)
+    if changed:
+        raise ValueError("results are measured on a commit, and this tree has changes:\n" + "\n".join(changed))
+
+
+def _git(root: Path, *words: str) -> str:
+    try:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as e:
+        raise ValueError(f"git {' '.join(words)} fails in {root}: results are measured on a commit") from e
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    p = argparse.ArgumentParser(prog="python -m benchmarks.pages", description=__doc__)
+    p.add_argument("--measure", action="store_true", help="measure the default job anew, which the other suites do themselves")
+    p.add_argument("--pictures", action="store_true", help="draw every suite's pictures anew from its results")
+    args = p.parse_args(argv)
+    try:
+        if args.measure:
+            measure_default(ROOT)
+        if args.pictures:
+            draw(ROOT / RESULTS)
+        pages = {name: render(name, ROOT / RESULTS) for name in SECTIONS}
+    except (FileNotFoundError, ValueError) as e:
+        print(f"results: {e}", file=sys.stderr)
+        return 2
+    (ROOT / PAGES).mkdir(parents=True, exist_ok=True)
+    for name, text in pages.items():
+        (ROOT / PAGES / f"{name}.md").write_text(text)
+    print(f"written: {', '.join(str(PAGES / f'{name}.md') for name in pages)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
