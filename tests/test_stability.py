@@ -1,0 +1,31 @@
+"""docs/stability.md lists the public names: those of the code, no more and no fewer."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "stability.md"
+LISTED = {
+    module: re.findall(r"`([\w.]+)`", names)
+    for module, names in re.findall(r"^\| `([\w.]+)` \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
+}
+
+
+def test_the_packages_with_public_names_are_listed():
+    assert set(LISTED) >= {"featcodec", "featcodec.channel", "featcodec.training", "featcodec.fec", "featcodec.bench"}
+
+
+@pytest.mark.parametrize("module", LISTED)
+def test_listed_names_are_those_of_the_code(module):
+    found = importlib.import_module(module)
+    names = LISTED[module]
+    assert len(set(names)) == len(names)
+    if hasattr(found, "__all__"):
+        assert sorted(names) == sorted(found.__all__)
+    for name in names:
+        inner, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(f"{module}.{inner}" if inner else module), attribute), name
