@@ -45,7 +45,7 @@ def test_the_channel_table_names_every_channel_and_parameter():
     rows = table("Channels")
     assert tuple(rows) == fc.channel.list_channels()
     for channel_id, cell in rows.items():
-        wanted = set(inspect.signature(fc.channel.CHANNELS[channel_id]).parameters) - {"seed"}
+        wanted = set(inspect.signature(fc.channel.channel_class(channel_id)).parameters) - {"seed"}
         assert set(re.findall(r"`(\w+)", cell)) == wanted, channel_id
 
 
