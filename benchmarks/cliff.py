@@ -129,7 +129,7 @@ class Cut:
     def calibrated(self, spec: fc.Spec) -> fc.Codec:
         """Build a codec; one that conceals learns its means."""
         codec = fc.get_codec(spec)
-        return codec.calibrate(self.calibration) if isinstance(codec, LdpcCodec) else codec
+        return codec.calibrate(self.calibration)
 
     def row(self, label: str, codec: fc.Codec, packets: list[fc.Packet], kind: str, quality: float, channel: Channel) -> Row:
         """Send the packets over a channel and classify what arrives."""

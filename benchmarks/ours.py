@@ -106,7 +106,7 @@ class FeatureCodec:
             wanted["tables"] = mode.tables
         self.codec = fc.get_codec(mode.mode, **wanted)
         if mode.tables == "static":
-            self.codec.calibrate(calibration)  # type: ignore[operator]
+            self.codec.calibrate(calibration)
         with pinned(mode.isa):
             pass
 

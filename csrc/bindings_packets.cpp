@@ -62,15 +62,21 @@ FloatType float_type(unsigned type) {
 // Features of one shape and type.
 class Way {
 public:
-    // fields: a packet's, by name, with anything for the payload: replacing it in a copy is less work than adding it. in_place: the
-    // core takes a tensor's values as they lie in memory.
-    Way(py::dict fields, unsigned type, std::size_t samples, std::size_t maps, std::size_t height, std::size_t width, bool in_place)
-        : fields_(std::move(fields)), type_(float_type(type)), samples_(samples), shape_{maps, height, width}, in_place_(in_place) {
+    // fields: a packet's, by name, with anything for the payload: replacing it in a copy is less work than adding it. dtype: torch's.
+    // in_place: the core takes a tensor's values as they lie in memory.
+    Way(py::dict fields, py::object dtype, unsigned type, std::size_t samples, std::size_t maps, std::size_t height, std::size_t width,
+        bool in_place)
+        : fields_(std::move(fields)),
+          dtype_(std::move(dtype)),
+          type_(float_type(type)),
+          samples_(samples),
+          shape_{maps, height, width},
+          in_place_(in_place) {
         sizes_.push_back(0);
         for (const py::handle size : py::tuple(fields_["shape"])) sizes_.push_back(size.cast<Py_intptr_t>());
     }
 
-    PyObject* dtype() const { return PyDict_GetItem(fields_.ptr(), names().dtype); }
+    PyObject* dtype() const { return dtype_.ptr(); }
     bool in_place() const { return in_place_; }
     std::size_t samples() const { return samples_; }
     const ContextShape& shape() const { return shape_; }
@@ -108,6 +114,7 @@ public:
 
 private:
     py::dict fields_;
+    py::object dtype_;
     FloatType type_;
     std::size_t samples_;
     ContextShape shape_;
@@ -115,8 +122,8 @@ private:
     std::vector<Py_intptr_t> sizes_;  // of an array: samples, then the shape of one
 };
 
-// The fast way of one codec, for as long as its tables do not change. What it knows Python tells it: (shape, dtype) -> Way, the shape
-// a batch's for encoding, a sample's for decoding.
+// The fast way of one codec, for as long as its tables do not change. What it knows Python tells it: for encoding a batch's shape and
+// torch's dtype -> Way, for decoding a sample's shape and the dtype's name.
 class PacketCoder {
 public:
     // from_numpy: torch's. sizes: the buffer of the tables' sizes, which is written whenever a table is; None where there are none.
@@ -250,8 +257,8 @@ private:
 }  // namespace
 
 void bind_packets(py::module_& m) {
-    py::class_<Way>(m, "Way").def(py::init<py::dict, unsigned, std::size_t, std::size_t, std::size_t, std::size_t, bool>(), py::arg("fields"),
-                                  py::arg("type"), py::arg("samples"), py::arg("maps"), py::arg("height"), py::arg("width"), py::arg("in_place"));
+    py::class_<Way>(m, "Way").def(py::init<py::dict, py::object, unsigned, std::size_t, std::size_t, std::size_t, std::size_t, bool>(), py::arg("fields"),
+                                  py::arg("dtype"), py::arg("type"), py::arg("samples"), py::arg("maps"), py::arg("height"), py::arg("width"), py::arg("in_place"));
     py::class_<PacketCoder>(m, "PacketCoder")
         .def(py::init<py::object, py::type, py::object, py::type, py::object, long>(), py::arg("coder"), py::arg("tensor"), py::arg("from_numpy"),
              py::arg("packet"), py::arg("sizes"), py::arg("version"))

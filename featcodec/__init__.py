@@ -1,33 +1,60 @@
 """featcodec: feature compression for split computing.
 
-The public face; every codec and optional package is imported when it is first asked for.
+The public face. Every name is imported when it is first asked for: neither torch nor a codec before.
 """
 
+from __future__ import annotations
+
+import importlib as _importlib
 import warnings as _warnings
+from typing import TYPE_CHECKING, Any
 
-import torch as _torch
-
-from featcodec import channel
 from featcodec._core import isa_problem as _isa_problem
 from featcodec._version import __version__
-from featcodec.bitstream import Packet, PayloadKind
-from featcodec.channel import Channel, get_channel
-from featcodec.codec import Codec, Transmission
-from featcodec.core import core_info, set_num_threads
-from featcodec.errors import (
-    BitstreamError,
-    ConfigError,
-    FeatcodecError,
-    FeatureError,
-    FeatureTypeError,
-    LayerError,
-    MissingDependencyError,
-    UnknownCodecError,
-)
-from featcodec.evaluation import Report, evaluate
-from featcodec.insertion import Insertion, insert
-from featcodec.registry import codec_class, fit_spec, get_codec, list_codecs, load_codec, register_codec
-from featcodec.splitting import split
+
+if TYPE_CHECKING:
+    from featcodec import channel
+    from featcodec.bitstream import Packet, PayloadKind
+    from featcodec.channel import Channel, get_channel
+    from featcodec.codec import Codec, Transmission
+    from featcodec.core import core_info, set_num_threads
+    from featcodec.errors import (
+        BitstreamError,
+        ConfigError,
+        FeatcodecError,
+        FeatureError,
+        FeatureTypeError,
+        LayerError,
+        MissingDependencyError,
+        UnknownCodecError,
+    )
+    from featcodec.evaluation import Report, evaluate
+    from featcodec.insertion import Insertion, insert
+    from featcodec.registry import codec_class, fit_spec, get_codec, list_codecs, load_codec, register_codec
+    from featcodec.splitting import split
+
+# Where each name lives.
+_HOMES = {
+    "featcodec.bitstream": ("Packet", "PayloadKind"),
+    "featcodec.channel": ("Channel", "get_channel"),
+    "featcodec.codec": ("Codec", "Transmission"),
+    "featcodec.core": ("core_info", "set_num_threads"),
+    "featcodec.errors": (
+        "BitstreamError",
+        "ConfigError",
+        "FeatcodecError",
+        "FeatureError",
+        "FeatureTypeError",
+        "LayerError",
+        "MissingDependencyError",
+        "UnknownCodecError",
+    ),
+    "featcodec.evaluation": ("Report", "evaluate"),
+    "featcodec.insertion": ("Insertion", "insert"),
+    "featcodec.registry": ("codec_class", "fit_spec", "get_codec", "list_codecs", "load_codec", "register_codec"),
+    "featcodec.splitting": ("split",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "BitstreamError",
@@ -61,6 +88,19 @@ __all__ = [
     "split",
 ]
 
-set_num_threads(_torch.get_num_threads())
+
+def __getattr__(name: str) -> Any:
+    if name == "channel":
+        return _importlib.import_module("featcodec.channel")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'featcodec' has no attribute {name!r}")
+    value = globals()[name] = getattr(_importlib.import_module(_HOME_OF[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 if (_problem := _isa_problem()) is not None:
     _warnings.warn(_problem, RuntimeWarning, stacklevel=2)

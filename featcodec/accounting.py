@@ -184,7 +184,8 @@ def _coded(bits: int, code_rate: float | Fraction, block: tuple[int, int] | None
         k = check_int("k of a block", block[1], 1, n)
         return n * -(-bits // k)
     # floats such as 5 / 6 are meant as fractions
-    rate = Fraction(code_rate).limit_denominator(1 << 20) if math.isfinite(code_rate) else Fraction(0)
+    rate = Fraction(code_rate) if math.isfinite(code_rate) else Fraction(0)
+    rate = rate.limit_denominator(1 << 20) if isinstance(code_rate, float) else rate
     if not 0 < rate <= 1:
         raise ConfigError(f"a code rate is above 0 and at most 1, got {code_rate!r}")
     return math.ceil(bits / rate)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from featcodec._core import crc32c
 from featcodec.errors import BitstreamError, FeatureError, FeatureTypeError
@@ -25,8 +24,8 @@ MAX_PAYLOAD_BYTES = (1 << 28) + (1 << 20)
 _MAGIC = b"FC"
 _COMPACT_TAG = 0xC0
 _CHECKSUM_FLAG = 0x10
-_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-_DTYPE_CODES = {dtype: code for code, dtype in enumerate(_DTYPES)}
+_DTYPES = ("float32", "float16", "bfloat16")
+_DTYPE_CODES = {name: code for code, name in enumerate(_DTYPES)}
 
 
 class PayloadKind(enum.IntEnum):
@@ -49,7 +48,7 @@ class Packet:
     shape
         Shape of the sample, without the batch axis; at most 8 dimensions, at most 2^26 elements.
     dtype
-        The feature's: torch.float32, torch.float16 or torch.bfloat16. Decoding gives it back.
+        The feature's, by name: "float32", "float16" or "bfloat16". Decoding gives it back.
     kind
         What the payload's items are.
     config_crc
@@ -61,7 +60,7 @@ class Packet:
     """
 
     shape: tuple[int, ...]
-    dtype: torch.dtype
+    dtype: str
     kind: PayloadKind
     config_crc: int
     payload: np.ndarray[Any, np.dtype[Any]]
@@ -70,8 +69,8 @@ class Packet:
     def __post_init__(self) -> None:
         """Refuse what no header can say."""
         check_shape(self.shape)
-        if self.dtype not in _DTYPE_CODES:
-            raise FeatureTypeError(f"a packet carries float32, float16 or bfloat16, got {self.dtype}")
+        if not isinstance(self.dtype, str) or self.dtype not in _DTYPE_CODES:
+            raise FeatureTypeError(f"a packet carries float32, float16 or bfloat16, got {self.dtype!r}")
         if not 0 <= self.config_crc < 1 << 32:
             raise FeatureError(f"config_crc must be an unsigned 32-bit integer, got {self.config_crc}")
         wanted = np.dtype(_PAYLOAD_DTYPES[self.kind])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,18 +15,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from featcodec._core import crc32c
-from featcodec.bitstream import MAX_DIMS, Packet, PayloadKind, check_shape
+from featcodec.bitstream import Packet, PayloadKind
 from featcodec.channel import Channel
+from featcodec.core import follow_num_threads
 from featcodec.errors import BitstreamError, ConfigError, FeatureError, FeatureTypeError
-from featcodec.ops.cast import saturating_cast
+from featcodec.features import check_feature
+from featcodec.ops.cast import DTYPE_NAMES, DTYPES, saturating_cast
 from featcodec.ops.eager import eager
 from featcodec.ops.straight_through import straight_through
 from featcodec.weights import check_same_config, check_same_state, read_weights, write_weights
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+# the core shares its work as torch does, from the first codec on
+follow_num_threads(torch.get_num_threads())
+
 FloatArray = NDArray[np.float32]
 Payload = np.ndarray[Any, np.dtype[Any]]
-
-_FEATURE_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,9 @@ class Codec(nn.Module):
         True where the codec adds protection to what another one sends.
     learned
         True where the codec has weights to train: its gradient is its networks', and bytes mean nothing without its state.
+        A codec around another one is learned where that one is.
+    needs_calibration
+        True where `calibrate` has something to do.
     """
 
     codec_id: ClassVar[str]
@@ -103,7 +111,7 @@ class Codec(nn.Module):
     example_shape: ClassVar[tuple[int, ...]] = (8, 7, 5)
     payload_kind: PayloadKind = PayloadKind.BYTES
     stable_bytes: ClassVar[bool] = True
-    learned: ClassVar[bool] = False
+    learned: bool = False
     protects: ClassVar[bool] = False
 
     # ---- what an author writes ------------------------------------------------------------------------------------------
@@ -140,7 +148,29 @@ class Codec(nn.Module):
         """Return constructor's arguments with those added that follow from a sample's shape; see `featcodec.fit_spec`."""
         return dict(params)
 
+    @property
+    def needs_calibration(self) -> bool:
+        """True where the codec has integer tables or means that come from features: see `calibrate`."""
+        return False
+
     # ---- what a user calls ----------------------------------------------------------------------------------------------
+
+    def calibrate(self, features: Tensor | Iterable[Tensor]) -> Self:
+        """Make what the state holds beside weights from features; nothing to do unless `needs_calibration`.
+
+        Both ends need the same state: send `state_dict()`, or a file that `save` wrote, along with the config.
+
+        Parameters
+        ----------
+        features
+            A batch (B, ...) or several; no labels, a few dozen samples will do.
+
+        Raises
+        ------
+        FeatureTypeError, FeatureError
+            As for `encode`; the state then stays what it was.
+        """
+        return self
 
     def losses(self) -> dict[str, Tensor]:
         """Return what the most recent forward in training mode adds to a task's loss, unweighted.
@@ -186,7 +216,7 @@ class Codec(nn.Module):
         """
         write_weights(path, self.config(), self.state_dict())
 
-    def load(self, path: str | Path) -> Codec:
+    def load(self, path: str | Path) -> Self:
         """Take the state from a file that `save` wrote, of a codec of this very config; return self.
 
         Raises
@@ -226,7 +256,8 @@ class Codec(nn.Module):
         crc = self.config_crc()
         shape = tuple(array.shape[1:])
         payloads = self.encode_payloads(array)
-        return [Packet(shape, x.dtype, self.payload_kind, crc, payload) for payload in payloads]
+        dtype = DTYPE_NAMES[x.dtype]
+        return [Packet(shape, dtype, self.payload_kind, crc, payload) for payload in payloads]
 
     def decode(
         self,
@@ -375,7 +406,7 @@ class Codec(nn.Module):
         wanted = (samples, *first.shape)
         if values.shape != wanted or values.dtype != np.float32:
             raise AssertionError(f"{self.codec_id} decoded to {values.dtype} {values.shape}, not float32 {wanted}")
-        x = saturating_cast(torch.from_numpy(np.ascontiguousarray(values)), first.dtype)
+        x = saturating_cast(torch.from_numpy(np.ascontiguousarray(values)), DTYPES[first.dtype])
         if not bool(torch.isfinite(x).all()):
             raise BitstreamError("the packets decode to values that are not finite")
         return x
@@ -409,36 +440,6 @@ class Codec(nn.Module):
 def _in_layout_of(x: Tensor, value: Tensor) -> Tensor:
     """`value` with the strides of `x` (channels_last, say), which the tail's kernels are chosen by."""
     return value if x.is_contiguous() else torch.empty_like(x).copy_(value)
-
-
-def check_feature(x: Tensor) -> None:
-    """Raise FeatureTypeError or FeatureError where `x` is no batch of features: see `Codec.encode`."""
-    check_layout(x)
-    # one pass that no bad value escapes; a sum may overflow by itself, and is looked into
-    if bool(torch.isfinite(x.detach().sum(dtype=torch.float32))):
-        return
-    finite = torch.isfinite(x)
-    if not bool(finite.all()):
-        index = tuple(int(i) for i in (~finite).nonzero()[0])
-        raise FeatureError(f"a feature must be finite, got {x[index].item()} at index {index} of shape {tuple(x.shape)}")
-
-
-def check_layout(x: Tensor) -> None:
-    """Check all that `check_feature` does but the values."""
-    if not isinstance(x, Tensor):
-        raise FeatureTypeError(f"a feature is a torch.Tensor, got {type(x).__name__}")
-    if x.dtype not in _FEATURE_DTYPES:
-        raise FeatureTypeError(f"a feature is float32, float16 or bfloat16, got {x.dtype}")
-    check_batch_shape(tuple(x.shape))
-
-
-def check_batch_shape(shape: tuple[int, ...]) -> None:
-    """Raise FeatureError where no batch of features has this shape."""
-    if not 1 <= len(shape) <= MAX_DIMS:
-        raise FeatureError(f"a feature has 1..{MAX_DIMS} dimensions, batch first, got {len(shape)}: {shape}")
-    if math.prod(shape) == 0:
-        raise FeatureError(f"a feature must not be empty, got shape {shape}")
-    check_shape(shape[1:])
 
 
 def check_params(codec_id: str, config: Mapping[str, Any]) -> None:

@@ -14,6 +14,9 @@ def core_info() -> dict[str, str | int]:
     return {"isa": _core.isa(), "best_isa": _core.best_isa(), "threads": _core.num_threads()}
 
 
+_chosen = False  # whether a user has set the number of threads
+
+
 def set_num_threads(count: int) -> None:
     """Set how many threads the core uses for the samples of a batch; torch's number unless set.
 
@@ -24,4 +27,12 @@ def set_num_threads(count: int) -> None:
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"the number of threads must be an integer of at least 1, got {count!r}")
+    global _chosen
+    _chosen = True
     _core.set_num_threads(count)
+
+
+def follow_num_threads(count: int) -> None:
+    """Set the number of threads unless a user has."""
+    if not _chosen:
+        _core.set_num_threads(count)

@@ -16,7 +16,7 @@ from featcodec.channel import Channel, get_channel
 from featcodec.codec import Codec
 from featcodec.errors import FeatureError
 from featcodec.insertion import insert
-from featcodec.layers import find_layer
+from featcodec.layers import evaluating, find_layer
 from featcodec.macs import profile
 from featcodec.registry import get_codec
 from featcodec.spec import Spec
@@ -82,7 +82,7 @@ def evaluate(
     Parameters
     ----------
     model
-        Left in the mode it came in; the codec is removed again.
+        Every module is left in the mode it came in; the codec is removed again.
     loader
         Batches of inputs (B, ...) and targets.
     layer, codec, channel
@@ -105,13 +105,8 @@ def evaluate(
         raise ValueError("give layer and codec together, or neither for the model alone")
     built = get_codec(codec) if codec is not None and not isinstance(codec, Codec) else codec
     met = get_channel(channel) if channel is not None and not isinstance(channel, Channel) else channel
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            return _Run(model, metric, device, progress).over(loader, layer, built, met)
-    finally:
-        model.train(training)
+    with evaluating(model), torch.no_grad():
+        return _Run(model, metric, device, progress).over(loader, layer, built, met)
 
 
 class _Run:

@@ -1,8 +1,10 @@
-"""Finding one layer of a model, by its dotted name or by itself."""
+"""Finding one layer of a model, by its dotted name or by itself; eval mode for a while."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from torch import nn
 
@@ -42,6 +44,20 @@ def find_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module
     if len(matches) > 1:
         raise LayerError(f"{wanted} matches {len(matches)} layers of {type(model).__name__}: {', '.join(sorted(matches)[:8])}")
     return matches[0], modules[matches[0]]
+
+
+@contextmanager
+def evaluating(*roots: nn.Module) -> Iterator[None]:
+    """Eval mode inside for modules and all below them; afterwards each has its own mode again."""
+    # the attribute alone: overridden train() methods, which may change weights, are the caller's to call
+    training = [module for root in roots for module in root.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def _near(layer: str | nn.Module, modules: dict[str, nn.Module]) -> str:

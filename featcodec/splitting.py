@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from featcodec.errors import LayerError
-from featcodec.layers import find_layer
+from featcodec.layers import evaluating, find_layer
 
 
 class _Tracer(fx.Tracer):
@@ -105,22 +103,10 @@ def _copy(graph: fx.Graph, nodes: list[fx.Node], entry: fx.Node | None, result: 
 
 
 def _verify(name: str, model: nn.Module, head: nn.Module, tail: nn.Module, inputs: tuple[Any, ...]) -> None:
-    with _evaluating(model), _evaluating(head), _evaluating(tail), torch.no_grad():
+    with evaluating(model, head, tail), torch.no_grad():
         wanted, got = model(*inputs), tail(head(*inputs))
     same = torch.equal(wanted, got) if isinstance(wanted, Tensor) and isinstance(got, Tensor) else str(wanted) == str(got)
     if not same:
         raise LayerError(
             f"cut at {name!r}, the two parts do not give what the model gives: its forward pass is not deterministic"
         )
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode inside, every submodule's own mode restored after."""
-    modes = [(m, m.training) for m in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for m, training in modes:
-            m.training = training

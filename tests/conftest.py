@@ -7,6 +7,8 @@ import os
 import pytest
 import torch
 
+from featcodec import _core
+
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 
@@ -28,6 +30,15 @@ def images() -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _core_as_it_was():
+    """A test may choose the core's instruction set and its number of threads."""
+    level, threads = _core.isa(), _core.num_threads()
+    yield
+    _core.set_isa(level)
+    _core.set_num_threads(threads)
 
 
 @pytest.fixture

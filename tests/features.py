@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
+
+import featcodec as fc
 
 
 def features(shape: tuple[int, ...]) -> dict[str, Tensor]:
@@ -31,3 +34,19 @@ def features(shape: tuple[int, ...]) -> dict[str, Tensor]:
 def batch(shape: tuple[int, ...]) -> Tensor:
     """Return all of them as one batch: nothing may leak from one into another."""
     return torch.cat(list(features(shape).values()))
+
+
+def smooth(shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    """Post-ReLU features with structure: smooth in space, many zeros, maps of different scale."""
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(1, *shape, generator=g)
+    if len(shape) >= 3:
+        flat = x.reshape(1, shape[0], -1, shape[-1])
+        flat = torch.nn.functional.avg_pool2d(flat, 3, 1, 1, count_include_pad=False)
+        x = (flat * torch.rand(shape[0], generator=g)[:, None, None]).reshape(1, *shape)
+    return torch.relu(x - 0.1)
+
+
+def packet_of(codec: fc.Codec, shape: tuple[int, ...], payload: bytes) -> fc.Packet:
+    """A packet of this codec that nobody encoded."""
+    return fc.Packet(shape, "float32", fc.PayloadKind.BYTES, codec.config_crc(), np.frombuffer(payload, np.uint8))

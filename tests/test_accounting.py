@@ -49,7 +49,7 @@ class Parity(fc.Codec):
 
 def packet(payload, shape=(4,)):
     kind = {np.float32: PayloadKind.SYMBOLS, np.uint8: PayloadKind.BYTES, np.int8: PayloadKind.LLR}[payload.dtype.type]
-    return Packet(shape, torch.float32, kind, 1, payload)
+    return Packet(shape, "float32", kind, 1, payload)
 
 
 @given(

@@ -23,7 +23,7 @@ def packet(size: int = 20_000, kind: PayloadKind = PayloadKind.BYTES) -> Packet:
         PayloadKind.LLR: rng.integers(-128, 128, size).astype(np.int8),
         PayloadKind.SYMBOLS: rng.random(size, np.float32),
     }[kind]
-    return Packet((4,), torch.float32, kind, 1, payload)
+    return Packet((4,), "float32", kind, 1, payload)
 
 
 @pytest.mark.parametrize("p", [0.0, 0.01, 0.3, 1.0])

@@ -13,7 +13,7 @@ from featcodec.channel import PacketErasure
 
 def packet(payload):
     kind = {np.float32: PayloadKind.SYMBOLS, np.uint8: PayloadKind.BYTES, np.int8: PayloadKind.LLR}[payload.dtype.type]
-    return Packet((4,), torch.float32, kind, 1, payload)
+    return Packet((4,), "float32", kind, 1, payload)
 
 
 def bytes_of(size):

@@ -23,7 +23,7 @@ def symbols(size=40_000, seed=0):
 
 def packet(payload):
     kind = {np.float32: PayloadKind.SYMBOLS, np.uint8: PayloadKind.BYTES, np.int8: PayloadKind.LLR}[payload.dtype.type]
-    return Packet((4,), torch.float32, kind, 1, payload)
+    return Packet((4,), "float32", kind, 1, payload)
 
 
 def random_bytes(size, seed=0):

@@ -133,7 +133,7 @@ def test_registering_a_codec():
         with pytest.raises(fc.ConfigError, match="taken"):
             fc.register_codec("mine", _Mine)
     finally:
-        registry._registered.pop("mine", None)
+        registry.CODECS.registered.pop("mine", None)
     with pytest.raises(fc.ConfigError, match="taken"):
         fc.register_codec("raw", RawCodec)
     with pytest.raises(fc.ConfigError, match=r"package\.module:Class"):
@@ -152,7 +152,7 @@ def test_registering_by_name_imports_when_asked():
         with pytest.raises(fc.MissingDependencyError, match="needs no_such_package"):
             fc.get_codec("later")
     finally:
-        registry._registered.pop("later", None)
+        registry.CODECS.registered.pop("later", None)
 
 
 @pytest.mark.parametrize(
@@ -178,12 +178,39 @@ def test_a_missing_package_is_named_with_the_pip_line_when_its_codec_is_asked_fo
 def test_import_pulls_in_no_optional_package_and_no_codec():
     code = (
         "import sys, featcodec\n"
-        "optional = ('PIL', 'pillow_heif', 'constriction', 'matplotlib', 'rich', 'safetensors')\n"
+        "optional = ('torch', 'PIL', 'pillow_heif', 'constriction', 'matplotlib', 'rich', 'safetensors')\n"
         "bad = [m for m in sys.modules if m.split('.')[0] in optional]\n"
-        "bad += [m for m in sys.modules if m.startswith(('featcodec.codecs', 'torch._dynamo'))]\n"
+        "bad += [m for m in sys.modules if m.startswith('featcodec.codecs')]\n"
+        "assert not bad, bad\n"
+        "featcodec.get_codec('raw')\n"
+        "optional = tuple(set(optional) - {'torch'})\n"
+        "bad = [m for m in sys.modules if m.split('.')[0] in optional or m == 'torch._dynamo']\n"
+        "bad += [m for m in sys.modules if m.startswith('featcodec.codecs.') and m != 'featcodec.codecs.raw']\n"
         "assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_every_public_name_is_found_where_it_is_said_to_live_and_no_other():
+    assert fc.__all__ == sorted(fc.__all__)
+    assert all(getattr(fc, name) is not None for name in fc.__all__)
+    assert set(fc.__all__) <= set(dir(fc))
+    with pytest.raises(AttributeError, match="module 'featcodec' has no attribute 'nothing'"):
+        _ = fc.nothing
+
+
+def test_a_number_of_threads_that_was_chosen_is_kept_when_torch_comes():
+    code = (
+        "import featcodec as fc\n"
+        "{}\n"
+        "import torch\n"
+        "torch.set_num_threads(1)\n"
+        "fc.get_codec('raw')\n"
+        "print(fc.core_info()['threads'])"
+    )
+    for before, threads in (("", "1"), ("fc.set_num_threads(3)", "3")):
+        done = subprocess.run([sys.executable, "-c", code.format(before)], capture_output=True, text=True, timeout=120)
+        assert done.stdout.strip() == threads, done.stderr
 
 
 def test_parameters_are_fixed_once_packets_carry_them():

@@ -24,13 +24,6 @@ from tests import reference
 ISAS = _core.isas()
 
 
-@pytest.fixture(autouse=True)
-def _restore_isa():
-    before = _core.isa()
-    yield
-    _core.set_isa(before)
-
-
 def both(array):
     """The module and what it takes: NumPy's, and the one for tensors."""
     return [(soft_bits, array), (soft_tensors, torch.from_numpy(array))]

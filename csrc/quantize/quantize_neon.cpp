@@ -19,57 +19,7 @@ inline std::uint8_t* bytes_at(void* x, std::size_t offset) { return static_cast<
 inline uint8x16_t load(const void* x) { return vld1q_u8(static_cast<const std::uint8_t*>(x)); }
 inline void store(void* out, uint8x16_t v) { vst1q_u8(static_cast<std::uint8_t*>(out), v); }
 
-// ---- the float types: 8 values as float32, and back ---------------------------------------------------------------------------
-struct Eight {
-    float32x4_t low;
-    float32x4_t high;
-};
-
-inline Eight clamp(Eight v, float most) {
-    const float32x4_t top = vdupq_n_f32(most);
-    const float32x4_t bottom = vdupq_n_f32(-most);
-    return {vmaxq_f32(vminq_f32(v.low, top), bottom), vmaxq_f32(vminq_f32(v.high, top), bottom)};
-}
-
-struct Float32 {
-    static constexpr std::size_t kSize = 4;
-    static Eight load8(const void* x) { return {vreinterpretq_f32_u8(load(x)), vreinterpretq_f32_u8(load(bytes_at(x, 16)))}; }
-    static void store8(void* out, Eight v) {
-        store(out, vreinterpretq_u8_f32(v.low));
-        store(bytes_at(out, 16), vreinterpretq_u8_f32(v.high));
-    }
-};
-
-struct Float16 {
-    static constexpr std::size_t kSize = 2;
-    static Eight load8(const void* x) {
-        const float16x8_t halves = vreinterpretq_f16_u8(load(x));
-        return {vcvt_f32_f16(vget_low_f16(halves)), vcvt_high_f32_f16(halves)};
-    }
-    static void store8(void* out, Eight v) {
-        v = clamp(v, 65504.0f);
-        store(out, vreinterpretq_u8_f16(vcvt_high_f16_f32(vcvt_f16_f32(v.low), v.high)));
-    }
-};
-
-struct BFloat16 {
-    static constexpr std::size_t kSize = 2;
-    static Eight load8(const void* x) {
-        const uint16x8_t halves = vreinterpretq_u16_u8(load(x));
-        return {vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(halves), 16)), vreinterpretq_f32_u32(vshll_high_n_u16(halves, 16))};
-    }
-    static void store8(void* out, Eight v) {
-        v = clamp(v, 0x1.FEp127f);
-        const uint32x4_t below = vdupq_n_u32(0x7FFF);
-        const uint16x4_t low = vaddhn_u32(with_parity(v.low), below);  // the high halves of the sums
-        store(out, vreinterpretq_u8_u16(vaddhn_high_u32(low, with_parity(v.high), below)));
-    }
-    // Its bits, plus the lowest one that stays.
-    static uint32x4_t with_parity(float32x4_t v) {
-        const uint32x4_t bits = vreinterpretq_u32_f32(v);
-        return vaddq_u32(bits, vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1)));
-    }
-};
+#include "quantize_neon_floats.inc"
 
 // ---- ranges ----------------------------------------------------------------------------------------------------------------------
 struct Patterns32 {

@@ -31,7 +31,6 @@ from featcodec.bench.pretrained import Trained, trained_codecs
 from featcodec.bench.report import machine
 from featcodec.bench.tables import table_lines
 from featcodec.evaluation import top1
-from featcodec.families.entropy import EntropyCodec
 from featcodec.layers import find_layer
 from featcodec.spec import format_spec, parse_spec
 from featcodec.training.parts import feature_at
@@ -132,7 +131,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         for layer in layers:
             for config in codecs:
                 codec = fc.get_codec(config)
-                if isinstance(codec, EntropyCodec) and codec.tables == "static":
+                if codec.needs_calibration:
                     codec.calibrate(features(model, layer, others if len(others.images) else images, normalization))
                 rows.append(measure_row(f"{layer} {format_spec(config)}", layer=layer, codec=codec))
             for found in (found for found in trained if found.layer == layer):

@@ -1,18 +1,21 @@
 """Channels: what may damage a payload between encode and decode, and the same damage on tensors for training."""
 
+from featcodec.channel.awgn import AWGN
 from featcodec.channel.base import Channel
-from featcodec.channel.bits import BEC, BSC
+from featcodec.channel.bec import BEC
+from featcodec.channel.bsc import BSC
+from featcodec.channel.chain import Chain
 from featcodec.channel.drawn import ChannelRange
-from featcodec.channel.loss import PacketErasure
-from featcodec.channel.radio import AWGN, RadioChannel, Rayleigh
-from featcodec.channel.table import CHANNELS, Chain, get_channel, list_channels
+from featcodec.channel.packet_erasure import PacketErasure
+from featcodec.channel.radio import RadioChannel
+from featcodec.channel.rayleigh import Rayleigh
+from featcodec.channel.registry import channel_class, get_channel, list_channels, register_channel
 from featcodec.ops.soft_bits import SURE
 
 __all__ = [
     "AWGN",
     "BEC",
     "BSC",
-    "CHANNELS",
     "SURE",
     "Chain",
     "Channel",
@@ -20,6 +23,8 @@ __all__ = [
     "PacketErasure",
     "RadioChannel",
     "Rayleigh",
+    "channel_class",
     "get_channel",
     "list_channels",
+    "register_channel",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from featcodec._core import crc32c
 from featcodec.bitstream import Packet, PayloadKind
-from featcodec.errors import FeatureError, FeatureTypeError
+from featcodec.errors import ConfigError, FeatureError, FeatureTypeError
 from featcodec.ops.soft_bits import MAX_WORD_BITS, SURE
 from featcodec.ops.soft_tensors import expected_words, words_to_bits
 from featcodec.ops.straight_through import straight_through
@@ -35,10 +35,13 @@ class Channel:
         What `featcodec.get_channel` knows it by.
     softens
         True where BYTES arrive as LLR.
+    power
+        E[s^2] that the noise is measured by, where it is fixed.
     """
 
     channel_id: ClassVar[str]
     softens: ClassVar[bool] = False
+    power: float | None = None
 
     def __init__(self, *, seed: int = 0) -> None:
         self.seed = check_int("seed", seed, 0, (1 << 63) - 1)
@@ -100,6 +103,23 @@ class Channel:
             `ops.soft_tensors.bit_probabilities` says of the packet that arrives. The gradient is the identity's.
         """
         raise NotImplementedError
+
+    @property
+    def state_kind(self) -> str:
+        """What `state` counts: "erasures", "flips" or "noise"; ConfigError where no one number tells of the channel."""
+        raise ConfigError(f"{self!r} has no one state to tell an encoder: set the codec's channel_state")
+
+    @property
+    def state(self) -> float:
+        """The one number that tells an encoder what its channel is like; errors are those of `state_kind`.
+
+        p of bits or packets that are erased or flipped; sigma of the noise for symbols of unit power.
+        """
+        raise ConfigError(f"{self!r} has no one state to tell an encoder: set the codec's channel_state")
+
+    def noise_variance(self, power: float) -> float | None:
+        """Return sigma^2 per real dimension for symbols of this E[s^2]; None where the channel adds no noise."""
+        return None
 
     @property
     def modulation(self) -> str | None:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from featcodec.channel.base import Channel
-from featcodec.channel.table import Chain, get_channel
+from featcodec.channel.chain import Chain
+from featcodec.channel.registry import get_channel
 from featcodec.errors import ConfigError
 from featcodec.spec import Spec, format_spec, parse_spec, split_chain
 

@@ -10,6 +10,7 @@ from featcodec.codec import FloatArray, Payload
 from featcodec.errors import BitstreamError
 from featcodec.families.quantized import QuantizedCodec
 from featcodec.ops.soft_bits import bit_probabilities, soft_words
+from featcodec.payloads import ranged
 from featcodec.payloads.quantizer import Symbols
 
 
@@ -31,7 +32,8 @@ class BitpackCodec(QuantizedCodec):
 
         Every value stays within its range, and one whose bits all arrived is what it would be otherwise.
         """
-        ranges_bits = 64 * self.num_groups(shape)
+        per_map = self.axis == "map"
+        ranges_bits = 64 * ranged.num_groups(shape, per_map)
         ranges = bit_probabilities(llr[:ranges_bits])
         if llr.size % 8 or np.maximum(ranges, 1 - ranges).prod() <= 0.5:
             return None
@@ -41,4 +43,4 @@ class BitpackCodec(QuantizedCodec):
                 raise BitstreamError(f"{count} symbols of {self.bits} bits do not take {data.size} bytes")
             return soft_words(llr[ranges_bits:][: count * self.bits], self.bits)
 
-        return self.dequantize_payload(np.packbits(llr < 0), shape, expected_symbols)
+        return ranged.decode(np.packbits(llr < 0), shape, self.bits, per_map, expected_symbols)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from featcodec.errors import ConfigError
-from featcodec.families.bottleneck import NestedBottleneckCodec
+from featcodec.families.nested import NestedBottleneckCodec
 from featcodec.registry import get_codec
 from featcodec.spec import Spec, check_choice, check_int, format_spec
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from featcodec.bitstream import PayloadKind
 from featcodec.channel import Channel
 from featcodec.codec import FloatArray, Payload
-from featcodec.families.bottleneck import state_of
 from featcodec.families.uncoded import UncodedBottleneckCodec
 from featcodec.ops.quantizer import unit_reconstruct
 from featcodec.ops.soft_bits import expected_words
@@ -97,7 +96,9 @@ class BottleNetPlusPlusCodec(UncodedBottleneckCodec):
     def analyze(self, images: Tensor) -> Tensor:
         """Return z in [0, 1]; the state's plane goes last."""
         if self.csi:
-            state = state_of(self.seen_channel) if self.channel_state is None else self.channel_state
+            state = self.channel_state
+            if state is None:
+                state = 0.0 if self.seen_channel is None else self.seen_channel.state
             images = torch.cat([images, torch.full_like(images[:, :1], state)], dim=1)
         return super().analyze(images)
 

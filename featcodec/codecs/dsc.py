@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from featcodec.families.bottleneck import NestedBottleneckCodec
+from featcodec.families.nested import NestedBottleneckCodec
 from featcodec.nets.separable import SeparableDecoder, SeparableEncoder
 from featcodec.registry import get_codec
 from featcodec.spec import check_choice, check_int

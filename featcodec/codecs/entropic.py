@@ -13,9 +13,10 @@ from torch import Tensor
 from featcodec.codec import FloatArray, Payload
 from featcodec.errors import BitstreamError, ConfigError, FeatureError
 from featcodec.families.bottleneck import BottleneckCodec
-from featcodec.nets.factorized_prior import LIMIT, FactorizedPrior, Integers
+from featcodec.nets.factorized_prior import FactorizedPrior
 from featcodec.nets.separable import SeparableDecoder, SeparableEncoder
 from featcodec.ops.straight_through import straight_through
+from featcodec.payloads.prior_coder import LIMIT, Integers
 from featcodec.spec import check_int
 
 _MAX_LATENTS = 1 << 20  # of one sample: what a decoder works through for a few bytes that claim a large feature

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,13 +15,17 @@ from torch import Tensor
 
 from featcodec.bitstream import Packet, PayloadKind
 from featcodec.channel import Channel, get_channel
-from featcodec.codec import Codec, FloatArray, Losses, Payload, check_feature
+from featcodec.codec import Codec, FloatArray, Losses, Payload
 from featcodec.errors import BitstreamError, ConfigError, FeatureError
+from featcodec.features import check_feature
 from featcodec.fec.block_codes import LOWEST_RATE, MAX_MESSAGE_BYTES, BlockCode, Policy, Recovered, parse_rate
 from featcodec.fec.rates import Points, check_points, interpolate, rate_points
 from featcodec.ops.soft_bits import SURE
 from featcodec.registry import get_codec
 from featcodec.spec import Spec, check_choice, check_int
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _MOST_MAPS = 4096
 _LENGTH_BYTES = 4
@@ -98,6 +102,7 @@ class LdpcCodec(Codec):
         self.inner = get_codec(inner)
         if self.inner.payload_kind is not PayloadKind.BYTES:
             raise ConfigError(f"ldpc protects bytes, {self.inner.codec_id!r} sends {self.inner.payload_kind.name}")
+        self.learned = self.inner.learned
         self.code = check_choice("code", code, ("nr", "wifi"))
         self.rate = _resolve_rate(rate, self.code, channel, target_fer)
         self.groups = check_int("groups", groups, 1, _MOST_MAPS)
@@ -125,14 +130,15 @@ class LdpcCodec(Codec):
         rest = {key: value for key, (value, default) in every.items() if value != default}
         return {"inner": self.inner.config(), "code": self.code, "rate": self.rate, **rest}
 
-    def calibrate(self, features: Tensor | Iterable[Tensor]) -> LdpcCodec:
-        """Measure the means that losses are concealed with, from a batch (B, C, ...) or several; static inner tables too.
+    @property
+    def needs_calibration(self) -> bool:
+        """True where losses are concealed, or the inner codec needs it."""
+        return self.on_loss == "conceal" or self.inner.needs_calibration
 
-        Raises
-        ------
-        FeatureTypeError, FeatureError
-            As for `encode`; nothing is changed then.
-        """
+    def calibrate(self, features: Tensor | Iterable[Tensor]) -> Self:
+        """Measure the means that losses are concealed with, and calibrate the inner codec; see `Codec.calibrate`."""
+        if not self.needs_calibration:
+            return self
         batches = [features] if isinstance(features, Tensor) else list(features)
         for batch in batches:
             check_feature(batch)
@@ -141,9 +147,7 @@ class LdpcCodec(Codec):
         maps = {batch.shape[1] if batch.ndim > 1 else 1 for batch in batches}
         if len(maps) > 1:
             raise FeatureError(f"the features to calibrate with must agree in their maps, got {sorted(maps)}")
-        if getattr(self.inner, "tables", None) == "static":
-            parts = [batch[:, part] if batch.ndim > 1 else batch for batch in batches for part in self._parts(batch.shape[1:])]
-            self.inner.calibrate(parts)  # type: ignore[operator]
+        self.inner.calibrate([b[:, part] if b.ndim > 1 else b for b in batches for part in self._parts(b.shape[1:])])
         count = min(maps.pop(), _MOST_MAPS)
         flat = torch.cat([batch.detach().double().cpu().reshape(len(batch), -1) for batch in batches])
         means = flat.reshape(len(flat), count, -1).mean(dim=(0, 2)) if count < _MOST_MAPS else flat.mean().expand(1)
@@ -235,9 +239,7 @@ class LdpcCodec(Codec):
             whole = [i for i, message in enumerate(messages) if message.groups[g].good]
             if whole:
                 crc = self.inner.config_crc()
-                packets = [
-                    Packet(part_shape, torch.float32, PayloadKind.BYTES, crc, messages[i].groups[g].payload) for i in whole
-                ]
+                packets = [Packet(part_shape, "float32", PayloadKind.BYTES, crc, messages[i].groups[g].payload) for i in whole]
                 values = self.inner.decode(packets).numpy()
                 for i, value in zip(whole, values, strict=True):
                     out[(i, part) if shape else i] = value

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from featcodec.bitstream import Packet, PayloadKind
 from featcodec.channel import Channel
 from featcodec.codec import Codec, FloatArray, Payload, Transmission
 from featcodec.errors import BitstreamError, ConfigError
-from featcodec.families.bottleneck import BottleneckCodec, NestedBottleneckCodec
+from featcodec.families.bottleneck import BottleneckCodec
 from featcodec.ops.straight_through import straight_through
 from featcodec.registry import fit_spec, get_codec
 from featcodec.spec import Spec, check_int, format_spec, split_outside_parentheses
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class VariableRateCodec(Codec):
@@ -35,7 +37,7 @@ class VariableRateCodec(Codec):
 
     codec_id = "variable-rate"
     stable_bytes: ClassVar[bool] = False
-    learned: ClassVar[bool] = True
+    learned = True
     examples = (
         {
             "levels": "dsc:maps=8,reduced=3,stride=2,step=0.5,coder=huffman,tables=static;"
@@ -115,12 +117,16 @@ class VariableRateCodec(Codec):
         self.level = max(fitting, key=spent.__getitem__)
         return self._level
 
-    def calibrate(self, features: Tensor | Iterable[Tensor]) -> VariableRateCodec:
-        """Calibrate every level that has static tables; see that codec."""
+    @property
+    def needs_calibration(self) -> bool:
+        """True where a level does."""
+        return any(bottleneck.needs_calibration for bottleneck in self._all())
+
+    def calibrate(self, features: Tensor | Iterable[Tensor]) -> Self:
+        """Calibrate every level; see that codec."""
         batches = [features] if isinstance(features, Tensor) else list(features)
         for bottleneck in self._all():
-            if isinstance(bottleneck, NestedBottleneckCodec) and getattr(bottleneck.inner, "tables", None) == "static":
-                bottleneck.calibrate(batches)
+            bottleneck.calibrate(batches)
         return self
 
     def config_crc(self) -> int:
@@ -174,7 +180,7 @@ class VariableRateCodec(Codec):
             level, body = self._split(payload)
             bottleneck = self._all()[level]
             if body.dtype == np.int8:
-                body = bottleneck._receive(Packet(shape, torch.float32, PayloadKind.LLR, 0, body))
+                body = bottleneck._receive(Packet(shape, "float32", PayloadKind.LLR, 0, body))
             rows.append(bottleneck.decode_payloads([body], shape))
         return np.concatenate(rows)
 

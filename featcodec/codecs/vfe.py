@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from featcodec.errors import BitstreamError
 from featcodec.families.analog import AnalogBottleneckCodec
-from featcodec.families.bottleneck import state_of
 from featcodec.nets.projection import ProjectionDecoder, ProjectionEncoder
 from featcodec.nets.relevance import Gains, log_uniform_divergence
 from featcodec.ops.images import image_shape
@@ -174,15 +173,18 @@ class VfeCodec(AnalogBottleneckCodec):
 
     def _sigma(self) -> float:
         """What adaptive gains are told."""
-        told = self.channel_state if self.channel_state is not None else state_of(self.seen_channel) or self.sigma
+        channel, told = self.seen_channel, self.sigma
+        if self.adaptive and self.channel_state is not None:
+            told = self.channel_state
+        elif self.adaptive and channel is not None and channel.state_kind == "noise":
+            told = channel.state
         return min(max(told, _LEAST_SIGMA), _MOST_SIGMA)
 
     def _noise(self, z: Tensor) -> float:
         """Sigma in front of these symbols: where the channel's noise follows their power, of this batch's."""
-        variance = getattr(self.seen_channel, "noise_variance", None)
-        if variance is None:
+        channel = self.seen_channel
+        if channel is None:
             return self.sigma
-        fixed: float | None = getattr(self.seen_channel, "power", None)
-        power = fixed if fixed is not None else float(self.send(z.detach()).square().mean())
-        sigma: float = variance(power) ** 0.5
-        return min(max(sigma, _LEAST_SIGMA), _MOST_SIGMA)
+        power = channel.power if channel.power is not None else float(self.send(z.detach()).square().mean())
+        variance = channel.noise_variance(power)
+        return self.sigma if variance is None else min(max(variance**0.5, _LEAST_SIGMA), _MOST_SIGMA)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from featcodec.bitstream import Packet
 from featcodec.channel import Channel
-from featcodec.codec import Codec, FloatArray, Payload, Transmission, check_feature
-from featcodec.errors import BitstreamError, ConfigError, FeatureError
+from featcodec.codec import Codec, FloatArray, Payload, Transmission
+from featcodec.errors import BitstreamError, FeatureError
+from featcodec.features import check_feature
+from featcodec.layers import evaluating
 from featcodec.ops.cast import saturating_cast
 from featcodec.ops.images import from_images, image_shape, to_images
 from featcodec.ops.straight_through import straight_through
@@ -45,7 +46,7 @@ class BottleneckCodec(Codec):
         What the forward under way sends over; None without a channel, and where packets are made by `encode` itself.
     """
 
-    learned: ClassVar[bool] = True
+    learned = True
     stable_bytes: ClassVar[bool] = False
 
     seen_channel: Channel | None = None
@@ -141,7 +142,7 @@ class BottleneckCodec(Codec):
         """
         check_feature(z)
         payloads = self.encode_latents(z.detach().cpu().numpy())
-        packets = [Packet(shape, torch.float32, self.payload_kind, 0, payload) for payload in payloads]
+        packets = [Packet(shape, "float32", self.payload_kind, 0, payload) for payload in payloads]
         received = [self._receive(channel(packet)) for packet in packets]
         values = self.decode_latents(received, tuple(z.shape[1:]))
         return straight_through(arrived, torch.from_numpy(values).to(z.device))
@@ -227,87 +228,16 @@ class BottleneckCodec(Codec):
                 return _finite(network(row.to(weight)).float().cpu())
 
         rows = [batch[i : i + 1] for i in range(len(batch))]
-        with self._in_eval_mode(), one_thread() as threads:
+        with evaluating(self), one_thread() as threads:
             workers = min(threads, len(rows)) if weight.device.type == "cpu" and batch.numel() >= _WORTH_THREADS else 1
             if workers == 1:
                 return torch.cat([run(row) for row in rows])
             with ThreadPoolExecutor(workers) as pool:
                 return torch.cat(list(pool.map(run, rows)))
 
-    @contextmanager
-    def _in_eval_mode(self) -> Iterator[None]:
-        training = [module for module in self.modules() if module.training]
-        for module in training:
-            module.training = False
-        try:
-            yield
-        finally:
-            for module in training:
-                module.training = True
-
     def __getstate__(self) -> dict[str, Any]:
         """Leave the last forward's losses out of copies: they belong to its graph."""
         return {key: value for key, value in self.__dict__.items() if key != "_losses"}
-
-
-class NestedBottleneckCodec(BottleneckCodec):
-    """A bottleneck whose latents go through another codec, `inner`: a subclass sets it and writes no coder of its own.
-
-    Payload: the inner codec's, without its header, which follows from the feature's shape and the config.
-    """
-
-    inner: Codec
-
-    def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
-        """Tell what the inner codec tells."""
-        _, height, width = image_shape(shape)
-        return self.inner.payload_parts(payload, self.latent_shape(height, width))
-
-    def pass_latents(self, z: Tensor) -> Tensor:
-        """Send z through the inner codec: a lossless coder's values on the device, else its real bytes."""
-        arrived: Tensor = self.inner(z)
-        return arrived
-
-    def encode_latents(self, z: FloatArray) -> list[Payload]:
-        """Encode with the inner codec."""
-        return [packet.payload for packet in self.inner.encode(torch.from_numpy(np.ascontiguousarray(z)))]
-
-    def decode_latents(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
-        """Decode with the inner codec, which checks every byte."""
-        crc = self.inner.config_crc()
-        packets = [Packet(shape, torch.float32, self.inner.payload_kind, crc, np.ascontiguousarray(p)) for p in payloads]
-        values: FloatArray = self.inner.decode(packets).numpy()
-        return values
-
-    def calibrate(self, features: Tensor | Iterable[Tensor]) -> NestedBottleneckCodec:
-        """Make the inner codec's static tables from features (B, C, h, w), or batches of them, at the present weights.
-
-        Raises
-        ------
-        ConfigError
-            The inner codec has no static tables.
-        FeatureError
-            The features are not of this codec, or their latents are all alike.
-        """
-        calibrate: Any = getattr(self.inner, "calibrate", None)
-        if calibrate is None:
-            raise ConfigError(f"{self.inner.codec_id!r}, the inner codec, has no tables to calibrate")
-        batches = [features] if isinstance(features, Tensor) else features
-        latents = []
-        for batch in batches:
-            check_feature(batch)
-            latents.append(self.latents(batch))
-        calibrate(latents)
-        return self
-
-
-def state_of(channel: Channel | None) -> float:
-    """Return the one number that tells an encoder what its channel is like: p, or sigma for symbols of unit power; else 0."""
-    probability: float | None = getattr(channel, "p", None)
-    if probability is not None:
-        return probability
-    variance = getattr(channel, "noise_variance", None)
-    return 0.0 if variance is None else float(variance(1.0)) ** 0.5
 
 
 def _finite(x: Tensor) -> Tensor:

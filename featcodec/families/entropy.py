@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -14,23 +14,27 @@ from torch import Tensor
 
 from featcodec import _core
 from featcodec.bitstream import Packet, PayloadKind
-from featcodec.codec import Codec, Payload, check_feature, check_layout
+from featcodec.codec import Codec, Payload
 from featcodec.errors import ConfigError, FeatureError
-from featcodec.families.quantized import range_parts
+from featcodec.features import check_feature, check_layout
+from featcodec.ops.cast import DTYPE_NAMES, DTYPES
 from featcodec.ops.quantizer import minmax_reconstruct, step_reconstruct
-from featcodec.payloads.layout import num_maps
+from featcodec.payloads import ranged
 from featcodec.payloads.quantizer import MAX_BITS
 from featcodec.spec import check_choice, check_int
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _MAX_COUNT = 1 << 28  # counts above are halved, so that sums stay within 32 bits
 _CONTEXT_COUNTS = 8192
 _CONTEXTS = 256
 _ORDER0_BYTES = 640
 _BYTES = PayloadKind.BYTES
-_FLOAT_TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # the core's FloatType
+_FLOAT_TYPES = {"float32": 0, "float16": 1, "bfloat16": 2}  # the core's FloatType
 _MOST_WAYS = 1024
 
-_Ways = dict[tuple[tuple[int, ...], torch.dtype], _core.Way]
+_Ways = dict[tuple[tuple[int, ...], Any], _core.Way]
 
 
 class EntropyCodec(Codec):
@@ -78,20 +82,15 @@ class EntropyCodec(Codec):
         quantizer = {"bits": self.bits, "axis": self.axis} if self.step is None else {"step": self.step}
         return {**quantizer, **({"tables": self.tables} if self.tables != "adaptive" else {})}
 
-    def calibrate(self, features: Tensor | Iterable[Tensor]) -> EntropyCodec:
-        """Make the static tables from features: a batch (B, ...) or several; no labels, a few dozen samples will do.
+    @property
+    def needs_calibration(self) -> bool:
+        """True where the tables are static."""
+        return self.tables == "static"
 
-        Calibrating again starts anew. Both ends need the same tables: send `state_dict()` along with the config.
-
-        Raises
-        ------
-        ConfigError
-            The codec's tables are adaptive.
-        FeatureTypeError, FeatureError
-            As for `encode`; the tables then stay what they were.
-        """
-        if self.tables != "static":
-            raise ConfigError(f"{self.codec_id!r} has adaptive tables: build it with tables='static' to calibrate it")
+    def calibrate(self, features: Tensor | Iterable[Tensor]) -> Self:
+        """Make the static tables, anew each time; see `Codec.calibrate`. Features that are all constant are a FeatureError."""
+        if not self.needs_calibration:
+            return self
         totals = [np.zeros(256, np.int64), np.zeros(256, np.int64), np.zeros(_CONTEXT_COUNTS, np.int64)]
         batches = [features] if isinstance(features, Tensor) else list(features)
         for batch in batches:
@@ -141,7 +140,7 @@ class EntropyCodec(Codec):
         """Tell the ranges, or the step quantiser's byte; a table sent with the symbols counts with them."""
         if self.step is not None:
             return {"side": 8}
-        return range_parts(payload, num_maps(shape) if self.axis == "map" else 1)
+        return ranged.parts(payload, ranged.num_groups(shape, self.axis == "map"))
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Quantise and dequantise where `x` is."""
@@ -215,8 +214,9 @@ class EntropyCodec(Codec):
     def _encode_unknown(self, x: Tensor) -> list[Packet]:
         """Encode features of a shape and type not seen before, or that do not lie in memory as the core reads them."""
         check_layout(x)
-        coder, shape, dtype = self._coder_of_tables(), tuple(x.shape[1:]), x.dtype
-        way = _remember(coder.encoding, tuple(x.shape), dtype, self._way(shape, dtype, x.shape[0]))
+        coder, shape = self._coder_of_tables(), tuple(x.shape[1:])
+        way = self._way(shape, DTYPE_NAMES[x.dtype], x.shape[0])
+        _remember(coder.encoding, tuple(x.shape), x.dtype, way)
         values = _arrange(x, self._layout(shape).transposes)
         return coder.encode_at(values.data_ptr(), way)
 
@@ -233,12 +233,12 @@ class EntropyCodec(Codec):
             x = x.view(-1, shape[1], shape[0]).transpose(1, 2).contiguous()
         return x
 
-    def _way(self, shape: tuple[int, ...], dtype: torch.dtype, samples: int) -> _core.Way:
+    def _way(self, shape: tuple[int, ...], dtype: str, samples: int) -> _core.Way:
         """How samples of this shape and type are coded."""
         crc = self.config_crc()
         fields = {"shape": shape, "dtype": dtype, "kind": _BYTES, "config_crc": crc, "payload": None, "checksum": None}
         layout = self._layout(shape)
-        return _core.Way(fields, _FLOAT_TYPES[dtype], samples, *layout.grid, not layout.transposes)
+        return _core.Way(fields, DTYPES[dtype], _FLOAT_TYPES[dtype], samples, *layout.grid, not layout.transposes)
 
     def _layout(self, shape: tuple[int, ...]) -> _Layout:
         return _sample_layout(shape, self.axis == "map")
@@ -289,11 +289,10 @@ def _arrange(x: Tensor, transposes: bool) -> Tensor:
     return (values.transpose(1, 2) if transposes else values).contiguous()
 
 
-def _remember(ways: _Ways, shape: tuple[int, ...], dtype: torch.dtype, way: _core.Way) -> _core.Way:
+def _remember(ways: _Ways, shape: tuple[int, ...], dtype: Any, way: _core.Way) -> None:
     if len(ways) >= _MOST_WAYS:
         ways.clear()
     ways[shape, dtype] = way
-    return way
 
 
 def _check_step(step: Any) -> float:

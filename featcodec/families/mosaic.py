@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +12,8 @@ import torch
 
 from featcodec.codec import Codec, FloatArray, Payload
 from featcodec.errors import BitstreamError, FeatureError
-from featcodec.families.quantized import range_parts
-from featcodec.payloads.quantizer import minmax_dequantize, minmax_quantize, minmax_ranges
+from featcodec.payloads import ranged
+from featcodec.payloads.quantizer import Symbols
 from featcodec.payloads.tiling import mosaic_shape, tile, untile
 
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
@@ -23,8 +22,8 @@ Picture = np.ndarray[Any, np.dtype[np.uint8]]
 class MosaicCodec(Codec):
     """The maps of a sample as one grey picture (`featcodec.payloads.tiling`) before an image coder.
 
-    Payload: minimum and maximum of the sample, float32 little-endian, then the coded picture; a constant sample sends its
-    minimum alone. A subclass writes `encode_picture` and `decode_picture`.
+    Payload: see `payloads.ranged`; the sample is the one group, the picture its coded symbols. A subclass writes
+    `encode_picture` and `decode_picture`.
     """
 
     stable_bytes: ClassVar[bool] = False
@@ -40,41 +39,32 @@ class MosaicCodec(Codec):
 
     def encode_payload(self, x: FloatArray) -> Payload:
         """Quantise to 8 bits, lay out the mosaic, code the picture."""
-        flat = x.reshape(1, -1)
-        ranges = minmax_ranges(flat)
-        if ranges[0, 0] == ranges[0, 1]:
-            return ranges[0, :1].astype("<f4").view(np.uint8)
-        height, width = mosaic_shape(x.shape)
-        if max(height, width) > self.max_side:
-            raise FeatureError(
-                f"{self.codec_id!r} codes pictures up to {self.max_side} a side; {x.shape} makes {height} x {width}"
-            )
-        symbols = minmax_quantize(flat, ranges, 8).astype(np.uint8).reshape(x.shape)
-        picture = np.ascontiguousarray(tile(symbols))
-        return np.frombuffer(ranges.astype("<f4").tobytes() + self.encode_picture(picture), np.uint8)
+
+        def encode_tiles(symbols: Symbols) -> Payload:
+            self._check_side(x.shape, FeatureError)
+            picture = np.ascontiguousarray(tile(symbols.astype(np.uint8).reshape(x.shape)))
+            return np.frombuffer(self.encode_picture(picture), np.uint8)
+
+        return ranged.encode(x, 8, False, encode_tiles)
 
     def decode_payload(self, payload: Payload, shape: tuple[int, ...]) -> FloatArray:
         """Read the range, decode the picture, cut the tiles, dequantise."""
-        data = payload.tobytes()
-        if len(data) != 4 and len(data) <= 8:
-            raise BitstreamError(f"a mosaic payload has 4 bytes (constant) or more than 8, got {len(data)}")
-        ranges = np.frombuffer(data[:4] * 2 if len(data) == 4 else data[:8], "<f4").astype(np.float32).reshape(1, 2)
-        low, high = ranges[0]
-        if not (math.isfinite(low) and math.isfinite(high) and low <= high and (low < high or len(data) == 4)):
-            raise BitstreamError(f"the payload's range {low} to {high} is not one that an encoder writes")
-        if len(data) == 4:
-            return np.full(shape, low, np.float32)
+
+        def decode_tiles(data: Payload, _: int) -> Picture:
+            height, width = self._check_side(shape, BitstreamError)
+            return untile(self._decode_checked(data.tobytes(), height, width), shape)
+
+        return ranged.decode(payload, shape, 8, False, decode_tiles)
+
+    def _check_side(self, shape: tuple[int, ...], error: type[Exception]) -> tuple[int, int]:
         height, width = mosaic_shape(shape)
         if max(height, width) > self.max_side:
-            raise BitstreamError(
-                f"{self.codec_id!r} codes pictures up to {self.max_side} a side; {shape} makes {height} x {width}"
-            )
-        symbols = untile(self._decode_checked(data[8:], height, width), shape).astype(np.uint16)
-        return minmax_dequantize(symbols.reshape(1, -1), ranges, 8).reshape(shape)
+            raise error(f"{self.codec_id!r} codes pictures up to {self.max_side} a side; {shape} makes {height} x {width}")
+        return height, width
 
     def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
         """Tell the range from the picture."""
-        return range_parts(payload, 1)
+        return ranged.parts(payload, 1)
 
     def encode_payloads(self, x: FloatArray) -> list[Payload]:
         """Encode samples in parallel: image coders release the GIL."""

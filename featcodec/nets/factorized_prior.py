@@ -6,25 +6,17 @@ v has the probability that uniform noise in (-1/2, 1/2) around it gives: F(v + 1
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_right
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from featcodec.errors import BitstreamError
-from featcodec.payloads.range_coder import PRECISION, RangeDecoder, RangeEncoder
+from featcodec.payloads import prior_coder
+from featcodec.payloads.prior_coder import LIMIT, WINDOW, Integers
+from featcodec.payloads.range_coder import PRECISION
 
-WINDOW = 64  # integers of a map that have a frequency of their own; the last entry of a table is the escape
-LIMIT = (1 << 15) - 1  # integers are clipped to +-LIMIT
 _COMPONENTS = 3
 _LEAST = 1e-9  # of a probability in training
-_BIT = 1 << (PRECISION - 1)
-
-Integers = NDArray[np.int64]
 
 
 class FactorizedPrior(nn.Module):
@@ -86,38 +78,15 @@ class FactorizedPrior(nn.Module):
     # ---- coding ---------------------------------------------------------------------------------------------------------
 
     def encode(self, integers: Integers) -> bytes:
-        """Code integers (maps, N), within +-LIMIT; any can be coded, likely ones cheaply."""
-        tables, first = self._tables()
-        encoder = RangeEncoder()
-        encoder.encode(_intervals(integers, tables, first))
-        return encoder.finish()
+        """Code integers (maps, N), within +-LIMIT; see `payloads.prior_coder`."""
+        return prior_coder.encode(integers, *self._tables())
 
     def decode(self, data: bytes, count: int) -> Integers:
-        """Decode integers (maps, count).
+        """Decode integers (maps, count); see `payloads.prior_coder`."""
+        return prior_coder.decode(data, count, *self._tables())
 
-        Raises
-        ------
-        BitstreamError
-            No encoder writes these bytes.
-        """
-        tables, first = self._tables()
-        decoder = RangeDecoder(data)
-        out = np.empty((len(tables), count), np.int64)
-        for row, table, low in zip(out, tables, first, strict=True):
-            for i in range(count):
-                k = bisect_right(table, decoder.peek()) - 1
-                decoder.take(table[k], table[k + 1] - table[k])
-                row[i] = low + k if k < WINDOW else _decode_escape(decoder, low)
-        decoder.finish()
-        return out
-
-    def _tables(self) -> tuple[list[list[int]], list[int]]:
-        """The cumulative tables, checked: a state that was loaded may hold anything."""
-        frequencies = self.frequencies.cpu().numpy().astype(np.int64)
-        if (frequencies < 1).any() or (frequencies.sum(1) != 1 << PRECISION).any():
-            raise BitstreamError("the state's tables are no frequencies: load a state that a codec of this config saved")
-        tables = np.concatenate([np.zeros((len(frequencies), 1), np.int64), frequencies.cumsum(1)], axis=1)
-        return tables.tolist(), self.first.cpu().tolist()
+    def _tables(self) -> tuple[Integers, Integers]:
+        return self.frequencies.cpu().numpy().astype(np.int64), self.first.cpu().numpy().astype(np.int64)
 
 
 def _tables(
@@ -138,43 +107,3 @@ def _tables(
     # what rounding down left over goes to the likeliest
     frequencies[np.arange(len(p)), p.argmax(1)] += (1 << PRECISION) - frequencies.sum(1)
     return frequencies.astype(np.int32), first
-
-
-def _intervals(integers: Integers, tables: list[list[int]], first: list[int]) -> Iterator[tuple[int, int]]:
-    for row, table, low in zip(integers.tolist(), tables, first, strict=True):
-        for value in row:
-            k = value - low
-            inside = 0 <= k < WINDOW
-            k = k if inside else WINDOW
-            yield table[k], table[k + 1] - table[k]
-            if not inside:
-                yield from _escape(value, low)
-
-
-def _escape(value: int, low: int) -> Iterator[tuple[int, int]]:
-    """An outlier: a bit for the side, then its distance from the window, from 1, in Elias-gamma; half a table for each bit."""
-    above = value >= low + WINDOW
-    distance = value - (low + WINDOW) + 1 if above else low - value
-    text = format(distance, "b")
-    for bit in [int(above), *[0] * (len(text) - 1), *map(int, text)]:
-        yield bit * _BIT, _BIT
-
-
-def _decode_escape(decoder: RangeDecoder, low: int) -> int:
-    def bit() -> int:
-        value = decoder.peek() >> (PRECISION - 1)
-        decoder.take(value * _BIT, _BIT)
-        return value
-
-    above, zeros = bit(), 0
-    while not bit():
-        zeros += 1
-        if zeros > math.ceil(math.log2(4 * LIMIT)):
-            raise BitstreamError("an outlier's length is not one that an encoder writes")
-    distance = 1
-    for _ in range(zeros):
-        distance = distance << 1 | bit()
-    value = low + WINDOW - 1 + distance if above else low - distance
-    if abs(value) > LIMIT:
-        raise BitstreamError(f"an outlier of {value} lies beyond {LIMIT}")
-    return value

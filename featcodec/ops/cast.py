@@ -1,9 +1,12 @@
-"""Casting to a narrower float type without making infinities."""
+"""The dtypes of features by name, and casting to a narrower float type without making infinities."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}  # what a packet carries
+DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def saturating_cast(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -16,12 +16,13 @@ from featcodec.codec import Codec
 from featcodec.errors import ConfigError, FeatureError
 from featcodec.evaluation import Metric, top1
 from featcodec.insertion import Insertion
+from featcodec.layers import evaluating
 from featcodec.training.batches import Batches, unpack
 from featcodec.training.cache import MEMORY, cache_features
 from featcodec.training.checkpoint import random_states, read_checkpoint, set_random_states, write_checkpoint
 from featcodec.training.history import History
 from featcodec.training.losses import TaskLoss, needs_outputs, needs_teacher, terms, weighted
-from featcodec.training.parts import check_inserted, evaluating, feature_at, find_parts, state_crc, trained
+from featcodec.training.parts import check_inserted, feature_at, find_parts, state_crc, trained
 from featcodec.training.paths import Passage, TailPath, WholePath, bare_copy
 from featcodec.training.phase import Phase, Schedule, check_schedule
 from featcodec.training.progress import Event, Progress
@@ -326,11 +327,8 @@ class _Run:
         return {"metric": score / samples, **({"symbols": analog} if analog else {"bits": stats.bits_per_sample})}
 
     def _calibrate(self, limit: int) -> None:
-        """Make static tables, where the codec has them, from the features of the first training samples."""
-        if not any(getattr(module, "tables", None) == "static" for module in self.codec.modules()):
-            return
-        calibrate: Any = getattr(self.codec, "calibrate", None)
-        if calibrate is None:
+        """Calibrate the codec, where it needs that, on the features of the first training samples."""
+        if not self.codec.needs_calibration:
             return
         features: list[Tensor] = []
         loader, layer = self.loader, check_inserted(self.model, self.insertion)
@@ -342,7 +340,7 @@ class _Run:
             if sum(map(len, features)) >= limit:
                 break
         with evaluating(self.model):
-            calibrate([torch.cat(features)[:limit]])
+            self.codec.calibrate([torch.cat(features)[:limit]])
 
     # ---- checkpoints ----------------------------------------------------------------------------------------------------
 

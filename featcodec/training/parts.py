@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from featcodec._core import crc32c
 from featcodec.errors import ConfigError, LayerError
 from featcodec.insertion import Insertion, insertion_at
-from featcodec.layers import find_layer
+from featcodec.layers import evaluating, find_layer
 from featcodec.training.phase import Phase
 
 
@@ -118,18 +118,6 @@ def feature_at(model: nn.Module, layer: nn.Module, inputs: Tensor) -> Tensor:
         got = type(seen[0]).__name__ if seen else "nothing"
         raise LayerError(f"training needs a layer that gives one tensor, got {got}")
     return seen[0]
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; each module's own mode after."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 @contextmanager

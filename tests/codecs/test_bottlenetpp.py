@@ -10,7 +10,6 @@ from torch import nn
 import featcodec as fc
 from featcodec.accounting import ledger
 from featcodec.bitstream import Packet, PayloadKind
-from featcodec.families.bottleneck import state_of
 from featcodec.ops.quantizer import unit_reconstruct
 from featcodec.ops.soft_bits import expected_words
 from featcodec.payloads.quantizer import unit_dequantize, unit_quantize
@@ -116,6 +115,7 @@ def test_training_meets_the_channel_and_gradients_pass_it():
 )
 def test_every_channel_trains(channel):
     codec = fc.get_codec("bottlenet++:maps=8,reduced=3,csi=true").train()
+    codec.channel_state = 0.2 if "+" in channel else None
     x = torch.relu(torch.randn(4, 8, 7, 5)).requires_grad_(True)
     codec(x, fc.get_channel(channel)).square().sum().backward()
     assert x.grad.any()
@@ -147,9 +147,34 @@ def test_the_state_of_the_channel_is_the_encoder_s_last_map():
         codec.encode(x)
     codec.train()(x, bec)
     assert seen == [[0.25]] * 2 + [[0.0]] * 2 + [[0.125]] * 5
-    assert state_of(None) == 0.0
-    assert state_of(fc.get_channel("awgn:psnr_db=20")) == pytest.approx(0.1)
-    assert state_of(fc.get_channel("bsc:p=0.1+bec:p=0.1")) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind", "state"),
+    [
+        ("awgn:psnr_db=20", "noise", 0.1),
+        ("rayleigh:snr_db=20,seed=3", "noise", 0.1),
+        ("bec:p=0.1+packet_erasure:p=0.2", "erasures", 0.28),
+        ("bsc:p=0.1+bsc:p=0.2+bsc:p=0.5", "flips", 0.5),
+        ("bsc:p=0.1+bsc:p=0.2", "flips", 0.26),
+        ("chain:links=(awgn:psnr_db=20)", "noise", 0.1),
+    ],
+)
+def test_channels_and_chains_state_themselves(spec, kind, state):
+    channel = fc.get_channel(spec)
+    assert channel.state_kind == kind
+    assert channel.state == pytest.approx(state)
+
+
+@pytest.mark.parametrize("spec", ["bsc:p=0.1+bec:p=0.1", "bsc:p=0.1+awgn:snr_db=4", "awgn:snr_db=4+packet_erasure:p=0.1"])
+def test_a_chain_of_several_kinds_does_not_tell_an_encoder_that_there_is_no_noise(spec):
+    codec = fc.get_codec("bottlenet++:maps=8,reduced=3,csi=true").eval()
+    x = torch.relu(torch.randn(2, 8, 4, 4))
+    channel = fc.get_channel(spec)
+    with pytest.raises(fc.ConfigError, match="has no one state to tell an encoder: set the codec's channel_state"):
+        codec(x, channel)
+    codec.channel_state = 0.1
+    assert codec(x, channel).shape == x.shape
 
 
 def test_other_modes_are_refused_by_name():

@@ -90,7 +90,7 @@ def test_pictures_too_large_for_the_coder_are_refused_at_both_ends(codec_id, wid
     x = torch.linspace(0, 1, width).reshape(1, 1, 1, width)
     with pytest.raises(fc.FeatureError, match=f"makes 1 x {width}"):
         codec.encode(x)
-    claim = Packet((1, 1, width), torch.float32, fc.PayloadKind.BYTES, codec.config_crc(), np.arange(20, dtype=np.uint8))
+    claim = Packet((1, 1, width), "float32", fc.PayloadKind.BYTES, codec.config_crc(), np.arange(20, dtype=np.uint8))
     with pytest.raises(fc.BitstreamError):
         codec.decode([claim])
 

@@ -21,7 +21,7 @@ def payload(codec: fc.Codec, x: torch.Tensor) -> bytes:
 
 
 def decode(codec: fc.Codec, shape: tuple[int, ...], data: bytes) -> torch.Tensor:
-    return codec.decode([Packet(shape, torch.float32, fc.PayloadKind.BYTES, codec.config_crc(), np.frombuffer(data, np.uint8))])
+    return codec.decode([Packet(shape, "float32", fc.PayloadKind.BYTES, codec.config_crc(), np.frombuffer(data, np.uint8))])
 
 
 @pytest.mark.parametrize("codec_id", IDS)

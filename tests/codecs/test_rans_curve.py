@@ -16,13 +16,6 @@ AVAILABLE = _core.isas()
 CURVE = 9
 
 
-@pytest.fixture(autouse=True)
-def _restore_isa():
-    level = _core.isa()
-    yield
-    _core.set_isa(level)
-
-
 def encode(symbols: np.ndarray, bits: int) -> bytes:
     """The stream, the same from every instruction set, each of which reads it back."""
     coder = _core.FeatureCoder("rans", bits)

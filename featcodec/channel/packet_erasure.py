@@ -47,6 +47,7 @@ class PacketErasure(Channel):
     """
 
     channel_id = "packet_erasure"
+    state_kind = "erasures"
     softens: ClassVar[bool] = True
 
     def __init__(
@@ -85,6 +86,11 @@ class PacketErasure(Channel):
                 f"p={self.p} takes a burst of {share / (1 - share) if share < 1 else float('inf'):.3g} or more"
             )
         return share, share / self.burst / (1 - share)
+
+    @property
+    def state(self) -> float:
+        """Return p."""
+        return self.p
 
     def params(self) -> dict[str, Any]:
         """Return the constructor's arguments, those of bursts where there are any."""

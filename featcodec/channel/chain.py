@@ -1,8 +1,7 @@
-"""The channels by id, the specs that build them, and Chain: one channel after another."""
+"""chain: one channel after another."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,11 +11,10 @@ from torch import Tensor
 
 from featcodec.bitstream import Packet
 from featcodec.channel.base import Channel
-from featcodec.channel.bits import BEC, BSC
-from featcodec.channel.loss import PacketErasure
-from featcodec.channel.radio import AWGN, RadioChannel, Rayleigh
-from featcodec.errors import ConfigError, FeatureError, UnknownCodecError
-from featcodec.spec import Spec, build, format_spec, near_names, parse_spec, split_chain
+from featcodec.channel.radio import RadioChannel
+from featcodec.channel.registry import get_channel
+from featcodec.errors import ConfigError, FeatureError
+from featcodec.spec import Spec, format_spec, split_chain
 
 _MAX_LINKS = 16
 
@@ -58,6 +56,27 @@ class Chain(Channel):
         """What bits are sent with: that of its radio channel."""
         return next((link.modulation for link in self.links if link.modulation is not None), None)
 
+    @property
+    def state_kind(self) -> str:
+        """What all links do alike; ConfigError where they do not, or several add noise, each to what arrives at it."""
+        kinds = {link.state_kind for link in self.links}
+        return kinds.pop() if len(self.links) == 1 or kinds in ({"erasures"}, {"flips"}) else super().state_kind
+
+    @property
+    def state(self) -> float:
+        """Return the p with which all links together erase or flip a bit, or the one link's sigma; see `state_kind`."""
+        kind, state = self.state_kind, self.links[0].state
+        for link in self.links[1:]:
+            state += link.state - state * link.state * (1 if kind == "erasures" else 2)
+        return state
+
+    def noise_variance(self, power: float) -> float | None:
+        """Return that of the link that adds noise; ConfigError where several do."""
+        found = [variance for link in self.links if (variance := link.noise_variance(power)) is not None]
+        if len(found) > 1:
+            raise ConfigError(f"{self!r} adds noise {len(found)} times, each to what arrives: no one variance tells of it")
+        return found[0] if found else None
+
     def params(self) -> dict[str, Any]:
         """Return the links as one spec, and the seed."""
         return {"links": "+".join(format_spec(link.config()) for link in self.links), **super().params()}
@@ -90,35 +109,3 @@ class Chain(Channel):
             bits = link.perturb_bits(bits, generator)
             soft = soft or link.softens
         return bits
-
-
-CHANNELS: dict[str, type[Channel]] = {cls.channel_id: cls for cls in (AWGN, BEC, BSC, Chain, PacketErasure, Rayleigh)}
-
-
-def list_channels() -> tuple[str, ...]:
-    """Return every channel id, sorted."""
-    return tuple(sorted(CHANNELS))
-
-
-def get_channel(spec: Spec) -> Channel:
-    """Build a channel from a spec.
-
-    Parameters
-    ----------
-    spec
-        ``"bec:p=0.01"``, ``{"id": "bec", "p": 0.01}``, or several with a + between them, which make a `Chain`:
-        ``"bsc:p=0.001+packet_erasure:p=0.05"``.
-
-    Raises
-    ------
-    UnknownCodecError, ConfigError
-        No such channel; parameters unknown, missing or out of range.
-    """
-    if isinstance(spec, str) and len(split_chain(spec)) > 1:
-        return Chain(spec)
-    name, params = parse_spec(spec)
-    if name not in CHANNELS:
-        raise UnknownCodecError(f"no channel {name!r}; {near_names(name, CHANNELS)}")
-    cls = CHANNELS[name]
-    channel: Channel = build("channel", name, cls, params, inspect.signature(cls).parameters)
-    return channel
