@@ -20,7 +20,7 @@ FLOORS = (
     ("table",),
     ("ops",),
     ("payloads", "bitstream"),
-    ("channel", "fec", "nets", "macs", "layers", "weights", "features"),
+    ("channel", "fec", "nets", "macs", "layers", "weights", "features", "inputs"),
     ("codec",),
     ("accounting",),
     ("registry",),

@@ -1,0 +1,121 @@
+"""What a model is called with: tensors, tuples, keyword inputs, as data loaders and tokenizers yield them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from featcodec.errors import FeatureError
+
+TARGETS = ("labels", "targets", "target", "label")  # the keys under which a batch of keyword inputs has its targets
+
+
+def call(model: nn.Module, inputs: Any) -> Any:
+    """Call a model.
+
+    Parameters
+    ----------
+    inputs
+        A mapping (a dict, what a tokenizer returns): keyword arguments. A tuple: positional ones. Anything else, a tensor or a
+        list of tensors, say: the one argument.
+    """
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+
+
+def tensors(inputs: Any) -> list[Tensor]:
+    """Return the tensors in inputs, in order, through mappings, tuples and lists."""
+    if isinstance(inputs, Tensor):
+        return [inputs]
+    if isinstance(inputs, Mapping):
+        return [tensor for value in inputs.values() for tensor in tensors(value)]
+    if isinstance(inputs, (tuple, list)):
+        return [tensor for value in inputs for tensor in tensors(value)]
+    return []
+
+
+def map_inputs(inputs: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Return inputs with `function` applied to each tensor; mappings become dicts, for they are keyword arguments."""
+    if isinstance(inputs, Tensor):
+        return function(inputs)
+    if isinstance(inputs, Mapping):
+        return {key: map_inputs(value, function) for key, value in inputs.items()}
+    if isinstance(inputs, tuple):
+        return tuple(map_inputs(value, function) for value in inputs)
+    return [map_inputs(value, function) for value in inputs] if isinstance(inputs, list) else inputs
+
+
+def to_device(inputs: Any, device: torch.device | str | None) -> Any:
+    """Return inputs with every tensor on a device; as they are where it is None."""
+    return inputs if device is None else map_inputs(inputs, lambda x: x.to(device, non_blocking=True))
+
+
+def batch_size(inputs: Any) -> int | None:
+    """Return how many samples inputs are: the first tensor's first axis; a list of pictures (C, h, w) is as long as it is.
+
+    None where no tensor has an axis.
+    """
+    pictures = _pictures(inputs)
+    if pictures is not None:
+        return len(pictures)
+    return next((len(x) for x in tensors(inputs) if x.ndim > 0), None)
+
+
+def pixels(inputs: Any) -> int | None:
+    """Return the pixels of all images in the batch; None where the first tensor is no batch of grey or colour images."""
+    pictures = _pictures(inputs)
+    if pictures is not None:
+        return sum(x.shape[1] * x.shape[2] for x in pictures)
+    first = next(iter(tensors(inputs)), None)
+    if first is None or first.ndim != 4 or first.shape[1] not in (1, 3) or first.dtype is torch.bool:
+        return None
+    return int(first.shape[0] * first.shape[2] * first.shape[3])
+
+
+def _pictures(inputs: Any) -> list[Tensor] | None:
+    """The pictures of a detector's input, a list of them, by itself or as the first argument."""
+    if isinstance(inputs, Mapping):
+        inputs = next(iter(inputs.values()), None)
+    if isinstance(inputs, tuple):
+        inputs = inputs[0] if inputs else None
+    if not isinstance(inputs, list) or not inputs:
+        return None
+    good = all(isinstance(x, Tensor) and x.ndim == 3 and x.shape[0] in (1, 3) for x in inputs)
+    return inputs if good else None
+
+
+def head_of(inputs: Any, samples: int) -> Any:
+    """Return the first samples of a batch: of every tensor and list whose first axis is the batch's."""
+    whole = batch_size(inputs)
+    if _pictures(inputs) is inputs:
+        return inputs[:samples]
+    return map_inputs(inputs, lambda x: x[:samples] if x.ndim > 0 and len(x) == whole else x)
+
+
+def unpack(batch: Any) -> tuple[Any, Any]:
+    """Return inputs and targets of a loader's batch, targets None where it has none.
+
+    A pair is (inputs, targets). A mapping is keyword inputs; its targets, if any, are taken out of it (`TARGETS`). Anything
+    else is inputs alone.
+
+    Raises
+    ------
+    FeatureError
+        A tuple or a list of another length: what of it are inputs is not known.
+    """
+    if isinstance(batch, Mapping):
+        name = next((key for key in TARGETS if key in batch), None)
+        return {key: value for key, value in batch.items() if key != name}, None if name is None else batch[name]
+    if isinstance(batch, (tuple, list)):
+        if len(batch) == 2:
+            return batch[0], batch[1]
+        if len(batch) == 1:
+            return batch[0], None
+        raise FeatureError(
+            f"a loader yields inputs or (inputs, targets), got {len(batch)} items: put several inputs into a tuple or a dict"
+        )
+    return batch, None
