@@ -91,7 +91,7 @@ def _pictures(inputs: Any) -> list[Tensor] | None:
 def head_of(inputs: Any, samples: int) -> Any:
     """Return the first samples of a batch: of every tensor and list whose first axis is the batch's."""
     whole = batch_size(inputs)
-    if _pictures(inputs) is inputs:
+    if isinstance(inputs, list) and _pictures(inputs) is inputs:
         return inputs[:samples]
     return map_inputs(inputs, lambda x: x[:samples] if x.ndim > 0 and len(x) == whole else x)
 
