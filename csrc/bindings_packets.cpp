@@ -143,7 +143,13 @@ public:
     bool is_of(const py::dict& buffers) const {
         PyObject* const sizes = PyDict_GetItem(buffers.ptr(), names().table_sizes);
         if (sizes_.is_none()) return sizes == nullptr;
-        return sizes == sizes_.ptr() && PyLong_AsLong(taken(PyObject_GetAttr(sizes, names().version)).ptr()) == version_;
+        if (sizes != sizes_.ptr()) return false;
+        PyObject* const version = PyObject_GetAttr(sizes, names().version);
+        if (version == nullptr) {  // a tensor of inference mode counts no changes
+            PyErr_Clear();
+            return false;
+        }
+        return PyLong_AsLong(py::reinterpret_steal<py::object>(version).ptr()) == version_;
     }
 
     // The packets of a tensor; None where it is of no known shape and type, or does not lie as the core reads it.

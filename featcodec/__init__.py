@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from featcodec import channel
     from featcodec.bitstream import Packet, PayloadKind
     from featcodec.channel import Channel, get_channel
-    from featcodec.codec import Codec, Transmission
+    from featcodec.codec import Codec
     from featcodec.core import core_info, set_num_threads
     from featcodec.errors import (
         BitstreamError,
@@ -29,15 +29,16 @@ if TYPE_CHECKING:
         UnknownCodecError,
     )
     from featcodec.evaluation import Report, evaluate
-    from featcodec.insertion import Insertion, insert
+    from featcodec.insertion import Insertion, insert, insertion_at
     from featcodec.registry import codec_class, fit_spec, get_codec, list_codecs, load_codec, register_codec
     from featcodec.splitting import split
+    from featcodec.transmission import Transmission
 
 # Where each name lives.
 _HOMES = {
     "featcodec.bitstream": ("Packet", "PayloadKind"),
     "featcodec.channel": ("Channel", "get_channel"),
-    "featcodec.codec": ("Codec", "Transmission"),
+    "featcodec.codec": ("Codec",),
     "featcodec.core": ("core_info", "set_num_threads"),
     "featcodec.errors": (
         "BitstreamError",
@@ -50,9 +51,10 @@ _HOMES = {
         "UnknownCodecError",
     ),
     "featcodec.evaluation": ("Report", "evaluate"),
-    "featcodec.insertion": ("Insertion", "insert"),
+    "featcodec.insertion": ("Insertion", "insert", "insertion_at"),
     "featcodec.registry": ("codec_class", "fit_spec", "get_codec", "list_codecs", "load_codec", "register_codec"),
     "featcodec.splitting": ("split",),
+    "featcodec.transmission": ("Transmission",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -81,6 +83,7 @@ __all__ = [
     "get_channel",
     "get_codec",
     "insert",
+    "insertion_at",
     "list_codecs",
     "load_codec",
     "register_codec",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import math
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -168,6 +169,34 @@ class Packet:
         session[1] |= _CHECKSUM_FLAG * flag
         head = _MAGIC + bytes(session) + size
         return head + struct.pack("<I", crc32c(head))
+
+
+def parse_batch(packets: Sequence[Packet | bytes], like: Packet | None) -> list[Packet]:
+    """Return packets of one shape and dtype, parsed where they are bytes, their checksums checked.
+
+    Raises
+    ------
+    FeatureTypeError
+        They are not several, but one packet.
+    FeatureError
+        There are none.
+    BitstreamError
+        One is damaged, or not of the first one's shape and dtype.
+    """
+    if isinstance(packets, (Packet, bytes, bytearray, memoryview)):
+        raise FeatureTypeError("decode takes a list of packets; put the one packet into a list")
+    parsed = [p if isinstance(p, Packet) else Packet.from_bytes(p, like) for p in packets]
+    if not parsed:
+        raise FeatureError("there must be at least one packet to decode")
+    first = parsed[0]
+    for i, packet in enumerate(parsed):
+        if (packet.shape, packet.dtype) != (first.shape, first.dtype):
+            raise BitstreamError(
+                f"one batch holds one shape and dtype: packet 0 is {first.shape} {first.dtype}, "
+                f"packet {i} is {packet.shape} {packet.dtype}"
+            )
+        packet.verify()
+    return parsed
 
 
 def check_shape(shape: tuple[int, ...]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,15 +15,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from featcodec._core import crc32c
-from featcodec.bitstream import Packet, PayloadKind
+from featcodec.bitstream import Packet, PayloadKind, parse_batch
 from featcodec.channel import Channel
 from featcodec.core import follow_num_threads
-from featcodec.errors import BitstreamError, ConfigError, FeatureError, FeatureTypeError
-from featcodec.features import check_feature
+from featcodec.errors import BitstreamError, ConfigError
+from featcodec.features import check_feature, check_layout, not_traceable
 from featcodec.ops.cast import DTYPE_NAMES, DTYPES, saturating_cast
+from featcodec.ops.clock import now
+from featcodec.ops.crushed import Crushed, Watch, crushed_in
 from featcodec.ops.eager import eager
 from featcodec.ops.straight_through import straight_through
-from featcodec.weights import check_same_config, check_same_state, read_weights, write_weights
+from featcodec.ops.versions import version_of
+from featcodec.transmission import Losses, Transmission
+from featcodec.weights import check_same_config, check_same_state, fingerprint_of, read_weights, write_weights
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -33,49 +37,6 @@ follow_num_threads(torch.get_num_threads())
 
 FloatArray = NDArray[np.float32]
 Payload = np.ndarray[Any, np.dtype[Any]]
-
-
-@dataclass(frozen=True)
-class Losses:
-    """What a channel did to one batch, where a codec can tell.
-
-    Attributes
-    ----------
-    blocks, failed_blocks
-        Protected blocks, and those that could not be decoded.
-    concealed_elements
-        Feature elements that were made up for lost ones.
-    resent_bits
-        Bits sent again, as they were sent.
-    """
-
-    blocks: int = 0
-    failed_blocks: int = 0
-    concealed_elements: int = 0
-    resent_bits: int = 0
-
-
-@dataclass(frozen=True)
-class Transmission:
-    """One batch's way through a codec, with what it cost.
-
-    Attributes
-    ----------
-    output
-        (B, ...): what the receiver has, on the input's device, in its dtype, with the straight-through gradient.
-    packets
-        What was sent, one per sample.
-    encode_s, decode_s
-        Wall-clock seconds for the whole batch.
-    losses
-        What was lost on the way, made up for, or sent again.
-    """
-
-    output: Tensor
-    packets: list[Packet]
-    encode_s: float
-    decode_s: float
-    losses: Losses
 
 
 class Codec(nn.Module):
@@ -113,6 +74,11 @@ class Codec(nn.Module):
     stable_bytes: ClassVar[bool] = True
     learned: bool = False
     protects: ClassVar[bool] = False
+    _transient: ClassVar[tuple[str, ...]] = ("_config_crc",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._watch = Watch()
 
     # ---- what an author writes ------------------------------------------------------------------------------------------
 
@@ -178,12 +144,24 @@ class Codec(nn.Module):
         Classical codecs have none: {}. A learned codec returns scalars with gradients, by name: "rate" is its estimate of what
         is sent (its docstring says in which unit), others are auxiliary ("vq"). They are gone once read, and every training
         forward replaces them: weigh and add them between forward and backward, ``loss + sum(w[k] * v for k, v in ...)``.
+        Where a codec is inserted, "a forward" is the model's: what all tensors and calls cost is added up.
         """
         return {}
+
+    def keep_losses(self, losses: Mapping[str, Tensor]) -> None:
+        """Add scalars to what `losses` will return; a codec without losses has nothing to add to."""
 
     def config(self) -> dict[str, Any]:
         """Return ``{"id": ..., **params()}``: JSON that `featcodec.get_codec` rebuilds the codec from."""
         return {"id": self.codec_id, **self.params()}
+
+    def fingerprint(self) -> str:
+        """Return 32 hexadecimal digits for the config and every tensor of the state (`weights.fingerprint_of`).
+
+        A packet's name does not tell other weights apart; this does: both ends compare it when a session opens.
+        """
+        self.config_crc()  # tables that follow parameters are brought up to date
+        return fingerprint_of(self.config(), self.state_dict())
 
     def config_crc(self) -> int:
         """Return the CRC-32C of the canonical JSON of `config()` and of every integer buffer: a packet's name for it."""
@@ -204,10 +182,10 @@ class Codec(nn.Module):
 
     def _state_version(self) -> tuple[tuple[int, int], ...]:
         """What changes whenever an integer buffer of this codec does, or of one inside it."""
-        return tuple((id(buffer), buffer._version) for buffer in self.buffers())
+        return tuple((id(buffer), version_of(buffer)) for buffer in self.buffers())
 
     def save(self, path: str | Path) -> None:
-        """Write config and state to a .safetensors file, which `featcodec.load_codec` makes the codec from again.
+        """Write config, state and fingerprint to a .safetensors file, which `featcodec.load_codec` makes the codec from again.
 
         Raises
         ------
@@ -243,19 +221,32 @@ class Codec(nn.Module):
         Returns
         -------
         list of Packet
-            One per sample; each depends on its sample alone.
+            One per sample; each depends on its sample alone. None of an empty batch.
 
         Raises
         ------
         FeatureTypeError
-            `x` is no tensor or of another dtype.
+            `x` is no tensor, of another dtype, or one without values of its own: sparse, nested, quantised, meta, traced.
         FeatureError
-            `x` is empty, too large or not finite; the index of the first bad value is named.
+            A sample is empty, too large or not finite; the index of the first bad value is named.
+
+        Warns
+        -----
+        RuntimeWarning
+            Once for a codec: more than half of a sample's tokens are crushed (`ops.crushed`). Looked at are the first batch and
+            then ever fewer: the 2nd, the 4th, the 8th; every batch of an inserted codec.
         """
+        packets = self.encode_over(x, None)
+        if packets and not self.learned and self._watch.is_due():
+            self._watch.see(crushed_in(x, self.decode(packets).to(x.device)), self.config())
+        return packets
+
+    def encode_over(self, x: Tensor, channel: Channel | None) -> list[Packet]:
+        """Encode a batch as `encode` does, for a channel that the encoder may be told of."""
         array = self._check_input(x)
         crc = self.config_crc()
         shape = tuple(array.shape[1:])
-        payloads = self.encode_payloads(array)
+        payloads = self.encode_payloads_over(array, channel) if len(array) else []
         dtype = DTYPE_NAMES[x.dtype]
         return [Packet(shape, dtype, self.payload_kind, crc, payload) for payload in payloads]
 
@@ -306,16 +297,23 @@ class Codec(nn.Module):
     def transmit(self, x: Tensor, channel: Channel | None = None) -> Transmission:
         """Take the real way (encode, channel, decode) and say what it cost; errors are those of `encode` and `decode`."""
         with torch.no_grad():
-            start = time.perf_counter()
-            packets = self.encode(x)
-            encoded = time.perf_counter()
+            check_layout(x)
+            start = now(x.device)
+            packets = self.encode_over(x, channel)
+            encoded = now(x.device)
+            if not packets:
+                return Transmission(x, [], encoded - start, 0.0, Losses(), Crushed(0, 0, 0))
             received, resent_bits = self.carry(packets, channel)
-            arrived = time.perf_counter()
+            arrived = now(x.device)
             value, losses = self.decode_counted(received)
-            end = time.perf_counter()
             value = _in_layout_of(x, value.to(x.device))
+            end = now(x.device)
+            crushed = crushed_in(x, value)
+            if channel is None and not self.learned:
+                self._watch.see(crushed, self.config())
         losses = replace(losses, resent_bits=resent_bits)
-        return Transmission(self.attach_gradient(x, value, received), packets, encoded - start, end - arrived, losses)
+        output = self.attach_gradient(x, value, received, channel)
+        return Transmission(output, packets, encoded - start, end - arrived, losses, crushed)
 
     def carry(self, packets: list[Packet], channel: Channel | None) -> tuple[list[Packet], int]:
         """Return what arrives of packets, and the bits that were sent again; a codec that asks again overrides this."""
@@ -325,7 +323,7 @@ class Codec(nn.Module):
         """Decode as `decode` does, and say what was lost; a codec that conceals losses overrides this."""
         return self.decode(packets), Losses()
 
-    def attach_gradient(self, x: Tensor, value: Tensor, received: Sequence[Packet]) -> Tensor:
+    def attach_gradient(self, x: Tensor, value: Tensor, received: Sequence[Packet], channel: Channel | None) -> Tensor:
         """Return `value`, what `received` decoded to, with the gradient that training takes: the identity's in `x`."""
         return straight_through(x, value)
 
@@ -334,6 +332,10 @@ class Codec(nn.Module):
     def encode_payloads(self, x: FloatArray) -> list[Payload]:
         """Encode a batch (B, ...) of float32; sample by sample unless overridden."""
         return [self.encode_payload(np.asarray(sample)) for sample in x]
+
+    def encode_payloads_over(self, x: FloatArray, channel: Channel | None) -> list[Payload]:
+        """Encode a batch for a channel; what a codec that is told of its channel overrides."""
+        return self.encode_payloads(x)
 
     def decode_soft(self, llr: Payload, shape: tuple[int, ...]) -> FloatArray | None:
         """Decode one sample from the LLRs of its payload's bits, some of them erased; None where that cannot be done.
@@ -367,23 +369,13 @@ class Codec(nn.Module):
         return array
 
     def _check_packets(self, packets: Sequence[Packet | bytes], like: Packet | None) -> list[Packet]:
-        if isinstance(packets, (Packet, bytes, bytearray, memoryview)):
-            raise FeatureTypeError("decode takes a list of packets; put the one packet into a list")
-        parsed = [p if isinstance(p, Packet) else Packet.from_bytes(p, like) for p in packets]
-        if not parsed:
-            raise FeatureError("there must be at least one packet to decode")
+        parsed = parse_batch(packets, like)
         crc = self.config_crc()
         for i, packet in enumerate(parsed):
             if packet.config_crc != crc:
                 raise BitstreamError(
                     f"packet {i} is of config {packet.config_crc:#010x}, this codec is {crc:#010x}: {json.dumps(self.config())}"
                 )
-            if (packet.shape, packet.dtype) != (parsed[0].shape, parsed[0].dtype):
-                raise BitstreamError(
-                    f"one batch holds one shape and dtype: packet 0 is {parsed[0].shape} {parsed[0].dtype}, "
-                    f"packet {i} is {packet.shape} {packet.dtype}"
-                )
-            packet.verify()
         return parsed
 
     def _decode_values(self, packets: list[Packet]) -> FloatArray:
@@ -432,6 +424,22 @@ class Codec(nn.Module):
             raise ConfigError(f"{name} of a codec in use is fixed: build another codec with get_codec")
         super().__setattr__(name, value)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out of copies and pickles what is made again when needed."""
+        return {key: value for key, value in self.__dict__.items() if key not in self._transient}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy, with tensors that can be trained and that count their changes, whatever mode torch is in."""
+        new = type(self).__new__(type(self))
+        memo[id(self)] = new
+        with torch.inference_mode(False):
+            new.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
+        return new
+
+    def __prepare_scriptable__(self) -> None:
+        """What torch.jit.script calls first."""
+        raise not_traceable("torch.jit.script")
+
     def extra_repr(self) -> str:
         """Show the parameters when printed."""
         return ", ".join(f"{key}={value!r}" for key, value in self.params().items())
@@ -440,11 +448,3 @@ class Codec(nn.Module):
 def _in_layout_of(x: Tensor, value: Tensor) -> Tensor:
     """`value` with the strides of `x` (channels_last, say), which the tail's kernels are chosen by."""
     return value if x.is_contiguous() else torch.empty_like(x).copy_(value)
-
-
-def check_params(codec_id: str, config: Mapping[str, Any]) -> None:
-    """Raise ConfigError where a config is not plain JSON."""
-    try:
-        json.dumps(dict(config), allow_nan=False)
-    except (TypeError, ValueError) as e:
-        raise ConfigError(f"the config of {codec_id!r} is not JSON: {e}") from e

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import torch
 from torch import Tensor
@@ -28,15 +29,57 @@ def check_layout(x: Tensor) -> None:
     """Check all that `check_feature` does but the values."""
     if not isinstance(x, Tensor):
         raise FeatureTypeError(f"a feature is a torch.Tensor, got {type(x).__name__}")
+    check_eager()
+    kind = _kind_without_values(x)
+    if kind is not None:
+        raise FeatureTypeError(f"a feature is a dense tensor with values, got a {kind} tensor of {x.dtype}")
     if x.dtype not in DTYPE_NAMES:
         raise FeatureTypeError(f"a feature is float32, float16 or bfloat16, got {x.dtype}")
     check_batch_shape(tuple(x.shape))
 
 
+def check_eager() -> None:
+    """Raise FeatureTypeError where torch traces: real encoders are no part of a graph."""
+    tracer = _tracer()
+    if tracer is not None:
+        raise not_traceable(tracer)
+
+
+def not_traceable(tracer: str) -> FeatureTypeError:
+    """Return the error that says why something cannot trace a codec, and what to do."""
+    return FeatureTypeError(
+        f"a codec runs real encoders, which {tracer} cannot trace: cut the model with featcodec.split, then trace its parts"
+    )
+
+
 def check_batch_shape(shape: tuple[int, ...]) -> None:
-    """Raise FeatureError where no batch of features has this shape."""
+    """Raise FeatureError where no batch of features has this shape; a batch of no samples is one."""
     if not 1 <= len(shape) <= MAX_DIMS:
         raise FeatureError(f"a feature has 1..{MAX_DIMS} dimensions, batch first, got {len(shape)}: {shape}")
-    if math.prod(shape) == 0:
-        raise FeatureError(f"a feature must not be empty, got shape {shape}")
+    if math.prod(shape[1:]) == 0:
+        raise FeatureError(f"a sample must not be empty, got shape {shape}")
     check_shape(shape[1:])
+
+
+def _tracer() -> str | None:
+    """What is tracing, if anything is."""
+    if torch._C._get_tracing_state() is not None:
+        return "torch.jit.trace"
+    if torch.compiler.is_exporting():
+        return "torch.export"
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "torch.func (vmap, grad)"
+    return None
+
+
+def _kind_without_values(x: Tensor) -> str | None:
+    """What keeps a tensor's values from being read in order, if anything does."""
+    fake = getattr(sys.modules.get("torch._subclasses.fake_tensor"), "FakeTensor", ())
+    kinds = {
+        "nested": x.is_nested,
+        "sparse": x.layout is not torch.strided and not x.is_nested,
+        "quantised": x.is_quantized,
+        "meta": x.is_meta,
+        "fake": isinstance(x, fake),
+    }
+    return next((name for name, found in kinds.items() if found), None)

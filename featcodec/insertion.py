@@ -1,25 +1,47 @@
-"""insert: any codec at any layer of any model, by a forward hook, and out again without a trace."""
+"""insert: any codec at any layer of any model, by forward hooks, and out again without a trace."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from featcodec.accounting import ledger
 from featcodec.bitstream import Packet, PayloadKind
 from featcodec.channel import Channel, get_channel
 from featcodec.codec import Codec
 from featcodec.errors import BitstreamError, ConfigError, FeatureError, FeatureTypeError, LayerError
+from featcodec.features import check_eager, not_traceable
+from featcodec.hosting import Place, device_of
+from featcodec.inputs import batch_size, call, pixels, tensors
 from featcodec.layers import evaluating, find_layer
 from featcodec.ops.eager import eager
+from featcodec.outputs import ALL, Path, Wanted, describe, leaves, map_leaves, name_of
 from featcodec.registry import fit_spec, get_codec
 from featcodec.spec import Spec
 from featcodec.stats import Crossing, Stats
+from featcodec.transmission import Transmission
+
+
+@dataclass
+class _Forward:
+    """A forward of the model that is under way in one thread, or a layer's call outside of any."""
+
+    model: nn.Module | None = None
+    sizes: tuple[int, ...] = ()  # what the batch may be: first axes of the inputs' tensors
+    depth: int = 1
+    has_ended: bool = False
+    has_trained: bool = False
+    tensors: int = 0
+    crossing: Crossing = field(default_factory=Crossing)
 
 
 class Insertion:
@@ -32,32 +54,51 @@ class Insertion:
     codec, channel
         What the layer's output goes through.
     stats
-        What has crossed.
+        What has crossed; `measuring` counts somewhere else for a while.
+    crossed
+        Tensors that went through the codec since the insertion, in training too.
+    uncoded
+        What the layer last returned beside them, as "path: what": integers, tensors without axes, what `tensors` left out.
     """
 
-    def __init__(self, model: nn.Module, layer: str | nn.Module, codec: Codec, channel: Channel | None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: str | nn.Module,
+        codec: Codec,
+        channel: Channel | None,
+        wanted: Wanted = ALL,
+        batch_axis: int = 0,
+    ) -> None:
         self.layer, module = find_layer(model, layer)
-        taken = insertion_at(module)
+        taken = insertion_of(module)
         if taken is not None:
-            raise LayerError(f"layer {self.layer!r} already carries {taken.codec.codec_id!r}: remove it first")
+            raise LayerError(
+                f"layer {self.layer!r} already carries {taken.codec.codec_id!r}: remove it first, "
+                f"featcodec.insertion_at(model, {self.layer!r}) is its handle"
+            )
         if any(m is codec for m in model.modules()):
             raise ConfigError("this codec is inserted in the model already: build another with get_codec(codec.config())")
         self.channel = channel
         self.stats = Stats()
-        self._pixels: int | None = None
-        # The codec is a submodule of the layer's own tree, so that every copy of the layer (deepcopy, replicas) has its own.
-        self._path, host = _host(module)
-        self._child = _free_name(host)
-        self._host = host
-        weight = next(model.parameters(), None)
-        if codec.learned and weight is not None:
-            codec.to(weight.device)
-        host.add_module(self._child, codec.train(module.training))
+        self.crossed = 0
+        self.uncoded: tuple[str, ...] = ()
+        self._wanted, self._batch_axis = wanted, batch_axis
+        self._runs, self._has_warned = 0, False
+        self._forwards: dict[int, _Forward] = {}
+        self._codec = codec
+        device = device_of(model, module)
+        if codec.learned and device is not None:
+            codec.to(device)
+        self._place = Place(model, module)
+        self._place.attach(codec.train(module.training))
         self._handles = [
             module.register_forward_hook(self._cross),
-            model.register_forward_pre_hook(self._see_input, with_kwargs=True),
+            model.register_forward_pre_hook(self._begin, with_kwargs=True),
+            model.register_forward_hook(self._end),
+            model.register_forward_hook(self._leave, always_call=True),
         ]
-        self._codec = codec
+        _forget_compiled()
 
     @property
     def codec(self) -> Codec:
@@ -66,75 +107,205 @@ class Insertion:
 
     def cross(self, x: Tensor) -> Tensor:
         """Send a feature as the layer's output goes: through codec and channel, measured where bytes are made."""
-        return self._send(self._codec, x)
+        forward = _Forward()
+        y = self._send(self._codec, x, forward)
+        self._commit(forward)
+        return y
+
+    @contextmanager
+    def measuring(self, stats: Stats) -> Iterator[Stats]:
+        """Within this context what crosses is counted in other stats."""
+        kept, self.stats = self.stats, stats
+        try:
+            yield stats
+        finally:
+            self.stats = kept
 
     def remove(self) -> None:
         """Restore the model exactly; more than one call does no harm."""
+        if not self._handles:
+            return
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        if getattr(self._host, self._child, None) is self._codec:
-            delattr(self._host, self._child)
+        self._place.detach(self._codec)
+        _forget_compiled()
 
     def __enter__(self) -> Insertion:
         """Return self."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Remove."""
+        """Remove; warn where the model ran and nothing crossed."""
         self.remove()
+        if error is None and self._runs and not self.crossed:
+            self._warn(
+                f"the model ran {self._runs} times and never called layer {self.layer!r}: nothing went through the codec"
+            )
 
     def __repr__(self) -> str:
         """Show layer, codec, channel."""
         return f"Insertion(layer={self.layer!r}, codec={self._codec!r}, channel={self.channel!r})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave forwards that are under way out of copies."""
+        return {**self.__dict__, "_forwards": {}}
+
+    # ---- a forward of the model, in its thread --------------------------------------------------------------------------
+
     @eager
-    def _see_input(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        images = (v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.ndim == 4 and v.shape[1] in (1, 3, 4))
-        image = next(images, None)
-        self._pixels = None if image is None else int(image.shape[2] * image.shape[3])
+    def _begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        running = self._forwards.get(threading.get_ident())
+        if running is not None:  # the model calls itself
+            running.depth += 1
+            return
+        self._runs += 1
+        inputs = (*args, *kwargs.values())
+        whole = batch_size(inputs)
+        sizes = [] if whole is None else [whole]
+        for axis in {0, self._batch_axis}:
+            sizes += [x.shape[axis] for x in tensors(inputs) if x.ndim > axis]
+        forward = _Forward(model, tuple(sizes))
+        forward.crossing.samples, forward.crossing.pixels = whole or 0, pixels(inputs)
+        self._forwards[threading.get_ident()] = forward
+
+    @eager
+    def _end(self, model: nn.Module, _: Any, __: Any) -> None:
+        forward = self._forwards.get(threading.get_ident())
+        if forward is None:
+            return
+        forward.depth -= 1
+        forward.has_ended = True
+        if forward.depth:
+            return
+        del self._forwards[threading.get_ident()]
+        if not forward.tensors:
+            self._check_there(model)
+        self._commit(forward)
+
+    @eager
+    def _leave(self, *_: Any) -> None:
+        """After every forward, one that raised too, which is not counted."""
+        forward = self._forwards.get(threading.get_ident())
+        if forward is not None and not forward.has_ended:
+            del self._forwards[threading.get_ident()]
+        elif forward is not None:
+            forward.has_ended = False
+
+    def _check_there(self, model: nn.Module) -> None:
+        """Raise LayerError where the layer is no longer the one that the codec was inserted at."""
+        try:
+            _, module = find_layer(model, self.layer)
+        except LayerError:
+            module = nn.Identity()
+        if insertion_of(module) is not self:
+            raise LayerError(f"layer {self.layer!r} was replaced after insert: remove the codec and insert it again")
+
+    def _commit(self, forward: _Forward) -> None:
+        # what a checkpointed segment computes again in the backward has been counted
+        if forward.crossing.elements and torch._C._current_graph_task_id() == -1:
+            self.stats.add(forward.crossing)
+
+    # ---- a call of the layer --------------------------------------------------------------------------------------------
 
     @eager
     def _cross(self, module: nn.Module, _: Any, output: Any) -> Any:
-        codec = module.get_submodule(f"{self._path}.{self._child}" if self._path else self._child)
-        assert isinstance(codec, Codec)
-        found = 0
+        check_eager()
+        running = self._forwards.get(threading.get_ident())
+        forward = _Forward() if running is None else running
+        codec = self._place.find(module, forward.model, self._codec)
+        found: list[Path] = []
+        rest: list[str] = []
 
-        def send(x: Tensor) -> Tensor:
-            nonlocal found
-            found += 1
-            try:
-                return self._send(codec, x)
-            except (FeatureError, FeatureTypeError, BitstreamError) as e:
-                raise type(e)(f"layer {self.layer!r}: {e}") from e
+        def send(path: Path, leaf: Any) -> Any:
+            if isinstance(leaf, fx.Proxy):
+                raise not_traceable("torch.fx")
+            if self._wanted.takes(path, leaf):
+                found.append(path)
+                return self._send_named(codec, leaf, forward)
+            if leaf is not None and not isinstance(leaf, (bool, int, float, str)):
+                rest.append(f"{name_of(path)}: {describe(leaf)}")
+            return leaf
 
-        result = map_tensors(output, send)
-        if found == 0:
-            raise FeatureTypeError(f"layer {self.layer!r}: its output ({type(output).__name__}) holds no floating-point tensor")
+        result = map_leaves(output, send)
+        self._check_found(found, output)
+        if self.uncoded != tuple(rest):
+            self.uncoded = tuple(rest)
+        if running is None:
+            self._commit(forward)
         return result
 
-    def _send(self, codec: Codec, x: Tensor) -> Tensor:
-        if not codec.sends(x, self.channel):
-            y: Tensor = codec(x, self.channel)
-            return y
-        way = codec.transmit(x, self.channel)
-        analog = way.packets[0].kind is PayloadKind.SYMBOLS
-        modulated = self.channel is not None and self.channel.modulation is not None
-        self.stats.crossings.append(
-            Crossing(
-                samples=len(way.packets),
-                elements=way.packets[0].num_elements,
-                payload_bits=0 if analog else sum(packet.payload_bits for packet in way.packets),
-                wire_bits=sum(packet.frame_bits if analog else packet.num_bits for packet in way.packets),
-                encode_s=way.encode_s,
-                decode_s=way.decode_s,
-                pixels=self._pixels,
-                losses=way.losses,
-                real_symbols=sum(packet.payload.size for packet in way.packets) if analog else 0,
-                complex_uses=self._complex_uses(way.packets) if analog or modulated else None,
+    def _check_found(self, found: list[Path], output: Any) -> None:
+        returned = ", ".join(f"{name_of(path)}: {describe(leaf)}" for path, leaf in leaves(output)) or type(output).__name__
+        if not found and self._wanted.paths is None:
+            raise FeatureTypeError(f"layer {self.layer!r} returns no floating-point tensor with an axis, but {returned}")
+        for wanted in self._wanted.paths or ():
+            if not any(path[: len(wanted)] == wanted for path in found):
+                raise FeatureTypeError(
+                    f"layer {self.layer!r} returns no tensor that can cross at {name_of(wanted)!r}; it returns {returned}"
+                )
+
+    def _send_named(self, codec: Codec, x: Tensor, forward: _Forward) -> Tensor:
+        try:
+            return self._send(codec, x, forward)
+        except (FeatureError, FeatureTypeError, BitstreamError) as e:
+            raise type(e)(f"layer {self.layer!r}: {e}") from e
+
+    def _send(self, codec: Codec, x: Tensor, forward: _Forward) -> Tensor:
+        axis = self._batch_axis
+        if axis >= x.ndim:
+            raise FeatureError(f"batch_axis is {axis}, the feature has shape {tuple(x.shape)}")
+        self.crossed += 1
+        forward.tensors += 1
+        batch = x if axis == 0 else x.movedim(axis, 0)
+        self._see_batch(len(batch), forward)
+        _follow(codec, x.device)
+        if codec.sends(batch, self.channel):
+            way = codec.transmit(batch, self.channel)
+            y = way.output
+            self._count(way, forward.crossing)
+        else:
+            # of all tensors and calls of one forward the losses add up
+            before = codec.losses() if forward.has_trained else {}
+            forward.has_trained = True
+            y = codec(batch, self.channel)
+            codec.keep_losses(before)
+        return y if axis == 0 else y.movedim(0, axis)
+
+    def _see_batch(self, samples: int, forward: _Forward) -> None:
+        if forward.model is None:  # called by itself: the tensor is all that is known
+            forward.crossing.samples = max(forward.crossing.samples, samples)
+        elif samples in forward.sizes or not forward.sizes:
+            if forward.tensors == 1:
+                forward.crossing.samples = samples
+        else:
+            self._warn(
+                f"layer {self.layer!r} gives {samples} along axis {self._batch_axis}, the model was called with a batch of "
+                f"{forward.sizes[0]}: every slice along that axis is a packet of its own. If another axis is the batch: "
+                "insert(..., batch_axis=)"
             )
-        )
-        return way.output
+
+    def _warn(self, text: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
+
+    def _count(self, way: Transmission, crossing: Crossing) -> None:
+        if not way.packets:
+            return
+        analog = way.packets[0].kind is PayloadKind.SYMBOLS
+        crossing.elements += sum(packet.num_elements for packet in way.packets)
+        crossing.payload_bits += 0 if analog else sum(packet.payload_bits for packet in way.packets)
+        crossing.wire_bits += sum(packet.frame_bits if analog else packet.num_bits for packet in way.packets)
+        crossing.real_symbols += sum(packet.payload.size for packet in way.packets) if analog else 0
+        crossing.encode_s += way.encode_s
+        crossing.decode_s += way.decode_s
+        crossing.losses = crossing.losses + way.losses
+        crossing.tokens += way.crushed.tokens * len(way.packets)
+        crossing.crushed_tokens += way.crushed.total
+        modulated = self.channel is not None and self.channel.modulation is not None
+        uses = self._complex_uses(way.packets) if analog or modulated else None
+        crossing.complex_uses = None if uses is None or crossing.complex_uses is None else crossing.complex_uses + uses
 
     def _complex_uses(self, packets: list[Packet]) -> int:
         modulation = (self.channel.modulation if self.channel is not None else None) or "bpsk"
@@ -147,13 +318,14 @@ def insert(
     codec: Codec | Spec,
     channel: Channel | Spec | None = None,
     *,
-    example: Tensor | None = None,
+    tensors: int | str | Sequence[int | str] | None = None,
+    batch_axis: int = 0,
+    example: Any = None,
 ) -> Insertion:
     """Send a layer's output through a codec from now on.
 
     Real bytes wherever no gradient is wanted or the model is in eval mode; in training the same values with the
-    straight-through gradient. Every floating-point tensor in the output crosses: one tensor, or those in a tuple, list, dict
-    or dataclass.
+    straight-through gradient. Code that torch.compile made before is made anew.
 
     Parameters
     ----------
@@ -162,12 +334,18 @@ def insert(
     layer
         Dotted name of the layer, or the module itself.
     codec
-        A codec or its spec. Its parameters appear among the model's while inserted.
+        A codec or its spec. Its parameters appear among the model's while inserted, in `state_dict()` too: remove it before
+        `save_pretrained`, or save what `Codec.save` writes beside the model as it was.
     channel
         A channel or its spec: what the packets meet on their way.
+    tensors
+        Which of the layer's tensors cross: an index, a key or a field's name, a path of them ("hidden.0"), or several. Unless
+        given every floating-point tensor with an axis does, through tuples, lists, mappings and dataclasses.
+    batch_axis
+        The axis of these tensors that is the batch: 1 of an LSTM's state (layers, B, H), or of features with time first.
     example
-        A batch of the model's inputs: run once in eval mode, so that a spec of a learned codec may leave out its sizes
-        (`featcodec.fit_spec`).
+        A batch of the model's inputs (`featcodec.inputs.call`): run once in eval mode, so that a spec of a learned codec may
+        leave out its sizes (`featcodec.fit_spec`).
 
     Returns
     -------
@@ -180,17 +358,32 @@ def insert(
         No such layer, several, or one that carries a codec already.
     ConfigError
         This very codec is in the model already, or a spec is wrong.
+
+    Warns
+    -----
+    RuntimeWarning
+        Once, when something crosses: the batch axis is not as long as the model's batch. On leaving a `with` block in which
+        the model ran: the layer was never called.
     """
+    wanted = Wanted.of(tensors)
+    if isinstance(batch_axis, bool) or not isinstance(batch_axis, int) or batch_axis < 0:
+        raise ConfigError(f"batch_axis is an axis, 0 or more, got {batch_axis!r}")
     if not isinstance(codec, Codec) and example is not None:
-        codec = fit_spec(codec, feature_shape(model, layer, example))
+        codec = fit_spec(codec, feature_shape(model, layer, example, wanted, batch_axis))
     built = codec if isinstance(codec, Codec) else get_codec(codec)
     if channel is not None and not isinstance(channel, Channel):
         channel = get_channel(channel)
-    return Insertion(model, layer, built, channel)
+    return Insertion(model, layer, built, channel, wanted, batch_axis)
 
 
-def feature_shape(model: nn.Module, layer: str | nn.Module, example: Tensor) -> tuple[int, ...]:
-    """Return the shape of one sample of a layer's output, the first tensor where it has several.
+def feature_shape(
+    model: nn.Module,
+    layer: str | nn.Module,
+    example: Any,
+    wanted: Wanted = ALL,
+    batch_axis: int = 0,
+) -> tuple[int, ...]:
+    """Return the shape of one sample of a layer's output, the first tensor that crosses.
 
     Parameters
     ----------
@@ -205,63 +398,43 @@ def feature_shape(model: nn.Module, layer: str | nn.Module, example: Tensor) -> 
     name, module = find_layer(model, layer)
     seen: list[tuple[int, ...]] = []
 
-    def note(x: Tensor) -> Tensor:
-        seen.append(tuple(x.shape[1:]))
-        return x
-
-    def look(m: nn.Module, inputs: Any, output: Any) -> None:
-        map_tensors(output, note)
+    def look(_: nn.Module, __: Any, output: Any) -> None:
+        seen.extend(tuple(leaf.shape) for path, leaf in leaves(output) if wanted.takes(path, leaf))
 
     handle = module.register_forward_hook(look)
     try:
         with evaluating(model), torch.no_grad():
-            model(example)
+            call(model, example)
     finally:
         handle.remove()
     if not seen:
         raise LayerError(f"layer {name!r} gave no floating-point tensor when the model ran on the example")
-    return seen[0]
+    return tuple(size for axis, size in enumerate(seen[0]) if axis != batch_axis)
 
 
-def insertion_at(module: nn.Module) -> Insertion | None:
+def insertion_at(model: nn.Module, layer: str | nn.Module) -> Insertion | None:
+    """Return the handle of the codec at a layer, None where there is none; LayerError where no layer, or several, match."""
+    return insertion_of(find_layer(model, layer)[1])
+
+
+def insertion_of(module: nn.Module) -> Insertion | None:
     """Return the insertion whose codec a module's output goes through, if there is one."""
     for hook in module._forward_hooks.values():
         owner = getattr(hook, "__self__", None)
-        if isinstance(owner, Insertion):
+        if isinstance(owner, Insertion) and getattr(hook, "__func__", None) is Insertion._cross:
             return owner
     return None
 
 
-def map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """Return `value` with `function` applied to each floating-point tensor in it: through tuples, lists, dicts, dataclasses."""
-    if isinstance(value, Tensor):
-        return function(value) if value.is_floating_point() else value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        changed = {f.name: map_tensors(getattr(value, f.name), function) for f in dataclasses.fields(value) if f.init}
-        return dataclasses.replace(value, **changed)
-    if isinstance(value, Mapping):
-        return type(value)({key: map_tensors(item, function) for key, item in value.items()})  # type: ignore[call-arg]
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(map_tensors(item, function) for item in value))
-    if isinstance(value, (tuple, list)):
-        return type(value)(map_tensors(item, function) for item in value)
-    return value
+def _follow(codec: Codec, device: torch.device) -> None:
+    """Move a learned codec to where its features are."""
+    weight = next(codec.parameters(), None) if codec.learned else None
+    if weight is not None and weight.device != device:
+        codec.to(device)
 
 
-def _host(module: nn.Module) -> tuple[str, nn.Module]:
-    """The module that carries the codec: the first below the layer without children, so that no container iterates over it."""
-    path = ""
-    while True:
-        child = next(((name, m) for name, m in module.named_children() if not isinstance(m, Codec)), None)
-        if child is None:
-            return path, module
-        path = f"{path}.{child[0]}" if path else child[0]
-        module = child[1]
-
-
-def _free_name(host: nn.Module) -> str:
-    name, number = "featcodec", 1
-    while hasattr(host, name):
-        number += 1
-        name = f"featcodec{number}"
-    return name
+def _forget_compiled() -> None:
+    """Have torch.compile make its code anew: it does not look whether hooks have come or gone."""
+    dynamo = sys.modules.get("torch._dynamo")
+    if dynamo is not None:
+        dynamo.reset()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from featcodec.codec import Codec, check_params
+import torch
+
+from featcodec.codec import Codec
+from featcodec.errors import ConfigError
 from featcodec.spec import Spec, build, parse_spec
 from featcodec.table import Row, Table
 from featcodec.weights import read_weights
@@ -106,8 +110,10 @@ def get_codec(spec: Spec, **params: Any) -> Codec:
     codec_id, given = parse_spec(spec)
     cls = codec_class(codec_id)
     allowed = [name for name in inspect.signature(cls).parameters if name not in ("args", "kwargs")]
-    codec: Codec = build("codec", codec_id, cls, {**given, **params}, allowed)
-    check_params(codec_id, codec.config())
+    # tensors of inference mode count no changes, and nobody can train them
+    with torch.inference_mode(False):
+        codec: Codec = build("codec", codec_id, cls, {**given, **params}, allowed)
+    _check_json(codec_id, codec.config())
     return codec
 
 
@@ -130,15 +136,32 @@ def fit_spec(spec: Spec, shape: Sequence[int]) -> dict[str, Any]:
     return {"id": codec_id, **codec_class(codec_id).fitted(given, tuple(int(dim) for dim in shape))}
 
 
-def load_codec(path: str | Path) -> Codec:
+def load_codec(path: str | Path, *, fingerprint: str | None = None) -> Codec:
     """Build the codec of a file that `Codec.save` wrote, with its state, in eval mode.
+
+    Parameters
+    ----------
+    fingerprint
+        What `Codec.fingerprint` says at the other end.
 
     Raises
     ------
     ConfigError
-        The file is damaged, no codec's, or its state is not that of its config: what differs is named.
+        The file is damaged, no codec's, or its state is not that of its config: what differs is named. Its codec is another
+        than the fingerprint's.
     FileNotFoundError, UnknownCodecError, MissingDependencyError
         No such file; no such codec; a package is missing.
     """
     config, _ = read_weights(path)
-    return get_codec(config).eval().load(path)
+    codec = get_codec(config).eval().load(path)
+    if fingerprint not in (None, codec.fingerprint()):
+        raise ConfigError(f"{path} holds a codec with the fingerprint {codec.fingerprint()}, wanted {fingerprint}")
+    return codec
+
+
+def _check_json(codec_id: str, config: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a config is not plain JSON."""
+    try:
+        json.dumps(dict(config), allow_nan=False)
+    except (TypeError, ValueError) as e:
+        raise ConfigError(f"the config of {codec_id!r} is not JSON: {e}") from e

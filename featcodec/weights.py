@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from featcodec.errors import ConfigError, MissingDependencyError
 
 _KEY = "featcodec.config"
+_FINGERPRINT_KEY = "featcodec.fingerprint"
+
+
+def fingerprint_of(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
+    """Return 32 hexadecimal digits that stand for a config and every tensor of a state: BLAKE2b, 128 bits.
+
+    Hashed are the config's canonical JSON, then for each tensor, by name, a line of JSON (name, dtype, shape) and its bytes in
+    row order, little-endian.
+    """
+    digest = hashlib.blake2b(_canonical(config).encode(), digest_size=16)
+    for name, tensor in sorted(state.items()):
+        head = _canonical([name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)])
+        digest.update(f"\n{head}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def write_weights(path: str | Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
-    """Write a config and a state to a .safetensors file.
+    """Write a config, a state and their fingerprint to a .safetensors file.
 
     Raises
     ------
@@ -24,7 +41,8 @@ def write_weights(path: str | Path, config: Mapping[str, Any], state: Mapping[st
         safetensors is not installed.
     """
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
-    _safetensors().save_file(tensors, str(path), {_KEY: json.dumps(config, sort_keys=True, allow_nan=False)})
+    about = {_KEY: json.dumps(config, sort_keys=True, allow_nan=False), _FINGERPRINT_KEY: fingerprint_of(config, tensors)}
+    _safetensors().save_file(tensors, str(path), about)
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -37,25 +55,32 @@ def read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     FileNotFoundError
         There is no such file.
     ConfigError
-        The file is damaged, or no codec's.
+        The file is damaged, or no codec's, or not what its fingerprint stands for (a file of before there were any has none).
     """
     safetensors = _safetensors()
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file {path}")
     try:
         with safetensors.safe_open(str(path), "pt") as file:
-            text = (file.metadata() or {}).get(_KEY)
+            about = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     # what safetensors raises on damaged files is its own class, which is not imported here
     except Exception as e:
         raise ConfigError(f"{path} is no safetensors file: {e}") from e
     try:
-        config = json.loads(text or "")
+        config = json.loads(about.get(_KEY) or "")
     except json.JSONDecodeError as e:
         raise ConfigError(f"{path} has no codec's config under {_KEY!r}") from e
     if not isinstance(config, dict) or not isinstance(config.get("id"), str):
         raise ConfigError(f"{path} holds {config!r}, which is no codec's config")
+    promised, found = about.get(_FINGERPRINT_KEY), fingerprint_of(config, state)
+    if promised not in (None, found):
+        raise ConfigError(f"{path} is damaged: its fingerprint is {promised}, that of what it holds {found}")
     return config, state
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def check_same_config(path: str | Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 import featcodec as fc
-from featcodec.ops.threads import one_thread
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -109,18 +108,6 @@ def test_latents_and_values_do_not_depend_on_threads_and_batch(spec, shape):
     alone = torch.cat([codec.latents(row) for row in x.split(1)])
     assert all(torch.equal(z, latents[0]) for z in (*latents, alone))
     assert all(torch.equal(v, values[0]) for v in values)
-
-
-def test_the_number_of_threads_comes_back_after_overlapping_and_failing_uses():
-    torch.set_num_threads(2)
-    with one_thread() as a, one_thread() as b:
-        assert (a, b, torch.get_num_threads()) == (2, 2, 1)
-    assert torch.get_num_threads() == 2
-    codec = fc.get_codec("dsc:maps=8").eval()
-    codec.analysis.register_forward_hook(lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        codec.encode(torch.zeros(1, 8, 4, 4))
-    assert torch.get_num_threads() == 2
 
 
 def test_compiled_models_train_and_send():

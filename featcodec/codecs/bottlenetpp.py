@@ -93,16 +93,16 @@ class BottleNetPlusPlusCodec(UncodedBottleneckCodec):
         """Return (C', ceil(h / s), ceil(w / s))."""
         return self.reduced, -(-height // self.stride), -(-width // self.stride)
 
-    def analyze(self, images: Tensor) -> Tensor:
+    def analyze(self, images: Tensor, channel: Channel | None = None) -> Tensor:
         """Return z in [0, 1]; the state's plane goes last."""
         if self.csi:
             state = self.channel_state
             if state is None:
-                state = 0.0 if self.seen_channel is None else self.seen_channel.state
+                state = 0.0 if channel is None else channel.state
             images = torch.cat([images, torch.full_like(images[:, :1], state)], dim=1)
-        return super().analyze(images)
+        return super().analyze(images, channel)
 
-    def pass_latents(self, z: Tensor) -> Tensor:
+    def pass_latents(self, z: Tensor, channel: Channel | None = None) -> Tensor:
         """Quantise on the device; symbols pass as they are."""
         return z if self.mode == "analog" else unit_reconstruct(z, self.bits)
 
@@ -110,9 +110,9 @@ class BottleNetPlusPlusCodec(UncodedBottleneckCodec):
         """Send symbols or words over the channel on the device: the statistics of real packets, without making them."""
         return channel.perturb(z) if self.mode == "analog" else channel.perturb_words(z, self.bits)
 
-    def encode_latents(self, z: FloatArray) -> list[Payload]:
+    def encode_latents(self, z: FloatArray, channel: Channel | None = None) -> list[Payload]:
         """Pack the words, or send the latents as they are."""
-        return [to_payload(row) for row in z] if self.mode == "analog" else super().encode_latents(z)
+        return [to_payload(row) for row in z] if self.mode == "analog" else super().encode_latents(z, channel)
 
     def decode_latents(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
         """Unpack words, or take the symbols that arrived."""

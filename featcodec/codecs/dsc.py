@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from featcodec.channel import Channel
 from featcodec.families.nested import NestedBottleneckCodec
 from featcodec.nets.separable import SeparableDecoder, SeparableEncoder
 from featcodec.registry import get_codec
@@ -74,8 +75,8 @@ class DscCodec(NestedBottleneckCodec):
         """Return (C_r, ceil(h / S), ceil(w / S))."""
         return self.reduced, -(-height // self.stride), -(-width // self.stride)
 
-    def pass_latents(self, z: Tensor) -> Tensor:
+    def pass_latents(self, z: Tensor, channel: Channel | None = None) -> Tensor:
         """Quantise on the device; the rate loss is the mean of what arrives, which is not negative."""
-        arrived = super().pass_latents(z)
+        arrived = super().pass_latents(z, channel)
         self.record_loss("rate", arrived.abs().mean())
         return arrived

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from featcodec.channel import Channel
 from featcodec.codec import FloatArray, Payload
 from featcodec.errors import BitstreamError, ConfigError, FeatureError
 from featcodec.families.bottleneck import BottleneckCodec
@@ -73,7 +74,7 @@ class EntropicCodec(BottleneckCodec):
         self.prior.refresh()
         return super().config_crc()
 
-    def pass_latents(self, z: Tensor) -> Tensor:
+    def pass_latents(self, z: Tensor, channel: Channel | None = None) -> Tensor:
         """Quantise on the device; the rate is that of z with noise, which has a gradient everywhere."""
         noisy = z / self.step + torch.rand_like(z) - 0.5
         self.record_loss("rate", self.prior.bits(noisy).sum() / len(z))
@@ -87,7 +88,7 @@ class EntropicCodec(BottleneckCodec):
         with torch.no_grad():
             return self.prior.bits(z).flatten(1).sum(1)
 
-    def encode_latents(self, z: FloatArray) -> list[Payload]:
+    def encode_latents(self, z: FloatArray, channel: Channel | None = None) -> list[Payload]:
         """Quantise and code, map after map."""
         _check_count(z.shape[1:], FeatureError)
         integers: Integers = np.rint(z.astype(np.float64) / self.step).clip(-LIMIT, LIMIT).astype(np.int64)

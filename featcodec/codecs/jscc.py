@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from featcodec.channel import Channel
 from featcodec.errors import ConfigError
 from featcodec.families.analog import AnalogBottleneckCodec
 from featcodec.nets.projection import ConvolutionDecoder, ConvolutionEncoder, ProjectionDecoder, ProjectionEncoder
@@ -121,16 +122,16 @@ class JsccCodec(AnalogBottleneckCodec):
             return (self.symbols,)
         return self.reduced, math.ceil(height / self.stride), math.ceil(width / self.stride)
 
-    def pass_latents(self, z: Tensor) -> Tensor:
+    def pass_latents(self, z: Tensor, channel: Channel | None = None) -> Tensor:
         """Let the mean follow, then pass."""
-        arrived = super().pass_latents(z)
+        arrived = super().pass_latents(z, channel)
         if self.remove_mean and self.training:
             with torch.no_grad():
                 axes = [axis for axis in range(z.ndim) if axis != 1]
                 self.mean.lerp_(z.detach().mean(axes).reshape(self.mean.shape).to(self.mean), _MOMENTUM)
         return arrived
 
-    def send(self, z: Tensor) -> Tensor:
+    def send(self, z: Tensor, channel: Channel | None = None) -> Tensor:
         """Take the mean away, and scale to the power."""
         symbols = (z - self.mean.to(z) if self.remove_mean else z).flatten(1)
         return to_unit_power(symbols) if self.power == "packet" else symbols

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from featcodec.bitstream import Packet, PayloadKind
 from featcodec.channel import Channel, get_channel
-from featcodec.codec import Codec, FloatArray, Losses, Payload
+from featcodec.codec import Codec, FloatArray, Payload
 from featcodec.errors import BitstreamError, ConfigError, FeatureError
 from featcodec.features import check_feature
 from featcodec.fec.block_codes import LOWEST_RATE, MAX_MESSAGE_BYTES, BlockCode, Policy, Recovered, parse_rate
@@ -23,6 +23,7 @@ from featcodec.fec.rates import Points, check_points, interpolate, rate_points
 from featcodec.ops.soft_bits import SURE
 from featcodec.registry import get_codec
 from featcodec.spec import Spec, check_choice, check_int
+from featcodec.transmission import Losses
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -180,11 +181,11 @@ class LdpcCodec(Codec):
 
     # ---- to bytes ------------------------------------------------------------------------------------------------------
 
-    def encode_payloads(self, x: FloatArray) -> list[Payload]:
+    def encode_payloads_over(self, x: FloatArray, channel: Channel | None) -> list[Payload]:
         """Encode every group with the inner codec, then protect sample by sample."""
         batch = torch.from_numpy(x)
         parts = [batch] if x.ndim < 2 else [batch[:, part].contiguous() for part in self._parts(x.shape[1:])]
-        groups = [self.inner.encode(part) for part in parts]
+        groups = [self.inner.encode_over(part, channel) for part in parts]
         return [self._protect([packet.payload for packet in sample]) for sample in zip(*groups, strict=True)]
 
     def _protect(self, payloads: list[Payload]) -> Payload:
@@ -338,7 +339,7 @@ class LdpcCodec(Codec):
         """The blocks of payloads and those of heads."""
         iterations = self.max_iterations
         if isinstance(self.rate, list):
-            payload: Policy | Fraction = _by_points(self.rate)
+            payload: Policy | Fraction = _ByPoints(*self.rate)
             lowest = min(Fraction(k, n) for points in self.rate for k, n in points)
         else:
             payload = lowest = parse_rate(self.code, self.rate)
@@ -357,9 +358,15 @@ def _resolve_rate(rate: Any, code: str, channel: Spec | None, target_fer: float)
     return check_points(rate) if isinstance(rate, (list, tuple)) else rate
 
 
-def _by_points(points: list[Points]) -> Policy:
-    one, many = points
-    return lambda k, count: interpolate(one if count == 1 else many, k)
+@dataclass(frozen=True)
+class _ByPoints:
+    """Sent bits between measured points: those of a message of one block, and those of many."""
+
+    one: Points
+    many: Points
+
+    def __call__(self, k: int, count: int) -> int:
+        return interpolate(self.one if count == 1 else self.many, k)
 
 
 @dataclass(frozen=True)

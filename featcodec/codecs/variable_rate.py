@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from featcodec.bitstream import Packet, PayloadKind
 from featcodec.channel import Channel
-from featcodec.codec import Codec, FloatArray, Payload, Transmission
+from featcodec.codec import Codec, FloatArray, Payload
 from featcodec.errors import BitstreamError, ConfigError
 from featcodec.families.bottleneck import BottleneckCodec
+from featcodec.ops.cast import DTYPE_NAMES
+from featcodec.ops.checkpointing import refuse_reentrant_checkpoint
 from featcodec.ops.straight_through import straight_through
 from featcodec.registry import fit_spec, get_codec
 from featcodec.spec import Spec, check_int, format_spec, split_outside_parentheses
@@ -103,13 +105,12 @@ class VariableRateCodec(Codec):
         ConfigError
             No level keeps to the budget; the level then stays what it was.
         """
-        before, spent = self._level, []
-        try:
-            for level in range(len(self.bottlenecks)):
-                self.level = level
-                spent.append(sum(packet.num_bits for packet in self.encode(features)) / len(features))
-        finally:
-            self._level = before
+        array, shape = self._check_input(features), tuple(features.shape[1:])
+        spent = []
+        for level in range(len(self.bottlenecks)):
+            payloads = self._encode_at(level, array, None)
+            packets = [Packet(shape, DTYPE_NAMES[features.dtype], self.payload_kind, 0, payload) for payload in payloads]
+            spent.append(sum(packet.num_bits for packet in packets) / len(features))
         fitting = [level for level, bits in enumerate(spent) if bits <= budget_bits]
         if not fitting:
             least = min(range(len(spent)), key=spent.__getitem__)
@@ -139,6 +140,7 @@ class VariableRateCodec(Codec):
 
     def forward(self, x: Tensor, channel: Channel | None = None) -> Tensor:
         """Go through the bottleneck of the present level."""
+        refuse_reentrant_checkpoint(self)
         if self.sends(x, channel):
             return self.transmit(x, channel).output
         y: Tensor = self.bottleneck(x, channel)
@@ -148,29 +150,32 @@ class VariableRateCodec(Codec):
         """As the bottleneck of the present level does."""
         return self.bottleneck.sends(x, channel)
 
-    def transmit(self, x: Tensor, channel: Channel | None = None) -> Transmission:
-        """Take the real way; see `Codec.transmit`."""
-        with self.bottleneck.seeing(channel):
-            return super().transmit(x, channel)
-
     def losses(self) -> dict[str, Tensor]:
         """Return those of the present level."""
         return self.bottleneck.losses()
 
-    def attach_gradient(self, x: Tensor, value: Tensor, received: Sequence[Packet]) -> Tensor:
+    def keep_losses(self, losses: Mapping[str, Tensor]) -> None:
+        """Add to those of the present level."""
+        self.bottleneck.keep_losses(losses)
+
+    def attach_gradient(self, x: Tensor, value: Tensor, received: Sequence[Packet], channel: Channel | None) -> Tensor:
         """Return `value`, differentiable as the bottleneck that made it."""
         parts = [self._split(self._receive(packet)) for packet in received]
-        if any(level != self._level for level, _ in parts):  # damaged on the channel
+        levels = {level for level, _ in parts}
+        if len(levels) > 1:  # damaged on the channel
             return straight_through(x, value)
         bare = [Packet(p.shape, p.dtype, p.kind, p.config_crc, body) for p, (_, body) in zip(received, parts, strict=True)]
-        return self.bottleneck.attach_gradient(x, value, bare)
+        return self._all()[levels.pop()].attach_gradient(x, value, bare, channel)
 
-    def encode_payloads(self, x: FloatArray) -> list[Payload]:
+    def encode_payloads_over(self, x: FloatArray, channel: Channel | None) -> list[Payload]:
         """Encode at the present level, and put the level before each payload."""
-        payloads = self.bottleneck.encode_payloads(x)
+        return self._encode_at(self._level, x, channel)
+
+    def _encode_at(self, level: int, x: FloatArray, channel: Channel | None) -> list[Payload]:
+        payloads = self._all()[level].encode_payloads_over(x, channel)
         if not self.level_bits:
             return payloads
-        first = np.array([self._level << (8 - self.level_bits)], np.uint8)
+        first = np.array([level << (8 - self.level_bits)], np.uint8)
         return [np.concatenate([first, payload]) for payload in payloads]
 
     def decode_payloads(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from featcodec.channel import Channel
 from featcodec.errors import BitstreamError
 from featcodec.families.analog import AnalogBottleneckCodec
 from featcodec.nets.projection import ProjectionDecoder, ProjectionEncoder
@@ -140,30 +141,30 @@ class VfeCodec(AnalogBottleneckCodec):
         live = self.live
         return (1 if self.adaptive else live), live
 
-    def analyze(self, images: Tensor) -> Tensor:
+    def analyze(self, images: Tensor, channel: Channel | None = None) -> Tensor:
         """Return z = tanh(gain x) in (-1, 1), zero where it is not sent."""
-        x = super().analyze(images).float()
-        z = torch.tanh(x * self.gains(self._sigma()).float())
-        left = torch.zeros_like(z[0]).index_fill_(0, self._indices(), 1.0)
+        x = super().analyze(images, channel).float()
+        z = torch.tanh(x * self.gains(self._sigma(channel)).float())
+        left = torch.zeros_like(z[0]).index_fill_(0, self._indices(channel), 1.0)
         return z * left
 
-    def pass_latents(self, z: Tensor) -> Tensor:
+    def pass_latents(self, z: Tensor, channel: Channel | None = None) -> Tensor:
         """Return z, which is zero where it is not sent; what it costs is the loss."""
-        self.record_loss("kl", log_uniform_divergence(z, self._noise(z)).sum(1).mean())
+        self.record_loss("kl", log_uniform_divergence(z, self._noise(z, channel)).sum(1).mean())
         return z
 
-    def send(self, z: Tensor) -> Tensor:
+    def send(self, z: Tensor, channel: Channel | None = None) -> Tensor:
         """Take the live symbols, in order."""
-        return z[:, self._indices()]
+        return z[:, self._indices(channel)]
 
     def receive(self, symbols: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Put as many as came into their places."""
         indices = self._sent()[: symbols.shape[1]]
         return symbols.new_zeros(len(symbols), self.symbols).index_copy(1, indices, symbols)
 
-    def _indices(self) -> Tensor:
-        """The symbols sent at the present sigma."""
-        return self._sent()[: self.gains.count(self._sigma(), self.threshold)]
+    def _indices(self, channel: Channel | None) -> Tensor:
+        """The symbols sent at this channel's sigma."""
+        return self._sent()[: self.gains.count(self._sigma(channel), self.threshold)]
 
     def _sent(self) -> Tensor:
         try:
@@ -171,20 +172,19 @@ class VfeCodec(AnalogBottleneckCodec):
         except ValueError as e:
             raise BitstreamError(str(e)) from e
 
-    def _sigma(self) -> float:
+    def _sigma(self, channel: Channel | None) -> float:
         """What adaptive gains are told."""
-        channel, told = self.seen_channel, self.sigma
+        told = self.sigma
         if self.adaptive and self.channel_state is not None:
             told = self.channel_state
         elif self.adaptive and channel is not None and channel.state_kind == "noise":
             told = channel.state
         return min(max(told, _LEAST_SIGMA), _MOST_SIGMA)
 
-    def _noise(self, z: Tensor) -> float:
+    def _noise(self, z: Tensor, channel: Channel | None) -> float:
         """Sigma in front of these symbols: where the channel's noise follows their power, of this batch's."""
-        channel = self.seen_channel
         if channel is None:
             return self.sigma
-        power = channel.power if channel.power is not None else float(self.send(z.detach()).square().mean())
+        power = channel.power if channel.power is not None else float(self.send(z.detach(), channel).square().mean())
         variance = channel.noise_variance(power)
         return self.sigma if variance is None else min(max(variance**0.5, _LEAST_SIGMA), _MOST_SIGMA)

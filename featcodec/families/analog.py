@@ -27,8 +27,8 @@ class AnalogBottleneckCodec(BottleneckCodec):
 
     # ---- what an author may write ---------------------------------------------------------------------------------------
 
-    def send(self, z: Tensor) -> Tensor:
-        """Return the symbols (B, N) of latents (B, ...), each row from its own sample alone; differentiable."""
+    def send(self, z: Tensor, channel: Channel | None = None) -> Tensor:
+        """Return the symbols (B, N) of latents (B, ...) for a channel, each row from its own sample alone; differentiable."""
         return z.flatten(1)
 
     def receive(self, symbols: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -41,19 +41,19 @@ class AnalogBottleneckCodec(BottleneckCodec):
 
     # ---- the way through ------------------------------------------------------------------------------------------------
 
-    def pass_latents(self, z: Tensor) -> Tensor:
-        """Return what arrives without a channel."""
-        return self.receive(self.send(z), tuple(z.shape[1:]))
+    def pass_latents(self, z: Tensor, channel: Channel | None = None) -> Tensor:
+        """Return what arrives where nothing is lost."""
+        return self.receive(self.send(z, channel), tuple(z.shape[1:]))
 
     def pass_channel(self, z: Tensor, arrived: Tensor, shape: tuple[int, ...], channel: Channel) -> Tensor:
         """Send the symbols over the channel, on their device."""
-        return self.receive(channel.perturb(self.send(z)), tuple(z.shape[1:]))
+        return self.receive(channel.perturb(self.send(z, channel)), tuple(z.shape[1:]))
 
-    def encode_latents(self, z: FloatArray) -> list[Payload]:
+    def encode_latents(self, z: FloatArray, channel: Channel | None = None) -> list[Payload]:
         """Return each sample's symbols, made by itself: sums in a batch may round otherwise."""
         with torch.no_grad():
             latents = torch.from_numpy(np.ascontiguousarray(z)).to(self._weight().device)
-            return [to_payload(self.send(latents[i : i + 1]).float().cpu().numpy()) for i in range(len(latents))]
+            return [to_payload(self.send(latents[i : i + 1], channel).float().cpu().numpy()) for i in range(len(latents))]
 
     def decode_latents(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
         """Check and take the symbols."""

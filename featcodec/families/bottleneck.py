@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -12,14 +12,15 @@ from torch import Tensor, nn
 
 from featcodec.bitstream import Packet
 from featcodec.channel import Channel
-from featcodec.codec import Codec, FloatArray, Payload, Transmission
+from featcodec.codec import Codec, FloatArray, Payload
 from featcodec.errors import BitstreamError, FeatureError
 from featcodec.features import check_feature
 from featcodec.layers import evaluating
 from featcodec.ops.cast import saturating_cast
+from featcodec.ops.checkpointing import refuse_reentrant_checkpoint
 from featcodec.ops.images import from_images, image_shape, to_images
 from featcodec.ops.straight_through import straight_through
-from featcodec.ops.threads import one_thread
+from featcodec.ops.threads import map_on_one_thread_each
 
 _WORTH_THREADS = 1 << 16  # elements of a batch
 _LARGEST = 1e30  # latents and features beyond it are clipped where bytes are made: no feature overflows a coder
@@ -38,18 +39,19 @@ class BottleneckCodec(Codec):
 
     Features are images of `maps` maps (`featcodec.ops.images`); float weights ride in `state_dict`.
 
+    In eval mode a codec is read-only: any number of threads may encode and decode. In training mode what runs its networks
+    takes turns.
+
     Attributes
     ----------
     maps, height, width
         Of the features it takes; height and width None where any will do.
-    seen_channel
-        What the forward under way sends over; None without a channel, and where packets are made by `encode` itself.
     """
 
     learned = True
     stable_bytes: ClassVar[bool] = False
+    _transient = (*Codec._transient, "_losses", "_lock")
 
-    seen_channel: Channel | None = None
     maps: int
     height: int | None = None
     width: int | None = None
@@ -62,20 +64,24 @@ class BottleneckCodec(Codec):
         """Return the shape of one sample's z for maps of this height and width."""
         raise NotImplementedError
 
-    def pass_latents(self, z: Tensor) -> Tensor:
-        """Return z^ of a batch on its device, differentiable; `record_loss` what the pass costs. For training."""
+    def pass_latents(self, z: Tensor, channel: Channel | None = None) -> Tensor:
+        """Return z^ of a batch on its device, differentiable; `record_loss` what the pass costs. For training.
+
+        `channel` is what the batch will be sent over, for a codec whose encoder is told of it; what arrives over it is
+        `pass_channel`'s to say.
+        """
         raise NotImplementedError
 
-    def encode_latents(self, z: FloatArray) -> list[Payload]:
-        """Code a batch of finite latents (B, ...), each sample by itself."""
+    def encode_latents(self, z: FloatArray, channel: Channel | None = None) -> list[Payload]:
+        """Code a batch of finite latents (B, ...), each sample by itself, for a channel that the encoder may be told of."""
         raise NotImplementedError
 
     def decode_latents(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
         """Decode to z^ (B, *shape); trust no byte: raise BitstreamError with the numbers."""
         raise NotImplementedError
 
-    def analyze(self, images: Tensor) -> Tensor:
-        """Return z of images (B, C, h, w)."""
+    def analyze(self, images: Tensor, channel: Channel | None = None) -> Tensor:
+        """Return z of images (B, C, h, w), which may depend on the channel they will be sent over."""
         z: Tensor = self.analysis(images)
         return z
 
@@ -90,43 +96,37 @@ class BottleneckCodec(Codec):
         losses: dict[str, Tensor] = self.__dict__.pop("_losses", {})
         return losses
 
+    def keep_losses(self, losses: Mapping[str, Tensor]) -> None:
+        """Add scalars to those of the most recent training forward; see `Codec.keep_losses`."""
+        now = self.__dict__.setdefault("_losses", {})
+        now.update({name: value + now[name] if name in now else value for name, value in losses.items()})
+
     def forward(self, x: Tensor, channel: Channel | None = None) -> Tensor:
         """Return what decodes of what was sent, differentiable in x and in the weights."""
+        refuse_reentrant_checkpoint(self)
         if self.sends(x, channel):
             return self.transmit(x, channel).output
-        with self.seeing(channel):
-            return self._train_on(x, channel)
-
-    def transmit(self, x: Tensor, channel: Channel | None = None) -> Transmission:
-        """Take the real way and say what it cost; see `Codec.transmit`."""
-        with self.seeing(channel):
-            return super().transmit(x, channel)
-
-    @contextmanager
-    def seeing(self, channel: Channel | None) -> Iterator[None]:
-        """Within this context `seen_channel`, which an encoder may be told of, is this one."""
-        before = self.seen_channel
-        self.seen_channel = channel
-        try:
-            yield
-        finally:
-            self.seen_channel = before
+        return self._train_on(x, channel)
 
     def _train_on(self, x: Tensor, channel: Channel | None) -> Tensor:
         check_feature(x)
         _, height, width = self._check_shape(tuple(x.shape[1:]), FeatureError)
-        self.__dict__.pop("_losses", None)
+        self.losses()
+        if not len(x):
+            return x
         # half precision would round latents otherwise than the encoder does
-        with torch.autocast(x.device.type, enabled=False):
-            return self._through_networks(x, channel, height, width)
+        with self._turn(), torch.autocast(x.device.type, enabled=False):
+            y = self._through_networks(x, channel, height, width)
+        # memory of its own, in the layout of `x`: a tail may write to it, or look at it in another shape
+        return torch.empty_like(x).copy_(saturating_cast(y, x.dtype))
 
     def _through_networks(self, x: Tensor, channel: Channel | None, height: int, width: int) -> Tensor:
-        z = self.analyze(to_images(x).to(self._weight().dtype)).float()
-        arrived = self.pass_latents(z)
+        z = self.analyze(to_images(x).to(self._weight().dtype), channel).float()
+        arrived = self.pass_latents(z, channel)
         if channel is not None:
             arrived = self.pass_channel(z, arrived, tuple(x.shape[1:]), channel)
         y = self.synthesis(arrived.to(self._weight().dtype), (height, width)).float()
-        return saturating_cast(from_images(y, tuple(x.shape[1:])), x.dtype)
+        return from_images(y, tuple(x.shape[1:]))
 
     def pass_channel(self, z: Tensor, arrived: Tensor, shape: tuple[int, ...], channel: Channel) -> Tensor:
         """Return z^ after a channel, differentiable: here real packets meet it, with the gradient of `arrived`.
@@ -141,7 +141,7 @@ class BottleneckCodec(Codec):
             What the packets meet.
         """
         check_feature(z)
-        payloads = self.encode_latents(z.detach().cpu().numpy())
+        payloads = self.encode_latents(z.detach().cpu().numpy(), channel)
         packets = [Packet(shape, "float32", self.payload_kind, 0, payload) for payload in payloads]
         received = [self._receive(channel(packet)) for packet in packets]
         values = self.decode_latents(received, tuple(z.shape[1:]))
@@ -151,13 +151,13 @@ class BottleneckCodec(Codec):
         """True where forward makes real bytes: always but in training mode with a gradient wanted."""
         return not (self.training and self._wants_gradient(x))
 
-    def attach_gradient(self, x: Tensor, value: Tensor, received: Sequence[Packet]) -> Tensor:
+    def attach_gradient(self, x: Tensor, value: Tensor, received: Sequence[Packet], channel: Channel | None) -> Tensor:
         """Return `value`, differentiable as the networks are at the latents that arrived."""
         if not self._wants_gradient(x):
             return value
         shape = tuple(x.shape[1:])
         _, height, width = image_shape(shape)
-        z = self.analyze(to_images(x).to(self._weight().dtype)).float()
+        z = self.analyze(to_images(x).to(self._weight().dtype), channel).float()
         arrived = self.decode_latents([self._receive(packet) for packet in received], tuple(z.shape[1:]))
         z = straight_through(z, torch.from_numpy(arrived).to(z.device))
         y = self.synthesis(z.to(self._weight().dtype), (height, width)).float()
@@ -165,9 +165,13 @@ class BottleneckCodec(Codec):
 
     # ---- bytes ----------------------------------------------------------------------------------------------------------
 
-    def encode_payloads(self, x: FloatArray) -> list[Payload]:
+    def encode_payloads_over(self, x: FloatArray, channel: Channel | None) -> list[Payload]:
         """Encode a batch: the network sample by sample, then the latents."""
-        return self.encode_latents(self.latents(torch.from_numpy(x)).numpy())
+        return self.encode_latents(self.latents(torch.from_numpy(x), channel).numpy(), channel)
+
+    def encode_payloads(self, x: FloatArray) -> list[Payload]:
+        """Encode a batch for no channel in particular."""
+        return self.encode_payloads_over(x, None)
 
     def decode_payloads(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
         """Decode the latents, then run the network sample by sample."""
@@ -176,7 +180,7 @@ class BottleneckCodec(Codec):
         images = self._deploy(lambda row: self.synthesis(row, (height, width)), z)
         return from_images(images, shape).contiguous().numpy()
 
-    def latents(self, x: Tensor) -> Tensor:
+    def latents(self, x: Tensor, channel: Channel | None = None) -> Tensor:
         """Return z of a batch of features (B, ...) as it is sent: float32, on the CPU, sample by sample in eval mode.
 
         Raises
@@ -185,7 +189,7 @@ class BottleneckCodec(Codec):
             The features have another number of maps than the codec.
         """
         self._check_shape(tuple(x.shape[1:]), FeatureError)
-        return self._deploy(self.analyze, to_images(x)).contiguous()
+        return self._deploy(lambda row: self.analyze(row, channel), to_images(x)).contiguous()
 
     @classmethod
     def fitted(cls, params: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
@@ -228,16 +232,18 @@ class BottleneckCodec(Codec):
                 return _finite(network(row.to(weight)).float().cpu())
 
         rows = [batch[i : i + 1] for i in range(len(batch))]
-        with evaluating(self), one_thread() as threads:
-            workers = min(threads, len(rows)) if weight.device.type == "cpu" and batch.numel() >= _WORTH_THREADS else 1
-            if workers == 1:
+        with self._turn(), evaluating(self):
+            if weight.device.type != "cpu":
                 return torch.cat([run(row) for row in rows])
-            with ThreadPoolExecutor(workers) as pool:
-                return torch.cat(list(pool.map(run, rows)))
+            most = len(rows) if batch.numel() >= _WORTH_THREADS else 1
+            return torch.cat(map_on_one_thread_each(run, rows, most))
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the last forward's losses out of copies: they belong to its graph."""
-        return {key: value for key, value in self.__dict__.items() if key != "_losses"}
+    def _turn(self) -> AbstractContextManager[Any]:
+        """In training mode, where modes are switched and statistics follow: the codec's lock."""
+        if not self.training:
+            return nullcontext()
+        turn: AbstractContextManager[Any] = self.__dict__.setdefault("_lock", threading.RLock())
+        return turn
 
 
 def _finite(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from featcodec.channel import Channel
 from featcodec.codec import FloatArray
 from featcodec.families.uncoded import UncodedBottleneckCodec
 from featcodec.nets.projection import ProjectionDecoder, ProjectionEncoder
@@ -80,7 +81,7 @@ class CodebookCodec(UncodedBottleneckCodec):
         books = torch.arange(indices.shape[1], device=indices.device) % self.codebook.shape[0]
         return self.codebook[books, indices].reshape(len(indices), -1)
 
-    def pass_latents(self, z: Tensor) -> Tensor:
+    def pass_latents(self, z: Tensor, channel: Channel | None = None) -> Tensor:
         """Replace latents by their codewords, straight-through; see the class for the loss."""
         e = self.codewords(self.nearest(z)).float()
         loss = nn.functional.mse_loss(e, z.detach())

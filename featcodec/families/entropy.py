@@ -14,11 +14,13 @@ from torch import Tensor
 
 from featcodec import _core
 from featcodec.bitstream import Packet, PayloadKind
+from featcodec.channel import Channel
 from featcodec.codec import Codec, Payload
 from featcodec.errors import ConfigError, FeatureError
 from featcodec.features import check_feature, check_layout
 from featcodec.ops.cast import DTYPE_NAMES, DTYPES
 from featcodec.ops.quantizer import minmax_reconstruct, step_reconstruct
+from featcodec.ops.versions import version_of
 from featcodec.payloads import ranged
 from featcodec.payloads.quantizer import MAX_BITS
 from featcodec.spec import check_choice, check_int
@@ -56,6 +58,7 @@ class EntropyCodec(Codec):
 
     family: ClassVar[str]
     _coder: _core.PacketCoder | None = None
+    _transient = (*Codec._transient, "_coder")
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"bits": 8},
         {"bits": 4},
@@ -109,7 +112,7 @@ class EntropyCodec(Codec):
 
     # ---- the fast way: one call of the core for a batch ----------------------------------------------------------------
 
-    def encode(self, x: Tensor) -> list[Packet]:
+    def encode_over(self, x: Tensor, channel: Channel | None) -> list[Packet]:
         """Encode a batch; see `Codec.encode`."""
         coder = self._coder
         try:
@@ -207,13 +210,15 @@ class EntropyCodec(Codec):
             inner = self._new_coder(sizes is not None and bool(sizes[3]))
             if sizes is not None:
                 self._give_tables(inner)
-            version = 0 if sizes is None else sizes._version
+            version = 0 if sizes is None else version_of(sizes)
             coder = self.__dict__["_coder"] = _core.PacketCoder(inner, Tensor, torch.from_numpy, Packet, sizes, version)
         return coder
 
     def _encode_unknown(self, x: Tensor) -> list[Packet]:
         """Encode features of a shape and type not seen before, or that do not lie in memory as the core reads them."""
         check_layout(x)
+        if not len(x):
+            return []
         coder, shape = self._coder_of_tables(), tuple(x.shape[1:])
         way = self._way(shape, DTYPE_NAMES[x.dtype], x.shape[0])
         _remember(coder.encoding, tuple(x.shape), x.dtype, way)
@@ -253,10 +258,6 @@ class EntropyCodec(Codec):
             coder.set_context_tables(table_of, frequencies.astype(np.uint16), tables, tokens)
         if self._has_order0_table(coder):
             coder.set_order0_table(self.order0_table.cpu().numpy()[:order0_bytes].copy())
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the core's coder out of copies: it is made again when needed."""
-        return {key: value for key, value in self.__dict__.items() if key != "_coder"}
 
 
 class _Layout(NamedTuple):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from featcodec.bitstream import Packet
+from featcodec.channel import Channel
 from featcodec.codec import Codec, FloatArray, Payload
 from featcodec.families.bottleneck import BottleneckCodec
 from featcodec.features import check_feature
@@ -32,14 +33,14 @@ class NestedBottleneckCodec(BottleneckCodec):
         _, height, width = image_shape(shape)
         return self.inner.payload_parts(payload, self.latent_shape(height, width))
 
-    def pass_latents(self, z: Tensor) -> Tensor:
+    def pass_latents(self, z: Tensor, channel: Channel | None = None) -> Tensor:
         """Send z through the inner codec: a lossless coder's values on the device, else its real bytes."""
         arrived: Tensor = self.inner(z)
         return arrived
 
-    def encode_latents(self, z: FloatArray) -> list[Payload]:
+    def encode_latents(self, z: FloatArray, channel: Channel | None = None) -> list[Payload]:
         """Encode with the inner codec."""
-        return [packet.payload for packet in self.inner.encode(torch.from_numpy(np.ascontiguousarray(z)))]
+        return [packet.payload for packet in self.inner.encode_over(torch.from_numpy(np.ascontiguousarray(z)), channel)]
 
     def decode_latents(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
         """Decode with the inner codec, which checks every byte."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcodec.bitstream import Packet, PayloadKind
+from featcodec.channel import Channel
 from featcodec.codec import FloatArray, Payload
 from featcodec.families.bottleneck import BottleneckCodec
 from featcodec.payloads.words import Words, pack_words, unpack_words, word_probabilities
@@ -39,7 +40,7 @@ class UncodedBottleneckCodec(BottleneckCodec):
         """Return N for latents of this shape."""
         return math.prod(shape)
 
-    def encode_latents(self, z: FloatArray) -> list[Payload]:
+    def encode_latents(self, z: FloatArray, channel: Channel | None = None) -> list[Payload]:
         """Pack the words."""
         return [pack_words(words, self.bits) for words in self.to_words(z)]
 

@@ -98,7 +98,7 @@ class BlockCode:
     def __init__(self, family: str, rate: Fraction | Policy, *, max_iterations: int = 20) -> None:
         self.family = family
         self.max_iterations = max_iterations
-        self._policy: Policy = _fixed(family, rate) if isinstance(rate, Fraction) else rate
+        self._policy: Policy = _FixedRate(family, rate) if isinstance(rate, Fraction) else rate
         self.most_bytes = self._most_bytes()  # that one block carries
 
     # ---- sizes ---------------------------------------------------------------------------------------------------------
@@ -264,18 +264,21 @@ def parse_rate(family: str, value: Any) -> Fraction:
     return rate
 
 
-def _fixed(family: str, rate: Fraction) -> Policy:
+@dataclass(frozen=True)
+class _FixedRate:
     """n = k / R; a wifi block is shortened, and punctured towards R by at most a third of its parity."""
-    if family == "nr":
-        return lambda k, _: -(-k * rate.denominator // rate.numerator)
-    mother = Fraction([text for text in WIFI_RATES if Fraction(text) <= rate][-1])
 
-    def sent_bits(k: int, _: int) -> int:
+    family: str
+    rate: Fraction
+
+    def __call__(self, k: int, _: int) -> int:
+        sent = -(-k * self.rate.denominator // self.rate.numerator)
+        if self.family == "nr":
+            return sent
+        mother = Fraction([text for text in WIFI_RATES if Fraction(text) <= self.rate][-1])
         length = next((size for size in (648, 1296, 1944) if k <= mother * size), 1944)
         parity = length - int(mother * length)
-        return max(-(-k * rate.denominator // rate.numerator), k + -(-2 * parity // 3))
-
-    return sent_bits
+        return max(sent, k + -(-2 * parity // 3))
 
 
 @functools.lru_cache(maxsize=256)

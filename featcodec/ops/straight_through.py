@@ -12,8 +12,9 @@ class _StraightThrough(torch.autograd.Function):
     """Forward: `value`. Backward: the incoming gradient goes to `x` unchanged (Bengio et al. 2013)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, value: Tensor) -> Tensor:
-        return value.view_as(value)
+    def forward(ctx: Any, x: Tensor, value: list[Tensor]) -> Tensor:
+        # out of a list: autograd would take an argument that is returned for a view, which nobody may write to
+        return value.pop()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None]:
@@ -30,7 +31,8 @@ def straight_through(x: Tensor, value: Tensor) -> Tensor:
     x
         Any shape and float dtype.
     value
-        The shape of `x`; what the forward pass yields.
+        The shape of `x`; what the forward pass yields. Memory that nobody else writes to: the result, which is this tensor,
+        may be modified in place.
 
     Raises
     ------
@@ -41,5 +43,5 @@ def straight_through(x: Tensor, value: Tensor) -> Tensor:
         raise ValueError(f"x and value must have one shape, got {tuple(x.shape)} and {tuple(value.shape)}")
     if not (torch.is_grad_enabled() and x.requires_grad):
         return value
-    result: Tensor = _StraightThrough.apply(x, value)  # type: ignore[no-untyped-call]
+    result: Tensor = _StraightThrough.apply(x, [value])  # type: ignore[no-untyped-call]
     return result

@@ -17,6 +17,7 @@ from featcodec.errors import ConfigError, FeatureError
 from featcodec.evaluation import Metric, top1
 from featcodec.insertion import Insertion
 from featcodec.layers import evaluating
+from featcodec.stats import Stats
 from featcodec.training.batches import Batches, unpack
 from featcodec.training.cache import MEMORY, cache_features
 from featcodec.training.checkpoint import random_states, read_checkpoint, set_random_states, write_checkpoint
@@ -171,12 +172,9 @@ class _Run:
         state = read_checkpoint(checkpoint, self.history.run) if checkpoint and resume and checkpoint.is_file() else None
         if state is not None:
             self._load(state)
-        crossings, self.insertion.stats.crossings = self.insertion.stats.crossings, []
-        try:
+        with self.insertion.measuring(Stats()):
             self._train(state, checkpoint)
             self._calibrate(self.calibration_samples)
-        finally:
-            self.insertion.stats.crossings = crossings
         self.model.eval()
         return self.history
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from featcodec._core import crc32c
 from featcodec.errors import ConfigError, LayerError
-from featcodec.insertion import Insertion, insertion_at
+from featcodec.insertion import Insertion, insertion_of
 from featcodec.layers import evaluating, find_layer
 from featcodec.training.phase import Phase
 
@@ -61,7 +61,7 @@ def check_inserted(model: nn.Module, insertion: Insertion) -> nn.Module:
         _, layer = find_layer(model, insertion.layer)
     except LayerError:
         layer = nn.Identity()
-    if insertion_at(layer) is not insertion:
+    if insertion_of(layer) is not insertion:
         raise LayerError(f"{insertion!r} is not in this model: it was removed, or belongs to another")
     return layer
 

@@ -15,6 +15,7 @@ from featcodec.errors import ConfigError, FeatureTypeError
 from featcodec.insertion import Insertion, insertion_at
 from featcodec.layers import find_layer
 from featcodec.splitting import split
+from featcodec.stats import Stats
 
 CUT = ""  # the name in Passage.features of what arrives at the tail
 
@@ -38,7 +39,7 @@ class Passage:
 def bare_copy(model: nn.Module, insertion: Insertion) -> nn.Module:
     """Return a frozen copy of a model as it is now, in eval mode, without the codec: the teacher."""
     teacher = copy.deepcopy(model)
-    inserted = insertion_at(find_layer(teacher, insertion.layer)[1])
+    inserted = insertion_at(teacher, insertion.layer)
     if inserted is not None:
         inserted.remove()
     return teacher.eval().requires_grad_(False)
@@ -113,9 +114,9 @@ def _unmeasured(insertion: Insertion | None) -> Iterator[None]:
     if insertion is None:
         yield
         return
-    crossings, channel = insertion.stats.crossings, insertion.channel
-    insertion.stats.crossings, insertion.channel = [], None
+    channel, insertion.channel = insertion.channel, None
     try:
-        yield
+        with insertion.measuring(Stats()):
+            yield
     finally:
-        insertion.stats.crossings, insertion.channel = crossings, channel
+        insertion.channel = channel

@@ -1,0 +1,72 @@
+"""Crushed tokens: those of which less arrived than was lost."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from featcodec.spec import format_spec
+
+
+class Crushed(NamedTuple):
+    """How many tokens of a batch were crushed.
+
+    Attributes
+    ----------
+    tokens
+        Tokens of one sample: the rows of a feature (T, D); any other sample is one.
+    total
+        Crushed ones of all samples.
+    most
+        Crushed ones of the sample that has the most.
+    """
+
+    tokens: int
+    total: int
+    most: int
+
+    def __str__(self) -> str:
+        """Say it of the worst sample, and what to do."""
+        return (
+            f"crushes {self.most} of a sample's {self.tokens} tokens: more of them is lost than arrives. Where one range "
+            "serves small values and large ones, give each token its own (axis=token of bitpack, huffman, rans, context, "
+            "auto); else take more bits or a finer step"
+        )
+
+
+class Watch:
+    """What keeps an eye on one codec: looks seldom, warns once. Threads may look a few times more."""
+
+    def __init__(self) -> None:
+        self._looks = 0
+        self._has_warned = False
+
+    def is_due(self) -> bool:
+        """Return True the first time, then the 2nd, the 4th, the 8th; never after a warning."""
+        self._looks += 1
+        return not self._has_warned and self._looks & (self._looks - 1) == 0
+
+    def see(self, crushed: Crushed, config: Mapping[str, Any]) -> None:
+        """Warn where more than half of a sample's tokens were crushed by the codec of this config."""
+        if 2 * crushed.most > crushed.tokens and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(f"codec {format_spec(config)!r} {crushed}", RuntimeWarning, stacklevel=4)
+
+
+def crushed_in(x: Tensor, y: Tensor) -> Crushed:
+    """Count the tokens with |x - y|^2 > |x - mean x|^2 / 2, the mean that of the token.
+
+    Parameters
+    ----------
+    x, y
+        (B, ...) float, what was given and what arrived, on one device.
+    """
+    tokens = x.shape[1] if x.ndim == 3 else 1
+    a, b = (v.detach().reshape(x.shape[0], tokens, -1).double() for v in (x, y))
+    lost = (a - b).square().sum(2)
+    given = (a - a.mean(2, keepdim=True)).square().sum(2)
+    counts = (lost > 0.5 * given).sum(1)
+    return Crushed(tokens, int(counts.sum()), int(counts.max()))
