@@ -17,7 +17,7 @@ from featcodec.codec import Codec
 from featcodec.errors import FeatureError
 from featcodec.insertion import insert
 from featcodec.layers import evaluating, find_layer
-from featcodec.macs import profile
+from featcodec.macs import Profile, profile
 from featcodec.registry import get_codec
 from featcodec.spec import Spec
 
@@ -38,6 +38,8 @@ class Report:
         Of one sample.
     head_macs, total_macs
         Multiply-accumulates of one sample: up to the end of the layer, and of the whole model (`featcodec.macs`).
+    uncounted
+        Operators that ran in the model and are in neither figure (`featcodec.macs.Profile`).
     head_ms, tail_ms
         Median milliseconds per sample before and after the cut; without a codec, head_ms is the whole model's.
     stats
@@ -52,6 +54,7 @@ class Report:
     feature_shape: tuple[int, ...] | None
     head_macs: int | None
     total_macs: int
+    uncounted: tuple[str, ...]
     head_ms: float
     tail_ms: float | None
     stats: dict[str, float | int | None] | None
@@ -119,7 +122,7 @@ class _Run:
         self.samples, self.score = 0, 0.0
         self.times: list[tuple[int, float, float]] = []  # samples, seconds before and after the cut
         self.marks: list[float] = []
-        self.macs: dict[str, Any] = {}
+        self.profile = Profile({}, 0, ())
         self.shape: tuple[int, ...] | None = None
 
     def over(
@@ -133,7 +136,7 @@ class _Run:
         first = next(batches, None)
         if first is None:
             raise FeatureError("the loader gave no samples")
-        self.macs = dict(profile(self.model, first[0][:1].to(self.device)))
+        self.profile = profile(self.model, first[0][:1].to(self.device))
         loader = chain([first], batches)
         if layer is None or codec is None:
             self._pass(loader)
@@ -178,7 +181,7 @@ class _Run:
     def _report(self, layer: str | None, codec: Any, channel: Any, stats: Any) -> Report:
         counts = [n for n, _, _ in self.times]
         head_ms, tail_ms = (float(np.median(np.repeat([t[i] / t[0] * 1e3 for t in self.times], counts))) for i in (1, 2))
-        at = self.macs.get(layer) if layer is not None else None
+        at = self.profile.layers.get(layer) if layer is not None else None
         return Report(
             metric=self.score / self.samples,
             samples=self.samples,
@@ -187,7 +190,8 @@ class _Run:
             channel=channel,
             feature_shape=at.output_shape if at else None,
             head_macs=at.head_macs if at else None,
-            total_macs=self.macs[""].head_macs if "" in self.macs else 0,
+            total_macs=self.profile.total_macs,
+            uncounted=self.profile.uncounted,
             head_ms=head_ms,
             tail_ms=tail_ms if layer is not None else None,
             stats=stats,

@@ -159,7 +159,6 @@ class Insertion:
         if running is not None:  # the model calls itself
             running.depth += 1
             return
-        self._runs += 1
         inputs = (*args, *kwargs.values())
         whole = batch_size(inputs)
         sizes = [] if whole is None else [whole]
@@ -179,6 +178,7 @@ class Insertion:
         if forward.depth:
             return
         del self._forwards[threading.get_ident()]
+        self._runs += 1
         if not forward.tensors:
             self._check_there(model)
         self._commit(forward)

@@ -1,81 +1,159 @@
-"""Multiply-accumulates and output sizes, layer by layer."""
+"""Multiply-accumulates and output shapes, layer by layer."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import dataclasses
+from collections import defaultdict
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+from featcodec.inputs import batch_size, call, tensors
+from featcodec.operators import has_nested, may_be_product, operator_macs, operator_name
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class LayerProfile:
-    """One layer's output shape (without the batch axis) and cost for one sample.
+    """One layer's output shape and cost for one sample.
 
     Attributes
     ----------
+    output_shape
+        Of the first floating tensor it returns (else of the first tensor) that has an axis, without that axis; None where there
+        is none.
     macs
-        Multiply-accumulates of its own convolution or linear map, without bias; 0 for every other module.
+        Multiply-accumulates of what ran in its calls, but not in a module inside it.
     head_macs
-        Those of everything that ran up to the end of this layer: the head's cost if the model is cut after it.
+        Those of everything that ran up to the end of its last call: the head's cost if the model is cut after it.
     """
 
     name: str
-    output_shape: tuple[int, ...]
+    output_shape: tuple[int, ...] | None
     macs: int
     head_macs: int
 
 
-def profile(model: nn.Module, example: Tensor) -> dict[str, LayerProfile]:
-    """Run one batch and return every called layer's profile by dotted name, in order of completion; "" is the whole model.
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """What one run of a model cost, for one sample.
 
-    Counted are convolutions (transposed ones too) and linear layers that are modules; batch norm, activations, pooling and
-    free matrix products are not. The papers' "FLOPs" are convolution MACs in this sense.
+    Attributes
+    ----------
+    layers
+        Every called layer's by dotted name, in order of completion; "" is the whole model.
+    total_macs
+        Multiply-accumulates of the whole model, the sum of all `LayerProfile.macs`.
+    uncounted
+        Operators that ran and are in no figure, sorted: those known to cost as much as a matrix product ("aten::_fft_r2c"), and
+        those nothing is known of ("torchvision::nms"). A formula given to `torch.utils.flop_counter.register_flop_formula`
+        makes an operator count.
+    """
+
+    layers: dict[str, LayerProfile]
+    total_macs: int
+    uncounted: tuple[str, ...]
+
+
+def profile(model: nn.Module, example: Any) -> Profile:
+    """Run one batch and count its multiply-accumulates.
+
+    Counted are convolutions, matrix products and attention, as modules or as functions, without biases; an attention mask saves
+    nothing. Transposed convolutions cost their input elements times the kernel. Elementwise work (normalisation, activations,
+    pooling, gates) is not counted. What runs outside of torch's dispatcher (NumPy, other threads) is not seen. The papers'
+    "FLOPs" are MACs in this sense.
 
     Parameters
     ----------
     model
-        Run in its present mode, without gradients.
+        Run once, in its present mode, without gradients.
     example
-        (B, ...): figures are per sample.
+        As for `featcodec.inputs.call`. Figures are the batch's over its samples (`featcodec.inputs.batch_size`; one where no
+        tensor has an axis).
+
+    Raises
+    ------
+    ValueError
+        The batch is empty, or its work cannot be split evenly among its samples.
     """
-    profiles: dict[str, LayerProfile] = {}
-    total = 0
-
-    def record(name: str, module: nn.Module, output: Any) -> None:
-        nonlocal total
-        if not isinstance(output, Tensor) or output.ndim == 0:
-            return
-        macs = _macs(module, output)
-        total += macs
-        before = profiles.pop(name).macs if name in profiles else 0
-        profiles[name] = LayerProfile(name, tuple(output.shape[1:]), before + macs, total)
-
+    samples = batch_size(example)
+    if samples == 0:
+        raise ValueError("a profile needs at least one sample, got an empty batch")
+    count = _Count()
     handles = []
-    for name, module in model.named_modules():
-        # bind the name now: the loop variable moves on
-        handles.append(module.register_forward_hook(lambda m, _, out, name=name: record(name, m, out)))
     try:
-        with torch.no_grad():
-            model(example)
+        for name, module in model.named_modules():
+            # scripted modules take no hooks: their work is their caller's
+            if name and not isinstance(module, torch.jit.ScriptModule):
+                handles.append(module.register_forward_pre_hook(partial(count.enter, name), prepend=True))
+                handles.append(module.register_forward_hook(partial(count.leave, name), always_call=True))
+        with torch.no_grad(), count:
+            output = call(model, example)
     finally:
         for handle in handles:
             handle.remove()
-    return profiles
+    count.leave("", model, (), output)
+    return count.profile(1 if samples is None else samples)
 
 
-def _macs(module: nn.Module, output: Tensor) -> int:
-    elements = math.prod(output.shape[1:])
-    if isinstance(module, _CONVOLUTIONS):
-        return elements * module.in_channels // module.groups * math.prod(module.kernel_size)
-    if isinstance(module, _TRANSPOSED):
-        # every input element meets the whole kernel of its group's outputs; output elements / stride are as many
-        return elements // math.prod(module.stride) * module.in_channels // module.groups * math.prod(module.kernel_size)
-    if isinstance(module, nn.Linear):
-        return elements * module.in_features
-    return 0
+class _Count(TorchDispatchMode):
+    """Sees every operator that runs, and charges the innermost module that is being called."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self) -> None:
+        TorchDispatchMode.__init__(self)
+        self.total = 0
+        self.own: defaultdict[str, int] = defaultdict(int)
+        self.called = [""]
+        self.ended: dict[str, tuple[tuple[int, ...] | None, int]] = {}
+        self.uncounted: set[str] = set()
+
+    def enter(self, name: str, module: nn.Module, args: Any) -> None:
+        self.called.append(name)
+
+    def leave(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
+        self.called.pop()
+        self.ended.pop(name, None)  # the last call's place in the order
+        self.ended[name] = (_shape(output), self.total)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        # in inference mode composite operators come whole
+        if hasattr(func, "decompose") and func.namespace != "prim" and not has_nested(args):
+            with self:
+                output = func.decompose(*args, **kwargs)
+            if output is not NotImplemented:
+                return output
+        output = func(*args, **kwargs)
+        macs = operator_macs(func, output, args, kwargs)
+        if macs is not None:
+            self.total += macs
+            self.own[self.called[-1]] += macs
+        elif may_be_product(operator_name(func)):
+            self.uncounted.add(operator_name(func))
+        return output
+
+    def profile(self, samples: int) -> Profile:
+        layers = {
+            name: LayerProfile(name, shape, _per_sample(self.own[name], samples), _per_sample(head, samples))
+            for name, (shape, head) in self.ended.items()
+        }
+        return Profile(layers, _per_sample(self.total, samples), tuple(sorted(self.uncounted)))
+
+
+def _shape(output: Any) -> tuple[int, ...] | None:
+    if dataclasses.is_dataclass(output) and not isinstance(output, Mapping):
+        output = [getattr(output, field.name, None) for field in dataclasses.fields(output)]
+    found = [x for x in tensors(output) if not x.is_nested and x.ndim > 0]
+    first = next((x for x in found if x.is_floating_point()), found[0] if found else None)
+    return None if first is None else tuple(first.shape[1:])
+
+
+def _per_sample(macs: int, samples: int) -> int:
+    if macs % samples:
+        raise ValueError(f"{macs} multiply-accumulates do not split evenly among {samples} samples: profile one sample")
+    return macs // samples

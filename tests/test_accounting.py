@@ -43,6 +43,9 @@ class Parity(fc.Codec):
     def encode_payload(self, x):
         return np.tile(x.reshape(-1).view(np.uint8), 2)
 
+    def decode_payload(self, payload, shape):
+        return payload[: payload.size // 2].view(np.float32).reshape(shape)
+
     def payload_parts(self, payload, shape):
         return {"fec": 4 * payload.size}
 

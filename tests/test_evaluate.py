@@ -66,18 +66,18 @@ def test_what_evaluate_refuses(resnet20, images):
 
 def test_macs_by_hand():
     model = nn.Sequential(nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2), nn.Flatten(), nn.Linear(6 * 16, 5))
-    got = profile(model, torch.rand(2, 4, 8, 8))
+    got = profile(model, torch.rand(2, 4, 8, 8)).layers
     conv = 6 * 4 * 4 * (4 // 2) * 9
     assert got["0"].macs == got["0"].head_macs == conv
     assert got["2"].macs == 96 * 5
     assert got[""].head_macs == conv + 480
     assert got["0"].output_shape == (6, 4, 4)
-    up = profile(nn.Sequential(nn.ConvTranspose2d(4, 6, 2, stride=2)), torch.rand(1, 4, 5, 5))
+    up = profile(nn.Sequential(nn.ConvTranspose2d(4, 6, 2, stride=2)), torch.rand(1, 4, 5, 5)).layers
     assert up["0"].macs == 25 * 4 * 6 * 4
 
 
 def test_macs_of_the_papers(resnet20):
     """ResNet-20 at 32 x 32, convolutions only: 442,368 + 6 x 2,359,296 in the stem and layer1."""
-    got = profile(resnet20, torch.rand(1, 3, 32, 32))
+    got = profile(resnet20, torch.rand(1, 3, 32, 32)).layers
     assert got["layer1"].head_macs == 442_368 + 6 * 2_359_296
     assert got["layer2"].output_shape == (32, 16, 16)

@@ -18,7 +18,6 @@ from torch import nn
 
 import featcodec as fc
 from featcodec.codec import Codec
-from featcodec.insertion import insertion_at
 
 COARSE = "huffman:bits=3"
 
@@ -145,7 +144,13 @@ def test_the_end_of_a_name_suffices_where_it_is_unique(resnet20, images):
 
 
 def test_a_second_codec_on_the_same_layer_is_refused(resnet20):
-    with fc.insert(resnet20, "layer3", "raw"), pytest.raises(fc.LayerError, match="'layer3' already carries 'raw'"):
+    with (
+        fc.insert(resnet20, "layer3", "raw"),
+        pytest.raises(
+            fc.LayerError,
+            match=r"'layer3' already carries 'raw': remove it first, featcodec.insertion_at\(model, 'layer3'\) is its handle",
+        ),
+    ):
         fc.insert(resnet20, "layer3", "half")
     codec = fc.get_codec("raw")
     with fc.insert(resnet20, "layer3", codec), pytest.raises(fc.ConfigError, match="inserted in the model already"):
@@ -154,7 +159,7 @@ def test_a_second_codec_on_the_same_layer_is_refused(resnet20):
         fc.insert(resnet20, "layer3", "nothing")
     with pytest.raises(fc.UnknownCodecError):
         fc.insert(resnet20, "layer3", "raw", channel="nothing:p=1")
-    assert insertion_at(resnet20.layer3) is None
+    assert fc.insertion_at(resnet20, "layer3") is None
 
 
 def test_nested_and_several_insertions_leave_in_any_order(resnet20, images):
@@ -254,12 +259,13 @@ def test_outputs_that_hold_tensors(kind):
     with fc.insert(model, "block", codec) as cut:
         out = model(x)
     assert type(out) is type(plain)
-    crossed = 0
+    bits = 0
     for a, b in zip(tensors(plain), tensors(out), strict=True):
         wanted = codec(a) if a.is_floating_point() else a
-        crossed += a.is_floating_point()
+        bits += sum(p.num_bits for p in codec.encode(a)) if a.is_floating_point() else 0
         assert torch.equal(b, wanted)
-    assert len(cut.stats.crossings) == crossed
+    assert (cut.stats.crossings, cut.stats.samples) == (1, 2)
+    assert cut.stats.bits_per_sample == bits / 2
     if kind == "dataclass":
         assert out.note == "kept"
 
@@ -268,7 +274,10 @@ def test_a_layer_whose_output_holds_no_tensor_is_named():
     model = Model(lambda y: {"ids": torch.arange(3), "text": "x"})
     with (
         fc.insert(model, "block", "raw"),
-        pytest.raises(fc.FeatureTypeError, match=r"layer 'block': its output .dict. holds no floating"),
+        pytest.raises(
+            fc.FeatureTypeError,
+            match=r"layer 'block' returns no floating-point tensor with an axis, but ids: int64 \(3,\), text: str",
+        ),
     ):
         model(torch.rand(2, 4))
 
@@ -305,7 +314,7 @@ def test_channels_last_gives_the_same_packets(resnet20, images):
 def test_deepcopy_has_its_own_codec_and_stats(resnet20, images):
     with fc.insert(resnet20, "layer3", Scale()) as cut, torch.no_grad():
         twin = copy.deepcopy(resnet20)
-        other = insertion_at(twin.layer3)
+        other = fc.insertion_at(twin, "layer3")
         twin(images[0])
         assert cut.stats.samples == 0
         assert other.stats.samples == len(images[0])
@@ -313,8 +322,8 @@ def test_deepcopy_has_its_own_codec_and_stats(resnet20, images):
         assert other.codec.gain is not cut.codec.gain
         assert any(p is other.codec.gain for p in twin.parameters())
         other.remove()
-        assert insertion_at(twin.layer3) is None
-        assert insertion_at(resnet20.layer3) is cut
+        assert fc.insertion_at(twin, "layer3") is None
+        assert fc.insertion_at(resnet20, "layer3") is cut
 
 
 def test_torch_compile_breaks_the_graph_around_the_codec(resnet20, images):
@@ -349,7 +358,7 @@ def test_a_channel_by_spec_meets_the_packets(resnet20, images):
 def test_the_handle_is_restored_when_the_block_raises(resnet20):
     with pytest.raises(RuntimeError, match="stop"), fc.insert(resnet20, "layer3", "raw"):
         raise RuntimeError("stop")
-    assert insertion_at(resnet20.layer3) is None
+    assert fc.insertion_at(resnet20, "layer3") is None
     assert "raw" in repr(fc.get_codec("raw").codec_id)
 
 

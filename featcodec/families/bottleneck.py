@@ -232,7 +232,7 @@ class BottleneckCodec(Codec):
                 return _finite(network(row.to(weight)).float().cpu())
 
         rows = [batch[i : i + 1] for i in range(len(batch))]
-        with self._turn(), evaluating(self):
+        with self._turn(), evaluating(*self.children()):
             if weight.device.type != "cpu":
                 return torch.cat([run(row) for row in rows])
             most = len(rows) if batch.numel() >= _WORTH_THREADS else 1
