@@ -14,7 +14,6 @@ from featcodec.codec import Codec, FloatArray, Payload
 from featcodec.errors import BitstreamError, ConfigError
 from featcodec.families.bottleneck import BottleneckCodec
 from featcodec.ops.cast import DTYPE_NAMES
-from featcodec.ops.checkpointing import refuse_reentrant_checkpoint
 from featcodec.ops.straight_through import straight_through
 from featcodec.registry import fit_spec, get_codec
 from featcodec.spec import Spec, check_int, format_spec, split_outside_parentheses
@@ -140,7 +139,6 @@ class VariableRateCodec(Codec):
 
     def forward(self, x: Tensor, channel: Channel | None = None) -> Tensor:
         """Go through the bottleneck of the present level."""
-        refuse_reentrant_checkpoint(self)
         if self.sends(x, channel):
             return self.transmit(x, channel).output
         y: Tensor = self.bottleneck(x, channel)

@@ -103,7 +103,6 @@ class BottleneckCodec(Codec):
 
     def forward(self, x: Tensor, channel: Channel | None = None) -> Tensor:
         """Return what decodes of what was sent, differentiable in x and in the weights."""
-        refuse_reentrant_checkpoint(self)
         if self.sends(x, channel):
             return self.transmit(x, channel).output
         return self._train_on(x, channel)
@@ -149,6 +148,7 @@ class BottleneckCodec(Codec):
 
     def sends(self, x: Tensor, channel: Channel | None) -> bool:
         """True where forward makes real bytes: always but in training mode with a gradient wanted."""
+        refuse_reentrant_checkpoint(self)
         return not (self.training and self._wants_gradient(x))
 
     def attach_gradient(self, x: Tensor, value: Tensor, received: Sequence[Packet], channel: Channel | None) -> Tensor:

@@ -12,6 +12,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from featcodec.ops.versions import version_of
+
 _K1, _K2, _K3 = 0.63576, 1.8732, 1.48695
 _LEAST = 1e-8  # of z^2: the logarithm's slope stays finite
 _SLOPE = 4.0  # of a gain against log sigma, where it depends on it
@@ -61,7 +63,7 @@ class Gains(nn.Module):
             The buffer, which a state may have brought, is no order.
         """
         # looked at several times a forward: kept for as long as the buffer is what it was
-        version = (id(self.order), self.order._version, self.order.device)
+        version = (id(self.order), version_of(self.order), self.order.device)
         known = self.__dict__.get("_sent")
         if known is None or known[0] != version:
             known = self.__dict__["_sent"] = (version, _checked(self.order))
