@@ -267,7 +267,7 @@ public:
         const auto counts = std::make_unique<fc::FeatureCounts>();
         const fc::FloatSpan values{x.data(), static_cast<std::size_t>(x.size()), fc::FloatType::float32};
         if (!fc::feature_count(coder_, values, static_cast<std::size_t>(x.shape(0)), shape, *counts)) {
-            raise("FeatureError", "a value is not finite");
+            raise("FeatureError", "a value is not finite, or beyond the step's integers of 16 bits");
         }
         return told(*counts);
     }

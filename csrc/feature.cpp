@@ -84,8 +84,9 @@ void encode_groups(const FeatureCoder& coder, FloatSpan x, std::span<const Value
     append_stream<Symbol>({coder.family, coder.bits, coder.model}, std::span<const Symbol>(symbols.data(), varying * size), kept, prefix, payload);
 }
 
-// False where a value is not finite.
-bool encode_minmax(const FeatureCoder& coder, FloatSpan x, const ContextShape& shape, std::vector<std::uint8_t>& payload) {
+enum class Taken : std::uint8_t { yes, not_finite, outside };
+
+Taken encode_minmax(const FeatureCoder& coder, FloatSpan x, const ContextShape& shape, std::vector<std::uint8_t>& payload) {
     const std::size_t groups = coder.per_map ? shape.maps : 1;
     const std::size_t size = elements_of(shape) / groups;
     thread_local std::vector<ValueRange> ranges;
@@ -93,7 +94,7 @@ bool encode_minmax(const FeatureCoder& coder, FloatSpan x, const ContextShape& s
     bool any_varies = false;
     for (std::size_t g = 0; g < groups; ++g) {
         ranges[g] = value_range(part(x, g * size, size));
-        if (!ranges[g].finite) return false;
+        if (!ranges[g].finite) return Taken::not_finite;
         any_varies = any_varies || varies(ranges[g]);
     }
     payload.resize(groups * (any_varies ? 8 : 4));
@@ -101,14 +102,14 @@ bool encode_minmax(const FeatureCoder& coder, FloatSpan x, const ContextShape& s
         const float both[2] = {ranges[g].min, ranges[g].max};
         put_floats(both, any_varies ? 2 : 1, payload.data() + g * (any_varies ? 8 : 4));
     }
-    if (!any_varies) return true;
+    if (!any_varies) return Taken::yes;
     const std::size_t prefix = payload.size();
     if (coder.bits <= kByteBits) {
         encode_groups<std::uint8_t>(coder, x, ranges, shape, prefix, payload);
     } else {
         encode_groups<std::uint16_t>(coder, x, ranges, shape, prefix, payload);
     }
-    return true;
+    return Taken::yes;
 }
 
 // The bits that code symbols up to `largest`; those of the static model where there is one and they suffice.
@@ -117,30 +118,31 @@ unsigned step_bits(const FeatureCoder& coder, std::uint16_t largest) {
     return coder.model != nullptr && needed <= coder.model->bits ? coder.model->bits : needed;
 }
 
-// q = rint(x / step), clipped to int16; zigzagged, or as it is with what is negative made 0. Returns the largest.
-std::uint16_t step_symbols(const FeatureCoder& coder, FloatSpan x, bool zigzagged, std::vector<std::uint16_t>& symbols) {
+// q = rint(x / step), zigzagged, or as it is with what is negative made 0; `largest` of the symbols. False where a q has no int16.
+bool step_symbols(const FeatureCoder& coder, FloatSpan x, bool zigzagged, std::vector<std::uint16_t>& symbols, std::uint16_t& largest) {
     auto& whole = scratch<std::int16_t>();
     whole.resize(x.count);
     symbols.resize(x.count);
-    quantize_step(x, coder.step, whole);
+    if (quantize_step(x, coder.step, whole) != 0) return false;
     if (zigzagged) {
         zigzag(whole, symbols);
     } else {
         std::transform(whole.begin(), whole.end(), symbols.begin(), [](std::int16_t q) { return static_cast<std::uint16_t>(q < 0 ? 0 : q); });
     }
-    return *std::max_element(symbols.begin(), symbols.end());
+    largest = *std::max_element(symbols.begin(), symbols.end());
+    return true;
 }
 
-// False where a value is not finite.
-bool encode_step(const FeatureCoder& coder, FloatSpan x, const ContextShape& shape, std::vector<std::uint8_t>& payload) {
+Taken encode_step(const FeatureCoder& coder, FloatSpan x, const ContextShape& shape, std::vector<std::uint8_t>& payload) {
     const std::size_t size = elements_of(shape);
     auto& wide = scratch<std::uint16_t>();
     wide.resize(size);
     const ValueRange range = value_range(x);
-    if (!range.finite) return false;
+    if (!range.finite) return Taken::not_finite;
     // Features without negative values need no sign: zigzag would leave every odd symbol unused.
     const bool zigzagged = std::signbit(range.min) || (coder.model != nullptr && coder.zigzag);
-    const std::uint16_t largest = step_symbols(coder, x, zigzagged, wide);
+    std::uint16_t largest = 0;
+    if (!step_symbols(coder, x, zigzagged, wide, largest)) return Taken::outside;
     const Coder inner{coder.family, step_bits(coder, largest), coder.model};
     payload.assign(1, static_cast<std::uint8_t>(inner.bits | (zigzagged ? kZigzag : 0u)));
     if (inner.bits > kByteBits) {
@@ -150,7 +152,7 @@ bool encode_step(const FeatureCoder& coder, FloatSpan x, const ContextShape& sha
         narrow.assign(wide.begin(), wide.end());
         append_stream<std::uint8_t>(inner, narrow, shape, 1, payload);
     }
-    return true;
+    return Taken::yes;
 }
 
 template <typename Symbol>
@@ -269,8 +271,8 @@ bool count_minmax(const FeatureCoder& coder, FloatSpan x, const ContextShape& sh
 bool count_step(const FeatureCoder& coder, FloatSpan x, const ContextShape& shape, FeatureCounts& counts) {
     const std::size_t size = elements_of(shape);
     std::vector<std::uint16_t> wide(size);
-    if (!value_range(x).finite) return false;
-    const std::uint16_t largest = step_symbols(coder, x, coder.zigzag, wide);
+    std::uint16_t largest = 0;
+    if (!value_range(x).finite || !step_symbols(coder, x, coder.zigzag, wide, largest)) return false;
     // A sample with wider symbols is coded with a table of its own, and says nothing about the static one.
     if (largest > 255) return true;
     const std::vector<std::uint8_t> narrow(wide.begin(), wide.end());
@@ -310,13 +312,15 @@ Encoded feature_encode(const FeatureCoder& coder, FloatSpan x, std::size_t sampl
     Encoded result;
     result.payloads.resize(samples);
     std::atomic<std::size_t> not_finite{kNoSample};
+    std::atomic<std::size_t> outside{kNoSample};
     for_samples(samples, elements, [&](std::size_t i) {
         const FloatSpan from = part(x, i * elements, elements);
         auto& payload = result.payloads[i];
-        const bool good = coder.step > 0.0f ? encode_step(coder, from, shape, payload) : encode_minmax(coder, from, shape, payload);
-        if (!good) lower(not_finite, i);
+        const Taken taken = coder.step > 0.0f ? encode_step(coder, from, shape, payload) : encode_minmax(coder, from, shape, payload);
+        if (taken != Taken::yes) lower(taken == Taken::outside ? outside : not_finite, i);
     });
     result.not_finite = not_finite;
+    result.outside = outside;
     return result;
 }
 

@@ -29,9 +29,10 @@ inline constexpr std::size_t kNoSample = SIZE_MAX;
 struct Encoded {
     std::vector<std::vector<std::uint8_t>> payloads;
     std::size_t not_finite = kNoSample;  // the first sample with a value that is not finite
+    std::size_t outside = kNoSample;     // the first one, finite, with a value that the step quantizer has no integer of 16 bits for
 };
 
-// x: samples * maps * height * width values. Where the result names a bad sample the payloads mean nothing.
+// x: samples * maps * height * width values. Where the result names a bad sample the payloads mean nothing: no value is clipped.
 Encoded feature_encode(const FeatureCoder& coder, FloatSpan x, std::size_t samples, const ContextShape& shape);
 
 // Writes payloads.size() samples of `shape` to x, rounded to its type; values beyond a half type's range become its largest.
@@ -39,7 +40,7 @@ Encoded feature_encode(const FeatureCoder& coder, FloatSpan x, std::size_t sampl
 Status feature_decode(const FeatureCoder& coder, std::span<const std::span<const std::uint8_t>> payloads, const ContextShape& shape,
                       MutableFloatSpan x);
 
-// Adds the statistics of a batch that a static model is made of; false where a value is not finite.
+// Adds the statistics of a batch that a static model is made of; false where feature_encode would name a bad sample.
 struct FeatureCounts {
     std::uint32_t coded[256] = {};    // coded bytes (order0.hpp), symbols of at most 8 bits
     std::uint32_t symbols[256] = {};  // the symbols themselves

@@ -19,6 +19,7 @@ from featcodec.errors import ConfigError, FeatureError
 from featcodec.features import check_feature, check_layout
 from featcodec.ops.cast import DTYPE_NAMES, DTYPES
 from featcodec.ops.quantizer import minmax_reconstruct, step_reconstruct
+from featcodec.ops.steps import MOST, check_step, smallest_step
 from featcodec.payloads import ranged
 from featcodec.payloads.quantizer import MAX_BITS
 from featcodec.spec import check_choice, check_int
@@ -47,8 +48,8 @@ class EntropyCodec(Codec):
     axis
         "sample": one range for the whole sample; "map": one for every map.
     step
-        A step Q > 0 instead of min-max: q = rint(x / Q), x^ = Q q, signed integers clipped to 16 bits, no range sent. `bits`
-        and `axis` then stay at their defaults.
+        A step Q > 0 instead of min-max: q = rint(x / Q), x^ = Q q, no range sent. A value whose q has more than 16 bits is a
+        FeatureError that names the smallest step that would do. `bits` and `axis` then stay at their defaults.
     tables
         "adaptive": tables are made for each sample and sent. "static": they come from `calibrate`, live in the state and are
         not sent; symbols that calibration never met are coded all the same. Until then they are flat.
@@ -88,13 +89,19 @@ class EntropyCodec(Codec):
         return self.tables == "static"
 
     def calibrate(self, features: Tensor | Iterable[Tensor]) -> Self:
-        """Make the static tables, anew each time; see `Codec.calibrate`. Features that are all constant are a FeatureError."""
+        """Make the static tables, anew each time; see `Codec.calibrate`.
+
+        Raises
+        ------
+        FeatureError
+            Also where the features are all constant, or each has symbols that are wider than a step's static tables.
+        """
         if not self.needs_calibration:
             return self
         totals = [np.zeros(256, np.int64), np.zeros(256, np.int64), np.zeros(_CONTEXT_COUNTS, np.int64)]
         batches = [features] if isinstance(features, Tensor) else list(features)
         for batch in batches:
-            check_feature(batch)
+            self._check_values(batch)
         zigzag = self.step is not None and any(bool((batch < 0).any()) for batch in batches)
         coder = self._new_coder(zigzag)
         for batch in batches:
@@ -103,7 +110,7 @@ class EntropyCodec(Codec):
             for total, counts in zip(totals, coder.count(values), strict=True):
                 total += counts
         if not totals[2].any():
-            raise FeatureError("there must be a feature that is not constant to calibrate with")
+            raise _nothing_counted(batches, self.step, zigzag)
         self._train(coder, zigzag, *(_narrow(total) for total in totals))
         return self
 
@@ -118,9 +125,14 @@ class EntropyCodec(Codec):
             if packets is None:
                 packets = self._encode_unknown(x)
         except FeatureError:
-            check_feature(x)  # says which value, and where
+            self._check_values(x)  # says which value, and where
             raise
         return packets
+
+    def _check_values(self, x: Tensor) -> None:
+        check_feature(x)
+        if self.step is not None:
+            check_step(x, float(np.float32(self.step)))
 
     def decode(
         self,
@@ -296,9 +308,25 @@ def _remember(ways: _Ways, shape: tuple[int, ...], dtype: Any, way: _core.Way) -
 
 
 def _check_step(step: Any) -> float:
-    if isinstance(step, bool) or not isinstance(step, (int, float)) or not 0 < step < 1e30:
-        raise ConfigError(f"step must be a number above 0 and below 1e30, got {step!r}")
+    # a step is used as float32, where one may be 0 that was not
+    if isinstance(step, bool) or not isinstance(step, (int, float)) or not (0 < step < MOST and np.float32(step) > 0):
+        raise ConfigError(f"step must be a number above 0 and below {MOST:g}, got {step!r}")
     return float(step)
+
+
+def _nothing_counted(batches: list[Tensor], step: float | None, zigzag: bool) -> FeatureError:
+    """What to say where no feature told anything about the tables."""
+    if step is None or not batches:
+        return FeatureError("there must be a feature that is not constant to calibrate with")
+    integers = (-128, 127) if zigzag else (0, 255)
+    low, high = min(float(batch.min()) for batch in batches), max(float(batch.max()) for batch in batches)
+    wholes = [torch.round(batch.detach().double().reshape(len(batch), -1) / float(np.float32(step))) for batch in batches]
+    symbols = [torch.where(q < 0, -2 * q - 1, 2 * q) if zigzag else q for q in wholes]
+    narrowest = min(int(widest) for batch in symbols for widest in batch.amax(dim=1))
+    return FeatureError(
+        f"static tables are of symbols 0..255 (8 bits), but at step {step:g} even the narrowest of {sum(map(len, batches))} "
+        f"samples has symbol {narrowest}: a step of {smallest_step(low, high, integers):g} or more fits them all"
+    )
 
 
 def _narrow(counts: NDArray[np.int64]) -> NDArray[np.uint32]:

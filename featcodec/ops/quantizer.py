@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from featcodec.ops.cast import saturating_cast
+from featcodec.ops.steps import check_step
 from featcodec.ops.straight_through import straight_through
 
 
@@ -37,9 +38,16 @@ def minmax_reconstruct(x: Tensor, bits: int, per_map: bool) -> Tensor:
 
 
 def step_reconstruct(x: Tensor, step: float) -> Tensor:
-    """Return Q rint(x / Q) of a batch, Q as float32, integers clipped to 16 bits; in double, rounded once to float32."""
+    """Return Q rint(x / Q) of a batch, Q as float32; in double, rounded once to float32.
+
+    Raises
+    ------
+    FeatureError
+        An integer has more than 16 bits: see `ops.steps`.
+    """
     step = float(np.float32(step))
-    symbols = torch.round(x.double() / step).clamp(-(1 << 15), (1 << 15) - 1)
+    check_step(x, step)
+    symbols = torch.round(x.double() / step)
     return saturating_cast((symbols * step).float(), x.dtype)
 
 
