@@ -261,6 +261,14 @@ public:
         return symbols;
     }
 
+    // Of one payload of a feature (maps, height, width): the bits of the table that it sends.
+    std::uint64_t table_bits(const Array<std::uint8_t>& payload, std::size_t maps, std::size_t height, std::size_t width) const {
+        const auto in = view(payload);
+        std::uint64_t bits = 0;
+        check(fc::feature_table_bits(coder_, in, {maps, height, width}, bits), in.size());
+        return bits;
+    }
+
     // (coded bytes, symbols, contexts): the statistics of a batch.
     py::tuple count(const Array<float>& x) const {
         const fc::ContextShape shape = shape_of(x);
@@ -389,6 +397,7 @@ PYBIND11_MODULE(_core, m) {
              py::arg("step") = 0.0, py::arg("zigzag") = false)
         .def("encode_symbols", &FeatureCoder::encode_symbols, py::arg("symbols").noconvert())
         .def("decode_symbols", &FeatureCoder::decode_symbols, py::arg("data").noconvert(), py::arg("maps"), py::arg("height"), py::arg("width"))
+        .def("table_bits", &FeatureCoder::table_bits, py::arg("payload").noconvert(), py::arg("maps"), py::arg("height"), py::arg("width"))
         .def_property_readonly("static_bits", &FeatureCoder::static_bits)
         .def("train_order0", &FeatureCoder::train_order0, py::arg("coded").noconvert(), py::arg("symbols").noconvert())
         .def("set_order0_table", &FeatureCoder::set_order0_table, py::arg("table").noconvert())

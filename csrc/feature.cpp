@@ -155,14 +155,20 @@ Taken encode_step(const FeatureCoder& coder, FloatSpan x, const ContextShape& sh
     return Taken::yes;
 }
 
+// The shape of the symbols: those of the groups that vary.
+ContextShape kept_of(std::span<const ValueRange> ranges, const ContextShape& shape) {
+    if (ranges.size() == 1) return {shape.maps, shape.height, shape.width};
+    const auto varying = std::count_if(ranges.begin(), ranges.end(), [](const ValueRange& range) { return varies(range); });
+    return {static_cast<std::size_t>(varying), shape.height, shape.width};
+}
+
 template <typename Symbol>
 Status decode_groups(const FeatureCoder& coder, std::span<const std::uint8_t> in, std::span<const ValueRange> ranges, const ContextShape& shape,
                      MutableFloatSpan x) {
     const std::size_t size = elements_of(shape) / ranges.size();
-    const auto varying = static_cast<std::size_t>(std::count_if(ranges.begin(), ranges.end(), [](const ValueRange& r) { return varies(r); }));
+    const ContextShape kept = kept_of(ranges, shape);
     auto& symbols = scratch<Symbol>();
-    symbols.resize(varying * size);
-    const ContextShape kept{ranges.size() == 1 ? shape.maps : varying, shape.height, shape.width};
+    symbols.resize(elements_of(kept));
     const Status status = coder_decode({coder.family, coder.bits, coder.model}, in, kept, std::span<Symbol>(symbols));
     if (status != Status::ok) return status;
     const Symbol* from = symbols.data();
@@ -178,12 +184,11 @@ Status decode_groups(const FeatureCoder& coder, std::span<const std::uint8_t> in
     return Status::ok;
 }
 
-Status decode_minmax(const FeatureCoder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, MutableFloatSpan x) {
-    const std::size_t groups = coder.per_map ? shape.maps : 1;
+// The ranges before the symbols; `in` becomes what follows: nothing where every group is constant.
+Status read_ranges(std::span<ValueRange> ranges, std::span<const std::uint8_t>& in) {
+    const std::size_t groups = ranges.size();
     if (in.size() != 4 * groups && in.size() <= 8 * groups) return Status::truncated;
     const bool constant = in.size() == 4 * groups;
-    thread_local std::vector<ValueRange> ranges;
-    ranges.resize(groups);
     bool any_varies = false;
     for (std::size_t g = 0; g < groups; ++g) {
         float both[2];
@@ -193,21 +198,36 @@ Status decode_minmax(const FeatureCoder& coder, std::span<const std::uint8_t> in
         any_varies = any_varies || varies(ranges[g]);
     }
     if (any_varies == constant) return Status::bad_range;
-    const auto rest = constant ? std::span<const std::uint8_t>{} : in.subspan(8 * groups);
-    if (constant) {
+    in = constant ? std::span<const std::uint8_t>{} : in.subspan(8 * groups);
+    return Status::ok;
+}
+
+Status decode_minmax(const FeatureCoder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, MutableFloatSpan x) {
+    const std::size_t groups = coder.per_map ? shape.maps : 1;
+    thread_local std::vector<ValueRange> ranges;
+    ranges.resize(groups);
+    if (const Status status = read_ranges(ranges, in); status != Status::ok) return status;
+    if (in.empty()) {
         const std::size_t size = elements_of(shape) / groups;
         for (std::size_t g = 0; g < groups; ++g) fill(part(x, g * size, size), ranges[g].min);
         return Status::ok;
     }
-    return coder.bits <= kByteBits ? decode_groups<std::uint8_t>(coder, rest, ranges, shape, x)
-                                   : decode_groups<std::uint16_t>(coder, rest, ranges, shape, x);
+    return coder.bits <= kByteBits ? decode_groups<std::uint8_t>(coder, in, ranges, shape, x)
+                                   : decode_groups<std::uint16_t>(coder, in, ranges, shape, x);
+}
+
+// The step quantizer's byte: bits 1..16.
+Status read_step(std::span<const std::uint8_t> in, unsigned& bits, bool& zigzagged) {
+    if (in.empty()) return Status::truncated;
+    zigzagged = (in[0] & kZigzag) != 0;
+    bits = in[0] & ~unsigned{kZigzag};
+    return bits < 1 || bits > kMaxSymbolBits ? Status::bad_range : Status::ok;
 }
 
 Status decode_step(const FeatureCoder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, MutableFloatSpan x) {
-    if (in.empty()) return Status::truncated;
-    const bool zigzagged = (in[0] & kZigzag) != 0;
-    const unsigned bits = in[0] & ~unsigned{kZigzag};
-    if (bits < 1 || bits > kMaxSymbolBits) return Status::bad_range;
+    bool zigzagged = false;
+    unsigned bits = 0;
+    if (const Status status = read_step(in, bits, zigzagged); status != Status::ok) return status;
     const Coder inner{coder.family, bits, coder.model};
     const std::size_t size = elements_of(shape);
     auto& wide = scratch<std::uint16_t>();
@@ -334,6 +354,19 @@ Status feature_decode(const FeatureCoder& coder, std::span<const std::span<const
     });
     const auto bad = std::find_if(statuses.begin(), statuses.end(), [](Status s) { return s != Status::ok; });
     return bad == statuses.end() ? Status::ok : *bad;
+}
+
+Status feature_table_bits(const FeatureCoder& coder, std::span<const std::uint8_t> payload, const ContextShape& shape, std::uint64_t& table_bits) {
+    table_bits = 0;
+    if (coder.step > 0.0f) {
+        bool zigzagged = false;
+        unsigned bits = 0;
+        const Status status = read_step(payload, bits, zigzagged);
+        return status != Status::ok ? status : coder_table_bits(payload.subspan(1), shape, bits, table_bits);
+    }
+    std::vector<ValueRange> ranges(coder.per_map ? shape.maps : 1);
+    const Status status = read_ranges(ranges, payload);
+    return status != Status::ok || payload.empty() ? status : coder_table_bits(payload, kept_of(ranges, shape), coder.bits, table_bits);
 }
 
 }  // namespace featcodec

@@ -40,6 +40,9 @@ Encoded feature_encode(const FeatureCoder& coder, FloatSpan x, std::size_t sampl
 Status feature_decode(const FeatureCoder& coder, std::span<const std::span<const std::uint8_t>> payloads, const ContextShape& shape,
                       MutableFloatSpan x);
 
+// The bits of the table that one payload sends with its symbols (coder.hpp); 0 where it sends none.
+Status feature_table_bits(const FeatureCoder& coder, std::span<const std::uint8_t> payload, const ContextShape& shape, std::uint64_t& table_bits);
+
 // Adds the statistics of a batch that a static model is made of; false where feature_encode would name a bad sample.
 struct FeatureCounts {
     std::uint32_t coded[256] = {};    // coded bytes (order0.hpp), symbols of at most 8 bits

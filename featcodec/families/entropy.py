@@ -149,10 +149,10 @@ class EntropyCodec(Codec):
         return x if device is None else x.to(device)
 
     def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
-        """Tell the ranges, or the step quantiser's byte; a table sent with the symbols counts with them."""
-        if self.step is not None:
-            return {"side": 8}
-        return ranged.parts(payload, ranged.num_groups(shape, self.axis == "map"))
+        """Tell the ranges, or the step quantiser's byte, and the table that was sent with the symbols."""
+        side = 8 if self.step is not None else ranged.side_bits(payload, ranged.num_groups(shape, self.axis == "map"))
+        table = self._new_coder().table_bits(np.ascontiguousarray(payload), *self._layout(shape).grid)
+        return {"side": side, "table": table}
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Quantise and dequantise where `x` is."""
