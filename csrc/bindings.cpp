@@ -158,13 +158,15 @@ constexpr std::size_t kContextCounts = fc::kRawContexts * fc::kTokens;  // of ea
 // What a codec holds: its parameters and, where its tables are static, the model made of them.
 class FeatureCoder {
 public:
-    FeatureCoder(const std::string& family, unsigned bits, bool per_map, double step, bool zigzag) {
+    FeatureCoder(const std::string& family, unsigned bits, bool per_map, double step, bool zigzag, bool zero_level) {
         coder_.family = family_of(family);
         coder_.bits = bits;
         coder_.per_map = per_map;
         coder_.step = static_cast<float>(step);
         coder_.zigzag = zigzag;
+        coder_.zero_level = zero_level;
         if (bits < 1 || bits > fc::kMaxSymbolBits) throw py::value_error("bits must be 1..16");
+        if (zero_level && bits < 2) throw py::value_error("a level for zero needs at least 2 bits");
         if (!(step >= 0.0) || step > 3.0e38) throw py::value_error("step must be finite and not negative");
     }
 
@@ -393,8 +395,8 @@ PYBIND11_MODULE(_core, m) {
     m.def("set_num_threads", &fc::set_num_threads, py::arg("count"));
     m.def("num_threads", &fc::num_threads);
     py::class_<FeatureCoder>(m, "FeatureCoder")
-        .def(py::init<const std::string&, unsigned, bool, double, bool>(), py::arg("family"), py::arg("bits"), py::arg("per_map") = false,
-             py::arg("step") = 0.0, py::arg("zigzag") = false)
+        .def(py::init<const std::string&, unsigned, bool, double, bool, bool>(), py::arg("family"), py::arg("bits"), py::arg("per_map") = false,
+             py::arg("step") = 0.0, py::arg("zigzag") = false, py::arg("zero_level") = false)
         .def("encode_symbols", &FeatureCoder::encode_symbols, py::arg("symbols").noconvert())
         .def("decode_symbols", &FeatureCoder::decode_symbols, py::arg("data").noconvert(), py::arg("maps"), py::arg("height"), py::arg("width"))
         .def("table_bits", &FeatureCoder::table_bits, py::arg("payload").noconvert(), py::arg("maps"), py::arg("height"), py::arg("width"))

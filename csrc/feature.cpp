@@ -51,6 +51,12 @@ bool varies(const ValueRange& range) { return order(range.min) < order(range.max
 
 std::size_t elements_of(const ContextShape& shape) { return shape.maps * shape.height * shape.width; }
 
+// What is sent for a group.
+ValueRange group_range(const FeatureCoder& coder, FloatSpan x) {
+    const ValueRange range = value_range(x);
+    return coder.zero_level && range.finite && varies(range) ? zero_level_range(range, coder.bits) : range;
+}
+
 // Floats are sent little-endian; every host of ours is.
 static_assert(std::endian::native == std::endian::little);
 
@@ -93,7 +99,7 @@ Taken encode_minmax(const FeatureCoder& coder, FloatSpan x, const ContextShape& 
     ranges.resize(groups);
     bool any_varies = false;
     for (std::size_t g = 0; g < groups; ++g) {
-        ranges[g] = value_range(part(x, g * size, size));
+        ranges[g] = group_range(coder, part(x, g * size, size));
         if (!ranges[g].finite) return Taken::not_finite;
         any_varies = any_varies || varies(ranges[g]);
     }
@@ -279,7 +285,7 @@ bool count_minmax(const FeatureCoder& coder, FloatSpan x, const ContextShape& sh
     const ContextShape group{coder.per_map ? 1 : shape.maps, shape.height, shape.width};
     for (std::size_t g = 0; g < groups; ++g) {
         const FloatSpan from = part(x, g * size, size);
-        const ValueRange range = value_range(from);
+        const ValueRange range = group_range(coder, from);
         if (!range.finite) return false;
         if (!varies(range)) continue;
         quantize(from, range.min, range.max, coder.bits, std::span<Symbol>(symbols));

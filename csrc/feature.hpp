@@ -18,6 +18,7 @@ struct FeatureCoder {
     Family family = Family::automatic;
     unsigned bits = 8;           // of the min-max quantiser, 1..16
     bool per_map = false;        // a range for every map instead of one for the sample
+    bool zero_level = false;     // encoders: ranges in which 0 is a level (quantize.hpp)
     float step = 0.0f;           // above zero: the step quantiser instead
     bool zigzag = false;         // static tables of a step quantiser: whether they were trained on features with negative values
     const StaticModel* model = nullptr;

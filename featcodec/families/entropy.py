@@ -16,11 +16,13 @@ from featcodec import _core
 from featcodec.bitstream import Packet, PayloadKind
 from featcodec.codec import Codec, Payload
 from featcodec.errors import ConfigError, FeatureError
+from featcodec.families.quantized import check_axis
 from featcodec.features import check_feature, check_layout
 from featcodec.ops.cast import DTYPE_NAMES, DTYPES
 from featcodec.ops.quantizer import minmax_reconstruct, step_reconstruct
 from featcodec.ops.steps import MOST, check_step, smallest_step
 from featcodec.payloads import ranged
+from featcodec.payloads.layout import num_groups
 from featcodec.payloads.quantizer import MAX_BITS
 from featcodec.spec import check_choice, check_int
 
@@ -46,7 +48,8 @@ class EntropyCodec(Codec):
     bits
         n, 1..16: the min-max quantiser of `featcodec.payloads.quantizer`, symbols 0..2^n - 1.
     axis
-        "sample": one range for the whole sample; "map": one for every map.
+        "sample": one range for the whole sample; "map": one for every map; "token": one for every token, a row of (T, D), in
+        which 0 is a level, n at least 2.
     step
         A step Q > 0 instead of min-max: q = rint(x / Q), x^ = Q q, no range sent. A value whose q has more than 16 bits is a
         FeatureError that names the smallest step that would do. `bits` and `axis` then stay at their defaults.
@@ -63,6 +66,7 @@ class EntropyCodec(Codec):
         {"bits": 3},
         {"bits": 2},
         {"bits": 4, "axis": "map"},
+        {"bits": 8, "axis": "token"},
         {"bits": 4, "tables": "static"},
         {"step": 0.25},
     )
@@ -70,7 +74,7 @@ class EntropyCodec(Codec):
     def __init__(self, *, bits: int = 8, axis: str = "sample", step: float | None = None, tables: str = "adaptive") -> None:
         super().__init__()
         self.bits = check_int("bits", bits, 1, MAX_BITS)
-        self.axis = check_choice("axis", axis, ("sample", "map"))
+        self.axis = check_axis(axis, self.bits)
         self.step = None if step is None else _check_step(step)
         self.tables = check_choice("tables", tables, ("adaptive", "static"))
         if step is not None and (bits, axis) != (8, "sample"):
@@ -150,7 +154,7 @@ class EntropyCodec(Codec):
 
     def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
         """Tell the ranges, or the step quantiser's byte, and the table that was sent with the symbols."""
-        side = 8 if self.step is not None else ranged.side_bits(payload, ranged.num_groups(shape, self.axis == "map"))
+        side = 8 if self.step is not None else ranged.side_bits(payload, num_groups(shape, self.axis))
         table = self._new_coder().table_bits(np.ascontiguousarray(payload), *self._layout(shape).grid)
         return {"side": side, "table": table}
 
@@ -158,7 +162,7 @@ class EntropyCodec(Codec):
         """Quantise and dequantise where `x` is."""
         if self.step is not None:
             return step_reconstruct(x, self.step)
-        return minmax_reconstruct(x, self.bits, self.axis == "map")
+        return minmax_reconstruct(x, self.bits, self.axis)
 
     # ---- tables --------------------------------------------------------------------------------------------------------
 
@@ -209,7 +213,9 @@ class EntropyCodec(Codec):
         self.table_sizes.copy_(torch.tensor(sizes, dtype=torch.int32))
 
     def _new_coder(self, zigzag: bool = False) -> _core.FeatureCoder:
-        return _core.FeatureCoder(self.family, self.bits, self.axis == "map", self.step or 0.0, zigzag)
+        return _core.FeatureCoder(
+            self.family, self.bits, self.axis != "sample", self.step or 0.0, zigzag, zero_level=self.axis == "token"
+        )
 
     def _coder_of_tables(self) -> _core.PacketCoder:
         """The core's coder of these parameters and tables; made again when the tables change."""
@@ -253,7 +259,7 @@ class EntropyCodec(Codec):
         return _core.Way(fields, DTYPES[dtype], _FLOAT_TYPES[dtype], samples, *layout.grid, not layout.transposes)
 
     def _layout(self, shape: tuple[int, ...]) -> _Layout:
-        return _sample_layout(shape, self.axis == "map")
+        return _sample_layout(shape, self.axis)
 
     def _give_tables(self, coder: _core.FeatureCoder) -> None:
         tables, tokens, order0_bytes, _ = (int(size) for size in self.table_sizes)
@@ -274,7 +280,7 @@ class EntropyCodec(Codec):
 class _Layout(NamedTuple):
     """How a sample lies before the core: (maps, height, width); context coding sees neighbours in a row and in a column.
 
-    `transposes`: tokens with a range per map, which go maps first.
+    What has a range of its own is a map here. `transposes`: tokens with a range per map, which go maps first.
     """
 
     shape: tuple[int, ...]
@@ -283,10 +289,12 @@ class _Layout(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1024)
-def _sample_layout(shape: tuple[int, ...], per_map: bool) -> _Layout:
+def _sample_layout(shape: tuple[int, ...], axis: str) -> _Layout:
     """The layout of one sample, of a shape that is right already: a header's parser has seen to that."""
-    transposes = len(shape) == 2 and per_map
-    if len(shape) >= 3:
+    transposes = len(shape) == 2 and axis == "map"
+    if axis == "token" and len(shape) >= 2:
+        grid = (shape[0], 1, shape[1]) if len(shape) == 2 else (1, math.prod(shape[:-1]), shape[-1])
+    elif len(shape) >= 3:
         grid = shape[0], math.prod(shape[1:-1]), shape[-1]
     elif len(shape) == 2:
         grid = (shape[1], 1, shape[0]) if transposes else (1, *shape)
