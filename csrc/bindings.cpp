@@ -10,6 +10,7 @@
 
 #include "bindings.hpp"
 #include "cpu.hpp"
+#include "crushed.hpp"
 #include "feature.hpp"
 #include "featcodec.hpp"
 #include "threads.hpp"
@@ -29,6 +30,12 @@ template <typename T>
 std::span<const T> view(const Array<T>& array) {
     if (array.ndim() != 1) throw py::value_error("expected a 1-D array, got " + std::to_string(array.ndim()) + "-D");
     return {array.data(), static_cast<std::size_t>(array.size())};
+}
+
+std::string shown(const py::array& array) {
+    std::string text = "(";
+    for (py::ssize_t i = 0; i < array.ndim(); ++i) text += (i > 0 ? ", " : "") + std::to_string(array.shape(i));
+    return text + ")";
 }
 
 // `array` cut to its first `size` items; the copy is what lets the rest be freed.
@@ -131,6 +138,17 @@ Array<std::uint16_t> huffman_decode(const Array<std::uint8_t>& data, std::size_t
     }
     check(status, in.size());
     return out;
+}
+
+std::size_t crushed_tokens(const Array<float>& x, const Array<float>& y) {
+    if (x.ndim() != 2 || y.ndim() != 2 || x.shape(0) != y.shape(0) || x.shape(1) != y.shape(1)) {
+        throw py::value_error("expected two 2-D arrays of one shape (tokens, values), got " + shown(x) + " and " + shown(y));
+    }
+    const auto size = static_cast<std::size_t>(x.size());
+    const std::span<const float> before(x.data(), size);
+    const std::span<const float> after(y.data(), size);
+    const fc::python::GilReleaseUnlessBrief release(size);
+    return fc::crushed_tokens(before, after, static_cast<std::size_t>(x.shape(1)));
 }
 
 // ---- features ------------------------------------------------------------------------------------------------------------
@@ -384,6 +402,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("huffman_code_lengths", &huffman_code_lengths, py::arg("counts").noconvert());
     m.def("huffman_encode", &huffman_encode, py::arg("symbols").noconvert(), py::arg("bits"));
     m.def("huffman_decode", &huffman_decode, py::arg("data").noconvert(), py::arg("count"), py::arg("bits"));
+    m.def("crushed_tokens", &crushed_tokens, py::arg("x").noconvert(), py::arg("y").noconvert());
     m.def("isa_problem", []() -> py::object {
         const char* problem = fc::isa_problem();
         return problem != nullptr ? py::object(py::str(problem)) : py::none();

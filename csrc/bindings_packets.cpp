@@ -3,7 +3,6 @@
 #include <pybind11/stl.h>
 
 #include <cstring>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,19 +34,6 @@ const Names& names() {
     static const Names* const once = new Names;  // never freed: Python may be gone by then
     return *once;
 }
-
-// A call on fewer values takes microseconds: to let go of the GIL for it, and to wait for it again, would not help another thread.
-constexpr std::size_t kBriefValues = 1 << 14;
-
-class GilReleaseUnlessBrief {
-public:
-    explicit GilReleaseUnlessBrief(std::size_t values) {
-        if (values >= kBriefValues) release_.emplace();
-    }
-
-private:
-    std::optional<py::gil_scoped_release> release_;
-};
 
 py::object taken(PyObject* object) {
     if (object == nullptr) throw py::error_already_set();
