@@ -10,6 +10,7 @@
 
 #include "bindings.hpp"
 #include "cpu.hpp"
+#include "crushed.hpp"
 #include "feature.hpp"
 #include "featcodec.hpp"
 #include "threads.hpp"
@@ -29,6 +30,12 @@ template <typename T>
 std::span<const T> view(const Array<T>& array) {
     if (array.ndim() != 1) throw py::value_error("expected a 1-D array, got " + std::to_string(array.ndim()) + "-D");
     return {array.data(), static_cast<std::size_t>(array.size())};
+}
+
+std::string shown(const py::array& array) {
+    std::string text = "(";
+    for (py::ssize_t i = 0; i < array.ndim(); ++i) text += (i > 0 ? ", " : "") + std::to_string(array.shape(i));
+    return text + ")";
 }
 
 // `array` cut to its first `size` items; the copy is what lets the rest be freed.
@@ -133,6 +140,17 @@ Array<std::uint16_t> huffman_decode(const Array<std::uint8_t>& data, std::size_t
     return out;
 }
 
+std::size_t crushed_tokens(const Array<float>& x, const Array<float>& y) {
+    if (x.ndim() != 2 || y.ndim() != 2 || x.shape(0) != y.shape(0) || x.shape(1) != y.shape(1)) {
+        throw py::value_error("expected two 2-D arrays of one shape (tokens, values), got " + shown(x) + " and " + shown(y));
+    }
+    const auto size = static_cast<std::size_t>(x.size());
+    const std::span<const float> before(x.data(), size);
+    const std::span<const float> after(y.data(), size);
+    const fc::python::GilReleaseUnlessBrief release(size);
+    return fc::crushed_tokens(before, after, static_cast<std::size_t>(x.shape(1)));
+}
+
 // ---- features ------------------------------------------------------------------------------------------------------------
 
 fc::Family family_of(const std::string& name) {
@@ -158,13 +176,15 @@ constexpr std::size_t kContextCounts = fc::kRawContexts * fc::kTokens;  // of ea
 // What a codec holds: its parameters and, where its tables are static, the model made of them.
 class FeatureCoder {
 public:
-    FeatureCoder(const std::string& family, unsigned bits, bool per_map, double step, bool zigzag) {
+    FeatureCoder(const std::string& family, unsigned bits, bool per_map, double step, bool zigzag, bool zero_level) {
         coder_.family = family_of(family);
         coder_.bits = bits;
         coder_.per_map = per_map;
         coder_.step = static_cast<float>(step);
         coder_.zigzag = zigzag;
+        coder_.zero_level = zero_level;
         if (bits < 1 || bits > fc::kMaxSymbolBits) throw py::value_error("bits must be 1..16");
+        if (zero_level && bits < 2) throw py::value_error("a level for zero needs at least 2 bits");
         if (!(step >= 0.0) || step > 3.0e38) throw py::value_error("step must be finite and not negative");
     }
 
@@ -261,13 +281,21 @@ public:
         return symbols;
     }
 
+    // Of one payload of a feature (maps, height, width): the bits of the table that it sends.
+    std::uint64_t table_bits(const Array<std::uint8_t>& payload, std::size_t maps, std::size_t height, std::size_t width) const {
+        const auto in = view(payload);
+        std::uint64_t bits = 0;
+        check(fc::feature_table_bits(coder_, in, {maps, height, width}, bits), in.size());
+        return bits;
+    }
+
     // (coded bytes, symbols, contexts): the statistics of a batch.
     py::tuple count(const Array<float>& x) const {
         const fc::ContextShape shape = shape_of(x);
         const auto counts = std::make_unique<fc::FeatureCounts>();
         const fc::FloatSpan values{x.data(), static_cast<std::size_t>(x.size()), fc::FloatType::float32};
         if (!fc::feature_count(coder_, values, static_cast<std::size_t>(x.shape(0)), shape, *counts)) {
-            raise("FeatureError", "a value is not finite");
+            raise("FeatureError", "a value is not finite, or beyond the step's integers of 16 bits");
         }
         return told(*counts);
     }
@@ -374,6 +402,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("huffman_code_lengths", &huffman_code_lengths, py::arg("counts").noconvert());
     m.def("huffman_encode", &huffman_encode, py::arg("symbols").noconvert(), py::arg("bits"));
     m.def("huffman_decode", &huffman_decode, py::arg("data").noconvert(), py::arg("count"), py::arg("bits"));
+    m.def("crushed_tokens", &crushed_tokens, py::arg("x").noconvert(), py::arg("y").noconvert());
     m.def("isa_problem", []() -> py::object {
         const char* problem = fc::isa_problem();
         return problem != nullptr ? py::object(py::str(problem)) : py::none();
@@ -385,10 +414,11 @@ PYBIND11_MODULE(_core, m) {
     m.def("set_num_threads", &fc::set_num_threads, py::arg("count"));
     m.def("num_threads", &fc::num_threads);
     py::class_<FeatureCoder>(m, "FeatureCoder")
-        .def(py::init<const std::string&, unsigned, bool, double, bool>(), py::arg("family"), py::arg("bits"), py::arg("per_map") = false,
-             py::arg("step") = 0.0, py::arg("zigzag") = false)
+        .def(py::init<const std::string&, unsigned, bool, double, bool, bool>(), py::arg("family"), py::arg("bits"), py::arg("per_map") = false,
+             py::arg("step") = 0.0, py::arg("zigzag") = false, py::arg("zero_level") = false)
         .def("encode_symbols", &FeatureCoder::encode_symbols, py::arg("symbols").noconvert())
         .def("decode_symbols", &FeatureCoder::decode_symbols, py::arg("data").noconvert(), py::arg("maps"), py::arg("height"), py::arg("width"))
+        .def("table_bits", &FeatureCoder::table_bits, py::arg("payload").noconvert(), py::arg("maps"), py::arg("height"), py::arg("width"))
         .def_property_readonly("static_bits", &FeatureCoder::static_bits)
         .def("train_order0", &FeatureCoder::train_order0, py::arg("coded").noconvert(), py::arg("symbols").noconvert())
         .def("set_order0_table", &FeatureCoder::set_order0_table, py::arg("table").noconvert())

@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -48,6 +49,19 @@ template <typename T>
 std::span<T> out_view(Array<T>& array) {
     return {array.mutable_data(), static_cast<std::size_t>(array.size())};
 }
+
+// A call on fewer values takes microseconds: to let go of the GIL for it, and to wait for it again, would not help another thread.
+inline constexpr std::size_t kBriefValues = 1 << 14;
+
+class GilReleaseUnlessBrief {
+public:
+    explicit GilReleaseUnlessBrief(std::size_t values) {
+        if (values >= kBriefValues) release_.emplace();
+    }
+
+private:
+    std::optional<py::gil_scoped_release> release_;
+};
 
 // Raises a class of featcodec.errors.
 [[noreturn]] void raise(const char* error_class, const std::string& message);

@@ -3,7 +3,6 @@
 #include <pybind11/stl.h>
 
 #include <cstring>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,19 +34,6 @@ const Names& names() {
     static const Names* const once = new Names;  // never freed: Python may be gone by then
     return *once;
 }
-
-// A call on fewer values takes microseconds: to let go of the GIL for it, and to wait for it again, would not help another thread.
-constexpr std::size_t kBriefValues = 1 << 14;
-
-class GilReleaseUnlessBrief {
-public:
-    explicit GilReleaseUnlessBrief(std::size_t values) {
-        if (values >= kBriefValues) release_.emplace();
-    }
-
-private:
-    std::optional<py::gil_scoped_release> release_;
-};
 
 py::object taken(PyObject* object) {
     if (object == nullptr) throw py::error_already_set();
@@ -176,6 +162,9 @@ public:
         }
         if (encoded.not_finite != kNoSample) {
             raise("FeatureError", "sample " + std::to_string(encoded.not_finite) + " holds a value that is not finite");
+        }
+        if (encoded.outside != kNoSample) {
+            raise("FeatureError", "sample " + std::to_string(encoded.outside) + " holds a value beyond the step's integers of 16 bits");
         }
         py::list packets(encoded.payloads.size());
         for (std::size_t i = 0; i < encoded.payloads.size(); ++i) {

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <vector>
 
+#include "order0/curve8.hpp"
+
 namespace featcodec {
 namespace {
 
@@ -151,32 +153,57 @@ Status decode_context_static(const Coder& coder, std::span<const std::uint8_t> i
     return context_decode_static(context(), in, shape, coder.bits, *coder.model->context, symbols);
 }
 
+// What a mode byte of context coding says; is_context is false for any other.
+struct ContextMode {
+    bool is_context;
+    bool known = true;  // false: no encoder writes it for this shape and these bits
+    bool is_static = false;
+    Neighbourhood neighbourhood = Neighbourhood::near;
+    ContextShape shape;
+};
+
+ContextMode context_mode_of(unsigned mode, const ContextShape& shape, unsigned bits) {
+    ContextMode of{.is_context = true, .shape = shape};
+    of.shape.whole_states = true;
+    if (mode < static_cast<unsigned>(Mode::context_lanes)) {
+        of.is_static = mode == static_cast<unsigned>(Mode::context_static);
+        of.is_context = of.is_static || mode == static_cast<unsigned>(Mode::context);
+        return of;
+    }
+    mode -= static_cast<unsigned>(Mode::context_lanes);
+    of.is_static = (mode & kContextStatic) != 0;
+    of.neighbourhood = (mode & kContextGradient) != 0 ? Neighbourhood::gradient : Neighbourhood::near;
+    of.shape.lanes = 1u << (mode % 8);
+    of.shape.whole_states = (mode & kContextShortStates) == 0;
+    of.known = mode < 2 * kContextShortStates && of.shape.lanes <= context_lanes(of.shape) &&
+               (of.neighbourhood == Neighbourhood::near || bits <= kGradientBits);
+    return of;
+}
+
 // Whether a mode byte is one of context coding; if so, what came of it.
 template <typename Symbol>
-bool decode_context(const Coder& coder, std::span<const std::uint8_t> in, ContextShape shape, std::span<Symbol> symbols, Status& status) {
+bool decode_context(const Coder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, std::span<Symbol> symbols, Status& status) {
+    const ContextMode mode = context_mode_of(in[0], shape, coder.bits);
+    if (!mode.is_context) return false;
     const auto rest = in.subspan(1);
-    unsigned mode = in[0];
-    bool is_static = mode == static_cast<unsigned>(Mode::context_static);
-    Neighbourhood neighbourhood = Neighbourhood::near;
-    if (mode >= static_cast<unsigned>(Mode::context_lanes)) {
-        mode -= static_cast<unsigned>(Mode::context_lanes);
-        is_static = (mode & kContextStatic) != 0;
-        neighbourhood = (mode & kContextGradient) != 0 ? Neighbourhood::gradient : Neighbourhood::near;
-        shape.lanes = 1u << (mode % 8);
-        shape.whole_states = (mode & kContextShortStates) == 0;
-        const bool known = mode < 2 * kContextShortStates && shape.lanes <= context_lanes(shape);
-        if (!known || (neighbourhood == Neighbourhood::gradient && coder.bits > kGradientBits)) {
-            status = Status::bad_mode;
-            return true;
-        }
-    } else if (mode != static_cast<unsigned>(Mode::context) && !is_static) {
-        return false;
-    } else {
-        shape.whole_states = true;
-    }
-    status = is_static ? decode_context_static(coder, rest, shape, neighbourhood, symbols)
-                       : context_decode_adaptive(context(), rest, shape, coder.bits, neighbourhood, symbols);
+    status = !mode.known      ? Status::bad_mode
+             : mode.is_static ? decode_context_static(coder, rest, mode.shape, mode.neighbourhood, symbols)
+                              : context_decode_adaptive(context(), rest, mode.shape, coder.bits, mode.neighbourhood, symbols);
     return true;
+}
+
+// In whole bytes.
+Status order0_table_bytes(Mode mode, std::span<const std::uint8_t> body, unsigned bits, std::size_t& used) {
+    if (mode == Mode::huffman8) {
+        HuffmanCode code;
+        return huffman8_read_table(body, bits, code, used);
+    }
+    if (mode == Mode::rans8) {
+        RansCode code;
+        return rans8_read_table(body, bits, code, used);
+    }
+    Curve8 curve;
+    return curve8_read(body, bits, curve, used);
 }
 
 }  // namespace
@@ -215,6 +242,35 @@ Status coder_decode(const Coder& coder, std::span<const std::uint8_t> in, const 
         case Mode::huffman: return huffman_decode(in, coder.bits, symbols);
         default: return Status::bad_mode;
     }
+}
+
+Status coder_table_bits(std::span<const std::uint8_t> in, const ContextShape& shape, unsigned bits, std::uint64_t& table_bits) {
+    table_bits = 0;
+    if (in.empty()) return Status::truncated;
+    const auto body = in.subspan(1);
+    std::size_t used = 0;
+    Status status = Status::ok;
+    if (const ContextMode mode = context_mode_of(in[0], shape, bits); mode.is_context) {
+        if (!mode.known) return Status::bad_mode;
+        if (!mode.is_static) status = context_table_bytes(body, bits, mode.neighbourhood, used);
+    } else {
+        switch (const auto which = static_cast<Mode>(in[0])) {
+            case Mode::packed:
+            case Mode::constant: return Status::ok;
+            case Mode::huffman: return huffman_table_bits(body, bits, table_bits);
+            case Mode::huffman8_static:
+            case Mode::rans8_static: return bits <= 8 ? Status::ok : Status::bad_mode;
+            case Mode::huffman8:
+            case Mode::rans8:
+            case Mode::rans8_curve:
+                if (bits > 8) return Status::bad_mode;
+                status = order0_table_bytes(which, body, bits, used);
+                break;
+            default: return Status::bad_mode;
+        }
+    }
+    table_bits = 8 * std::uint64_t{used};
+    return status;
 }
 
 }  // namespace featcodec

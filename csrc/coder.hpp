@@ -55,4 +55,8 @@ std::size_t coder_encode(const Coder& coder, std::span<const std::uint16_t> symb
 Status coder_decode(const Coder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, std::span<std::uint8_t> symbols);
 Status coder_decode(const Coder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, std::span<std::uint16_t> symbols);
 
+// The bits of the table that such a stream sends before its symbols, padding included, read over as a decoder does; 0 where the mode
+// sends none. What comes after the table is not looked at.
+Status coder_table_bits(std::span<const std::uint8_t> in, const ContextShape& shape, unsigned bits, std::uint64_t& table_bits);
+
 }  // namespace featcodec

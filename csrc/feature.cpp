@@ -51,6 +51,12 @@ bool varies(const ValueRange& range) { return order(range.min) < order(range.max
 
 std::size_t elements_of(const ContextShape& shape) { return shape.maps * shape.height * shape.width; }
 
+// What is sent for a group.
+ValueRange group_range(const FeatureCoder& coder, FloatSpan x) {
+    const ValueRange range = value_range(x);
+    return coder.zero_level && range.finite && varies(range) ? zero_level_range(range, coder.bits) : range;
+}
+
 // Floats are sent little-endian; every host of ours is.
 static_assert(std::endian::native == std::endian::little);
 
@@ -84,16 +90,17 @@ void encode_groups(const FeatureCoder& coder, FloatSpan x, std::span<const Value
     append_stream<Symbol>({coder.family, coder.bits, coder.model}, std::span<const Symbol>(symbols.data(), varying * size), kept, prefix, payload);
 }
 
-// False where a value is not finite.
-bool encode_minmax(const FeatureCoder& coder, FloatSpan x, const ContextShape& shape, std::vector<std::uint8_t>& payload) {
+enum class Taken : std::uint8_t { yes, not_finite, outside };
+
+Taken encode_minmax(const FeatureCoder& coder, FloatSpan x, const ContextShape& shape, std::vector<std::uint8_t>& payload) {
     const std::size_t groups = coder.per_map ? shape.maps : 1;
     const std::size_t size = elements_of(shape) / groups;
     thread_local std::vector<ValueRange> ranges;
     ranges.resize(groups);
     bool any_varies = false;
     for (std::size_t g = 0; g < groups; ++g) {
-        ranges[g] = value_range(part(x, g * size, size));
-        if (!ranges[g].finite) return false;
+        ranges[g] = group_range(coder, part(x, g * size, size));
+        if (!ranges[g].finite) return Taken::not_finite;
         any_varies = any_varies || varies(ranges[g]);
     }
     payload.resize(groups * (any_varies ? 8 : 4));
@@ -101,14 +108,14 @@ bool encode_minmax(const FeatureCoder& coder, FloatSpan x, const ContextShape& s
         const float both[2] = {ranges[g].min, ranges[g].max};
         put_floats(both, any_varies ? 2 : 1, payload.data() + g * (any_varies ? 8 : 4));
     }
-    if (!any_varies) return true;
+    if (!any_varies) return Taken::yes;
     const std::size_t prefix = payload.size();
     if (coder.bits <= kByteBits) {
         encode_groups<std::uint8_t>(coder, x, ranges, shape, prefix, payload);
     } else {
         encode_groups<std::uint16_t>(coder, x, ranges, shape, prefix, payload);
     }
-    return true;
+    return Taken::yes;
 }
 
 // The bits that code symbols up to `largest`; those of the static model where there is one and they suffice.
@@ -117,30 +124,31 @@ unsigned step_bits(const FeatureCoder& coder, std::uint16_t largest) {
     return coder.model != nullptr && needed <= coder.model->bits ? coder.model->bits : needed;
 }
 
-// q = rint(x / step), clipped to int16; zigzagged, or as it is with what is negative made 0. Returns the largest.
-std::uint16_t step_symbols(const FeatureCoder& coder, FloatSpan x, bool zigzagged, std::vector<std::uint16_t>& symbols) {
+// q = rint(x / step), zigzagged, or as it is with what is negative made 0; `largest` of the symbols. False where a q has no int16.
+bool step_symbols(const FeatureCoder& coder, FloatSpan x, bool zigzagged, std::vector<std::uint16_t>& symbols, std::uint16_t& largest) {
     auto& whole = scratch<std::int16_t>();
     whole.resize(x.count);
     symbols.resize(x.count);
-    quantize_step(x, coder.step, whole);
+    if (quantize_step(x, coder.step, whole) != 0) return false;
     if (zigzagged) {
         zigzag(whole, symbols);
     } else {
         std::transform(whole.begin(), whole.end(), symbols.begin(), [](std::int16_t q) { return static_cast<std::uint16_t>(q < 0 ? 0 : q); });
     }
-    return *std::max_element(symbols.begin(), symbols.end());
+    largest = *std::max_element(symbols.begin(), symbols.end());
+    return true;
 }
 
-// False where a value is not finite.
-bool encode_step(const FeatureCoder& coder, FloatSpan x, const ContextShape& shape, std::vector<std::uint8_t>& payload) {
+Taken encode_step(const FeatureCoder& coder, FloatSpan x, const ContextShape& shape, std::vector<std::uint8_t>& payload) {
     const std::size_t size = elements_of(shape);
     auto& wide = scratch<std::uint16_t>();
     wide.resize(size);
     const ValueRange range = value_range(x);
-    if (!range.finite) return false;
+    if (!range.finite) return Taken::not_finite;
     // Features without negative values need no sign: zigzag would leave every odd symbol unused.
     const bool zigzagged = std::signbit(range.min) || (coder.model != nullptr && coder.zigzag);
-    const std::uint16_t largest = step_symbols(coder, x, zigzagged, wide);
+    std::uint16_t largest = 0;
+    if (!step_symbols(coder, x, zigzagged, wide, largest)) return Taken::outside;
     const Coder inner{coder.family, step_bits(coder, largest), coder.model};
     payload.assign(1, static_cast<std::uint8_t>(inner.bits | (zigzagged ? kZigzag : 0u)));
     if (inner.bits > kByteBits) {
@@ -150,17 +158,23 @@ bool encode_step(const FeatureCoder& coder, FloatSpan x, const ContextShape& sha
         narrow.assign(wide.begin(), wide.end());
         append_stream<std::uint8_t>(inner, narrow, shape, 1, payload);
     }
-    return true;
+    return Taken::yes;
+}
+
+// The shape of the symbols: those of the groups that vary.
+ContextShape kept_of(std::span<const ValueRange> ranges, const ContextShape& shape) {
+    if (ranges.size() == 1) return {shape.maps, shape.height, shape.width};
+    const auto varying = std::count_if(ranges.begin(), ranges.end(), [](const ValueRange& range) { return varies(range); });
+    return {static_cast<std::size_t>(varying), shape.height, shape.width};
 }
 
 template <typename Symbol>
 Status decode_groups(const FeatureCoder& coder, std::span<const std::uint8_t> in, std::span<const ValueRange> ranges, const ContextShape& shape,
                      MutableFloatSpan x) {
     const std::size_t size = elements_of(shape) / ranges.size();
-    const auto varying = static_cast<std::size_t>(std::count_if(ranges.begin(), ranges.end(), [](const ValueRange& r) { return varies(r); }));
+    const ContextShape kept = kept_of(ranges, shape);
     auto& symbols = scratch<Symbol>();
-    symbols.resize(varying * size);
-    const ContextShape kept{ranges.size() == 1 ? shape.maps : varying, shape.height, shape.width};
+    symbols.resize(elements_of(kept));
     const Status status = coder_decode({coder.family, coder.bits, coder.model}, in, kept, std::span<Symbol>(symbols));
     if (status != Status::ok) return status;
     const Symbol* from = symbols.data();
@@ -176,12 +190,11 @@ Status decode_groups(const FeatureCoder& coder, std::span<const std::uint8_t> in
     return Status::ok;
 }
 
-Status decode_minmax(const FeatureCoder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, MutableFloatSpan x) {
-    const std::size_t groups = coder.per_map ? shape.maps : 1;
+// The ranges before the symbols; `in` becomes what follows: nothing where every group is constant.
+Status read_ranges(std::span<ValueRange> ranges, std::span<const std::uint8_t>& in) {
+    const std::size_t groups = ranges.size();
     if (in.size() != 4 * groups && in.size() <= 8 * groups) return Status::truncated;
     const bool constant = in.size() == 4 * groups;
-    thread_local std::vector<ValueRange> ranges;
-    ranges.resize(groups);
     bool any_varies = false;
     for (std::size_t g = 0; g < groups; ++g) {
         float both[2];
@@ -191,21 +204,36 @@ Status decode_minmax(const FeatureCoder& coder, std::span<const std::uint8_t> in
         any_varies = any_varies || varies(ranges[g]);
     }
     if (any_varies == constant) return Status::bad_range;
-    const auto rest = constant ? std::span<const std::uint8_t>{} : in.subspan(8 * groups);
-    if (constant) {
+    in = constant ? std::span<const std::uint8_t>{} : in.subspan(8 * groups);
+    return Status::ok;
+}
+
+Status decode_minmax(const FeatureCoder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, MutableFloatSpan x) {
+    const std::size_t groups = coder.per_map ? shape.maps : 1;
+    thread_local std::vector<ValueRange> ranges;
+    ranges.resize(groups);
+    if (const Status status = read_ranges(ranges, in); status != Status::ok) return status;
+    if (in.empty()) {
         const std::size_t size = elements_of(shape) / groups;
         for (std::size_t g = 0; g < groups; ++g) fill(part(x, g * size, size), ranges[g].min);
         return Status::ok;
     }
-    return coder.bits <= kByteBits ? decode_groups<std::uint8_t>(coder, rest, ranges, shape, x)
-                                   : decode_groups<std::uint16_t>(coder, rest, ranges, shape, x);
+    return coder.bits <= kByteBits ? decode_groups<std::uint8_t>(coder, in, ranges, shape, x)
+                                   : decode_groups<std::uint16_t>(coder, in, ranges, shape, x);
+}
+
+// The step quantizer's byte: bits 1..16.
+Status read_step(std::span<const std::uint8_t> in, unsigned& bits, bool& zigzagged) {
+    if (in.empty()) return Status::truncated;
+    zigzagged = (in[0] & kZigzag) != 0;
+    bits = in[0] & ~unsigned{kZigzag};
+    return bits < 1 || bits > kMaxSymbolBits ? Status::bad_range : Status::ok;
 }
 
 Status decode_step(const FeatureCoder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, MutableFloatSpan x) {
-    if (in.empty()) return Status::truncated;
-    const bool zigzagged = (in[0] & kZigzag) != 0;
-    const unsigned bits = in[0] & ~unsigned{kZigzag};
-    if (bits < 1 || bits > kMaxSymbolBits) return Status::bad_range;
+    bool zigzagged = false;
+    unsigned bits = 0;
+    if (const Status status = read_step(in, bits, zigzagged); status != Status::ok) return status;
     const Coder inner{coder.family, bits, coder.model};
     const std::size_t size = elements_of(shape);
     auto& wide = scratch<std::uint16_t>();
@@ -257,7 +285,7 @@ bool count_minmax(const FeatureCoder& coder, FloatSpan x, const ContextShape& sh
     const ContextShape group{coder.per_map ? 1 : shape.maps, shape.height, shape.width};
     for (std::size_t g = 0; g < groups; ++g) {
         const FloatSpan from = part(x, g * size, size);
-        const ValueRange range = value_range(from);
+        const ValueRange range = group_range(coder, from);
         if (!range.finite) return false;
         if (!varies(range)) continue;
         quantize(from, range.min, range.max, coder.bits, std::span<Symbol>(symbols));
@@ -269,8 +297,8 @@ bool count_minmax(const FeatureCoder& coder, FloatSpan x, const ContextShape& sh
 bool count_step(const FeatureCoder& coder, FloatSpan x, const ContextShape& shape, FeatureCounts& counts) {
     const std::size_t size = elements_of(shape);
     std::vector<std::uint16_t> wide(size);
-    if (!value_range(x).finite) return false;
-    const std::uint16_t largest = step_symbols(coder, x, coder.zigzag, wide);
+    std::uint16_t largest = 0;
+    if (!value_range(x).finite || !step_symbols(coder, x, coder.zigzag, wide, largest)) return false;
     // A sample with wider symbols is coded with a table of its own, and says nothing about the static one.
     if (largest > 255) return true;
     const std::vector<std::uint8_t> narrow(wide.begin(), wide.end());
@@ -310,13 +338,15 @@ Encoded feature_encode(const FeatureCoder& coder, FloatSpan x, std::size_t sampl
     Encoded result;
     result.payloads.resize(samples);
     std::atomic<std::size_t> not_finite{kNoSample};
+    std::atomic<std::size_t> outside{kNoSample};
     for_samples(samples, elements, [&](std::size_t i) {
         const FloatSpan from = part(x, i * elements, elements);
         auto& payload = result.payloads[i];
-        const bool good = coder.step > 0.0f ? encode_step(coder, from, shape, payload) : encode_minmax(coder, from, shape, payload);
-        if (!good) lower(not_finite, i);
+        const Taken taken = coder.step > 0.0f ? encode_step(coder, from, shape, payload) : encode_minmax(coder, from, shape, payload);
+        if (taken != Taken::yes) lower(taken == Taken::outside ? outside : not_finite, i);
     });
     result.not_finite = not_finite;
+    result.outside = outside;
     return result;
 }
 
@@ -330,6 +360,19 @@ Status feature_decode(const FeatureCoder& coder, std::span<const std::span<const
     });
     const auto bad = std::find_if(statuses.begin(), statuses.end(), [](Status s) { return s != Status::ok; });
     return bad == statuses.end() ? Status::ok : *bad;
+}
+
+Status feature_table_bits(const FeatureCoder& coder, std::span<const std::uint8_t> payload, const ContextShape& shape, std::uint64_t& table_bits) {
+    table_bits = 0;
+    if (coder.step > 0.0f) {
+        bool zigzagged = false;
+        unsigned bits = 0;
+        const Status status = read_step(payload, bits, zigzagged);
+        return status != Status::ok ? status : coder_table_bits(payload.subspan(1), shape, bits, table_bits);
+    }
+    std::vector<ValueRange> ranges(coder.per_map ? shape.maps : 1);
+    const Status status = read_ranges(ranges, payload);
+    return status != Status::ok || payload.empty() ? status : coder_table_bits(payload, kept_of(ranges, shape), coder.bits, table_bits);
 }
 
 }  // namespace featcodec

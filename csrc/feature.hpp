@@ -18,6 +18,7 @@ struct FeatureCoder {
     Family family = Family::automatic;
     unsigned bits = 8;           // of the min-max quantiser, 1..16
     bool per_map = false;        // a range for every map instead of one for the sample
+    bool zero_level = false;     // encoders: ranges in which 0 is a level (quantize.hpp)
     float step = 0.0f;           // above zero: the step quantiser instead
     bool zigzag = false;         // static tables of a step quantiser: whether they were trained on features with negative values
     const StaticModel* model = nullptr;
@@ -29,9 +30,10 @@ inline constexpr std::size_t kNoSample = SIZE_MAX;
 struct Encoded {
     std::vector<std::vector<std::uint8_t>> payloads;
     std::size_t not_finite = kNoSample;  // the first sample with a value that is not finite
+    std::size_t outside = kNoSample;     // the first one, finite, with a value that the step quantizer has no integer of 16 bits for
 };
 
-// x: samples * maps * height * width values. Where the result names a bad sample the payloads mean nothing.
+// x: samples * maps * height * width values. Where the result names a bad sample the payloads mean nothing: no value is clipped.
 Encoded feature_encode(const FeatureCoder& coder, FloatSpan x, std::size_t samples, const ContextShape& shape);
 
 // Writes payloads.size() samples of `shape` to x, rounded to its type; values beyond a half type's range become its largest.
@@ -39,7 +41,10 @@ Encoded feature_encode(const FeatureCoder& coder, FloatSpan x, std::size_t sampl
 Status feature_decode(const FeatureCoder& coder, std::span<const std::span<const std::uint8_t>> payloads, const ContextShape& shape,
                       MutableFloatSpan x);
 
-// Adds the statistics of a batch that a static model is made of; false where a value is not finite.
+// The bits of the table that one payload sends with its symbols (coder.hpp); 0 where it sends none.
+Status feature_table_bits(const FeatureCoder& coder, std::span<const std::uint8_t> payload, const ContextShape& shape, std::uint64_t& table_bits);
+
+// Adds the statistics of a batch that a static model is made of; false where feature_encode would name a bad sample.
 struct FeatureCounts {
     std::uint32_t coded[256] = {};    // coded bytes (order0.hpp), symbols of at most 8 bits
     std::uint32_t symbols[256] = {};  // the symbols themselves

@@ -244,6 +244,14 @@ std::size_t huffman_encode(std::span<const std::uint16_t> symbols, unsigned bits
     return 1 + writer.finish();
 }
 
+Status huffman_table_bits(std::span<const std::uint8_t> body, unsigned bits, std::uint64_t& table_bits) {
+    BitReader reader(body);
+    Code code;
+    const Status status = code.read(reader, bits);
+    table_bits = reader.bits_used();
+    return status;
+}
+
 Status huffman_decode(std::span<const std::uint8_t> in, unsigned bits, std::span<std::uint16_t> symbols) {
     packed_size(symbols.size(), bits);  // refuses bits out of range
     if (in.empty()) return Status::truncated;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -34,6 +36,36 @@ def features(shape: tuple[int, ...]) -> dict[str, Tensor]:
 def batch(shape: tuple[int, ...]) -> Tensor:
     """Return all of them as one batch: nothing may leak from one into another."""
     return torch.cat(list(features(shape).values()))
+
+
+_REFUSAL = re.compile(r"a step of \S+ codes values from .* (the smallest step that would do is|it would take a step of) ")
+
+
+def taken(codec: fc.Codec) -> dict[str, Tensor]:
+    """Return those of the codec's example shape that it takes: all, but where a step has no integer for the largest values."""
+    found = {}
+    for name, x in features(codec.example_shape).items():
+        refusal = _refusal(codec, x)
+        if refusal is None:
+            found[name] = x
+            continue
+        assert _REFUSAL.search(refusal), (name, refusal)
+        assert name in ("huge", "offset"), (name, refusal)
+        assert any(getattr(module, "step", None) is not None for module in codec.modules()), (name, refusal)
+    return found
+
+
+def _refusal(codec: fc.Codec, x: Tensor) -> str | None:
+    try:
+        codec.encode(x)
+    except fc.FeatureError as e:
+        return str(e)
+    return None
+
+
+def taken_batch(codec: fc.Codec) -> Tensor:
+    """Return all that the codec takes as one batch."""
+    return torch.cat(list(taken(codec).values()))
 
 
 def smooth(shape: tuple[int, ...], seed: int) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -32,6 +33,19 @@ def minmax_quantize(x: np.ndarray, bits: int) -> np.ndarray:
 def minmax_dequantize(q: np.ndarray, low: float, high: float, bits: int) -> np.ndarray:
     step = (high - low) / (2**bits - 1)
     return np.array([np.float32(low + float(v) * step) for v in q.reshape(-1)], np.float32).reshape(q.shape)
+
+
+def zero_level_range(low: float, high: float, bits: int) -> tuple[float, float]:
+    """docs/conventions.md, "Zero is a level": the step exactly, as fractions; only its level in double, as is written there."""
+    m, top = min(0.0, low), 2**bits - 1
+    above = max(0.0, high)
+    z = 0 if m == 0 else top if above == 0 else min(max(round(-m / (above - m) * top), 1), top - 1)
+    step = max(Fraction(-m) / z if z > 0 else 0, Fraction(above) / (top - z) if z < top else 0)
+    unit = Fraction(2) ** (math.frexp(float(step))[1] - (24 - bits))
+    step = math.ceil(step / unit) * unit
+    if step < Fraction(2) ** -126 or max(z, top - z) * step > Fraction(float(np.finfo(np.float32).max)):
+        return low + 0.0, high + 0.0
+    return float(-z * step), float((top - z) * step)
 
 
 def llr_steps(llr: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ import featcodec as fc
 from featcodec.accounting import Ledger, ledger
 from featcodec.bitstream import Packet, PayloadKind
 from featcodec.channel.modulation import MODULATIONS, modulation
-from tests.features import batch
+from tests.features import taken_batch
 from tests.test_conformance import build, swept
 
 
@@ -91,7 +91,7 @@ def test_identities(size, analog, checked, name, frame, code):
 @swept
 def test_the_parts_of_every_codec_s_payload_are_parts_of_it(codec_id, example):
     codec = build(codec_id, example)
-    for sent in codec.encode(batch(codec.example_shape)):
+    for sent in codec.encode(taken_batch(codec)):
         book = ledger(sent, codec)
         assert book.payload_bits >= 0
         if sent.kind is PayloadKind.BYTES:

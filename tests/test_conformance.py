@@ -17,7 +17,7 @@ from torch import nn
 import featcodec as fc
 from featcodec.accounting import ledger
 from featcodec.bitstream import Packet
-from tests.features import batch, features
+from tests.features import features, taken, taken_batch
 
 CASES = [(codec_id, example) for codec_id in fc.list_codecs() for example in fc.codec_class(codec_id).examples]
 IDS = [f"{codec_id}-{'-'.join(map(str, example.values()))}".rstrip("-") for codec_id, example in CASES]
@@ -43,7 +43,7 @@ def finite_in(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 def test_decodes_to_shape_dtype_and_finite_values(codec_id, example):
     codec = build(codec_id, example)
     for dtype in DTYPES:
-        x = finite_in(batch(codec.example_shape), dtype)
+        x = finite_in(taken_batch(codec), dtype)
         y = codec.decode([p.to_bytes() for p in codec.encode(x)])
         assert (y.shape, y.dtype) == (x.shape, dtype)
         assert torch.isfinite(y).all()
@@ -52,7 +52,7 @@ def test_decodes_to_shape_dtype_and_finite_values(codec_id, example):
 @swept
 def test_law_1_batch_invariance(codec_id, example):
     codec = build(codec_id, example)
-    x = batch(codec.example_shape)
+    x = taken_batch(codec)
     together = codec.encode(x)
     values = codec(x)
     for i in range(len(x)):
@@ -64,7 +64,7 @@ def test_law_1_batch_invariance(codec_id, example):
 @swept
 def test_law_1_channel_noise_does_not_depend_on_the_batch(codec_id, example):
     codec = build(codec_id, example)
-    packets = codec.encode(batch(codec.example_shape))
+    packets = codec.encode(taken_batch(codec))
     specs = ["awgn:snr_db=3", "rayleigh:snr_db=3", "packet_erasure:p=0.5,unit_bytes=8"]
     if packets[0].kind is fc.PayloadKind.BYTES:
         specs += ["bsc:p=0.3", "bec:p=0.3", "bsc:p=0.1+bec:p=0.1"]
@@ -77,7 +77,7 @@ def test_law_1_channel_noise_does_not_depend_on_the_batch(codec_id, example):
 def test_law_2_one_value_with_and_without_gradient(codec_id, example):
     codec = build(codec_id, example)
     for dtype in DTYPES:
-        x = finite_in(batch(codec.example_shape), dtype)
+        x = finite_in(taken_batch(codec), dtype)
         real = codec.decode(codec.encode(x))
         assert torch.equal(codec(x), real)
         if codec.learned:
@@ -157,7 +157,7 @@ def test_law_3_damaged_packets_raise(codec_id, example):
 def test_law_3_any_payload_decodes_or_raises(codec_id, example):
     codec = build(codec_id, example)
     rng = np.random.default_rng(4)
-    for name, x in features(codec.example_shape).items():
+    for name, x in taken(codec).items():
         packet = codec.encode(x)[0]
         if packet.kind is fc.PayloadKind.SYMBOLS:
             _check_hostile_symbols(codec, packet, rng)
@@ -225,7 +225,7 @@ AIR = (*RADIO, "packet_erasure:p=0.5,unit_bytes=8")
 def test_analog_symbols_are_finite_float32_and_decode_whatever_the_air_does(codec_id, example):
     codec = build(codec_id, example)
     for dtype in DTYPES:
-        x = finite_in(batch(codec.example_shape), dtype)
+        x = finite_in(taken_batch(codec), dtype)
         packets = codec.encode(x)
         for packet in packets:
             assert packet.payload.dtype == np.float32
@@ -249,7 +249,7 @@ def test_analog_symbols_cost_channel_uses_and_no_bits(codec_id, example):
     assert book.complex_uses == -(-packet.payload.size // 2)
     model = nn.Sequential(nn.ReLU(), nn.Flatten()).eval()
     with torch.no_grad(), fc.insert(model, "0", codec, channel="awgn:psnr_db=20") as cut:
-        model(batch(codec.example_shape))
+        model(taken_batch(codec))
     assert cut.stats.payload_bits_per_sample == 0
     assert cut.stats.real_symbols_per_sample == packet.payload.size
     assert np.isnan(cut.stats.compression_ratio)
@@ -328,7 +328,7 @@ def test_law_4_config_is_json_that_rebuilds_the_codec(codec_id, example):
 @swept
 def test_law_5_same_bytes_with_other_threads_and_layouts(codec_id, example):
     codec = build(codec_id, example)
-    x = batch(codec.example_shape)
+    x = taken_batch(codec)
     wanted = [p.to_bytes() for p in codec.encode(x)]
     torch.set_num_threads(2)
     assert [p.to_bytes() for p in codec.encode(x)] == wanted
@@ -344,7 +344,7 @@ def test_law_5_same_bytes_with_other_threads_and_layouts(codec_id, example):
 @swept
 def test_law_6_honest_size(codec_id, example):
     codec = build(codec_id, example)
-    packets = codec.encode(batch(codec.example_shape))
+    packets = codec.encode(taken_batch(codec))
     for packet in packets:
         data = packet.to_bytes()
         assert packet.num_bits == 8 * len(data)

@@ -21,6 +21,49 @@ def as_bytes(array: np.ndarray) -> bytes:
     return array.tobytes()
 
 
+def crushed(x: np.ndarray, y: np.ndarray) -> int:
+    """Row by row as design has it."""
+    wide, after = x.astype(np.float64), y.astype(np.float64)
+    errors = ((wide - after) ** 2).sum(axis=1)
+    return int((errors > 0.5 * ((wide - wide.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)).sum())
+
+
+@pytest.mark.parametrize("scale", [1.0, 2e37, 1e-41, 1e-45], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1), (7, 1), (5, 3), (64, 8), (33, 257), (300, 100)], ids=str)
+def test_crushed_tokens_are_counted(shape, scale):
+    rng = np.random.default_rng(shape[1])
+    x = (rng.standard_normal(shape) * scale).astype(np.float32)
+    damage = rng.standard_normal(shape) * scale * rng.choice([0.0, 0.3, 0.6, 0.9, 2.0], (shape[0], 1))
+    y = (x + damage).astype(np.float32)
+    assert np.isfinite(y).all()
+    found = _core.crushed_tokens(x, y)
+    assert found == crushed(x, y)
+    assert shape[0] < 30 or scale < 1e-44 or 0.1 * shape[0] < found < 0.9 * shape[0]
+    assert _core.crushed_tokens(x, x) == 0
+    assert _core.crushed_tokens(x, -x) == crushed(x, -x)
+
+
+def test_what_counts_as_crushed():
+    constant = np.full((4, 1000), 0.1, np.float32)
+    assert _core.crushed_tokens(constant, constant) == 0
+    assert _core.crushed_tokens(constant, np.nextafter(constant, np.float32(1))) == 4
+    x = np.array([[-3.4e38, 3.4e38], [1, -1], [1, -1], [1e-45, 0], [5, 5]], np.float32)
+    y = np.array([[3.4e38, -3.4e38], [0, -1], [0.01, -1.01], [0, 0], [5, 5]], np.float32)
+    assert _core.crushed_tokens(x, y) == 2  # the first and the fourth: an error of half the spread itself is none
+    assert _core.crushed_tokens(x[:0], y[:0]) == 0
+    assert _core.crushed_tokens(x[:, :0].copy(), y[:, :0].copy()) == 0
+
+
+def test_crushed_tokens_refuses_what_is_no_pair_of_arrays():
+    x = np.zeros((4, 6), np.float32)
+    for other in (np.zeros((6, 4), np.float32), np.zeros(24, np.float32)):
+        with pytest.raises(ValueError, match=r"one shape .* got \(4, 6\) and \("):
+            _core.crushed_tokens(x, other)
+    for other in (x.astype(np.float64), x[:, ::-1], x.astype(np.float16)):
+        with pytest.raises(TypeError, match="incompatible"):
+            _core.crushed_tokens(x, other)
+
+
 @given(st.binary(max_size=200), st.integers(0, 50))
 def test_crc32c_is_the_bitwise_one_whole_or_in_parts(data, cut):
     assert _core.crc32c(data) == reference.crc32c(data)

@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as hnp
 from featcodec.ops.cast import saturating_cast
 from featcodec.ops.quantizer import minmax_reconstruct
 from featcodec.ops.straight_through import straight_through
-from featcodec.payloads.layout import from_maps, num_maps, to_maps
-from featcodec.payloads.quantizer import minmax_dequantize, minmax_quantize, minmax_ranges
+from featcodec.payloads.layout import AXES, from_groups, from_maps, num_maps, to_groups, to_maps
+from featcodec.payloads.quantizer import minmax_dequantize, minmax_quantize, minmax_ranges, zero_level_ranges
 from featcodec.payloads.tiling import mosaic_grid, mosaic_shape, tile, untile
 from tests import reference
 
@@ -49,16 +49,19 @@ def test_quantiser_error_is_at_most_half_a_step(x, bits):
 @given(
     hnp.arrays(np.float32, (2, 3, 4), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)),
     st.integers(1, 16),
-    st.booleans(),
+    st.sampled_from(AXES),
 )
-def test_torch_quantiser_gives_the_values_of_numpy(x, bits, per_map):
+def test_torch_quantiser_gives_the_values_of_numpy(x, bits, axis):
+    bits = max(bits, 2) if axis == "token" else bits
     values = []
     for sample in x:
-        groups = to_maps(sample) if per_map else sample.reshape(1, -1)
+        groups = to_groups(sample, axis)
         ranges = minmax_ranges(groups)
+        if axis == "token":
+            ranges = zero_level_ranges(ranges, bits)
         back = minmax_dequantize(minmax_quantize(groups, ranges, bits), ranges, bits)
-        values.append(from_maps(back, sample.shape) if per_map else back.reshape(sample.shape))
-    assert np.array_equal(minmax_reconstruct(torch.from_numpy(x), bits, per_map).numpy(), np.stack(values))
+        values.append(from_groups(back, sample.shape, axis))
+    assert np.array_equal(minmax_reconstruct(torch.from_numpy(x), bits, axis).numpy(), np.stack(values))
 
 
 @given(shapes, st.randoms(use_true_random=False))

@@ -291,23 +291,34 @@ Status decode_static_any(const ContextKernels& kernels, std::span<const std::uin
     return decode_body(kernels, in, shape, bits, model, symbols);
 }
 
+Status read_tables(std::span<const std::uint8_t> in, unsigned bits, Neighbourhood neighbourhood, ContextTables& tables, std::size_t& used) {
+    BitReader reader(in);
+    tables.neighbourhood = neighbourhood;
+    const Status status = context_read_tables(reader, bits, tables);
+    used = reader.bytes_used();
+    return status;
+}
+
 template <class Symbol>
 Status decode_adaptive_any(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape, unsigned bits,
                            Neighbourhood neighbourhood, std::span<Symbol> symbols) {
     check(symbols, shape, bits, neighbourhood);
     if (symbols.empty()) return in.empty() ? Status::ok : Status::trailing;
-    BitReader reader(in);
     ContextTables tables;
-    tables.neighbourhood = neighbourhood;
-    Status status = context_read_tables(reader, bits, tables);
+    std::size_t used = 0;
+    Status status = read_tables(in, bits, neighbourhood, tables, used);
     if (status != Status::ok) return status;
-    const std::span<const std::uint8_t> rest = in.subspan(reader.bytes_used());
     ContextModel model;
     status = context_model(tables, bits, false, model);
-    return status != Status::ok ? status : decode_body(kernels, rest, shape, bits, model, symbols);
+    return status != Status::ok ? status : decode_body(kernels, in.subspan(used), shape, bits, model, symbols);
 }
 
 }  // namespace
+
+Status context_table_bytes(std::span<const std::uint8_t> in, unsigned bits, Neighbourhood neighbourhood, std::size_t& used) {
+    ContextTables tables;
+    return read_tables(in, bits, neighbourhood, tables, used);
+}
 
 std::size_t context_bound(const ContextShape& shape, unsigned bits) {
     const std::size_t symbols = symbol_count(shape);

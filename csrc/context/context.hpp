@@ -137,4 +137,7 @@ Status context_decode_static(const ContextKernels& kernels, std::span<const std:
 Status context_decode_static(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape,
                              unsigned bits, const ContextModel& model, std::span<std::uint16_t> symbols);
 
+// The bytes of the tables before an adaptive encoding, read as context_decode_adaptive does.
+Status context_table_bytes(std::span<const std::uint8_t> in, unsigned bits, Neighbourhood neighbourhood, std::size_t& used);
+
 }  // namespace featcodec

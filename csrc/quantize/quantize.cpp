@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -93,6 +94,31 @@ void check_sizes(std::size_t in, std::size_t out) {
     return {low, (static_cast<double>(max) - low) / static_cast<double>((1u << bits) - 1), bits};
 }
 
+// Docs: conventions.md, "Zero is a level". With m <= 0 <= M in float32, an integer z in 0..top and s a double of k = 24 - n significant
+// bits, the range is [-z s, (top - z) s].
+// - Both ends, and top s, are exact in float32 where s >= 2^-126: z, top - z and top have n bits, so the products have 24.
+// - It holds every x: s >= -m / z in real numbers. Were it not, the double quotient would be at most some t of k bits with t < -m / z.
+//   But -m and z t are integers of at most 24 bits times powers of two, so -m, above z t, is so by more than 2^-24 of z t: the quotient
+//   exceeds t by more than 2^-24 of t, and its double, within 2^-53 of it, exceeds t too. M / (top - z) likewise.
+// - 0 is symbol z: (0 + z s) / (top s) is z / top within a rounding, and times top within 2^-36 of z. It decodes to +0: top s / top = s
+//   exactly, and -z s + z s is +0.
+[[gnu::noinline]] ValueRange zero_level(const ValueRange& range, unsigned bits) {
+    require(range.finite && range.min < range.max, "a level for zero needs a finite minimum below a finite maximum");
+    const double low = std::min(0.0, static_cast<double>(range.min));
+    const double high = std::max(0.0, static_cast<double>(range.max));
+    const auto top = static_cast<double>((1u << bits) - 1);
+    const double nearest = std::nearbyint(-low / (high - low) * top);
+    const double z = low == 0.0 ? 0.0 : high == 0.0 ? top : std::clamp(nearest, 1.0, top - 1.0);
+    const double wanted = std::max(z > 0.0 ? -low / z : 0.0, z < top ? high / (top - z) : 0.0);
+    const std::uint64_t dropped = (std::uint64_t{1} << (53 - (24 - bits))) - 1;
+    const auto step = std::bit_cast<double>((std::bit_cast<std::uint64_t>(wanted) + dropped) & ~dropped);
+    const double below = z * step;
+    const double above = (top - z) * step;
+    constexpr double kLargest = std::numeric_limits<float>::max();
+    if (step < 0x1p-126 || below > kLargest || above > kLargest) return range;
+    return {static_cast<float>(0.0 - below), static_cast<float>(above), true};
+}
+
 void check_step(float step) { require(std::isfinite(step) && step > 0, "step must be finite and above 0"); }
 
 const QuantizeKernels& kernels() { return quantize_kernels(current_isa()); }
@@ -160,6 +186,13 @@ ValueRange value_range(FloatSpan x) noexcept {
     const std::uint32_t high = some_positive ? static_cast<std::uint32_t>(bits.smax) : bits.umin;
     if ((low & ~sign) >= infinity_of(x.type) || (high & ~sign) >= infinity_of(x.type)) return {0.0f, 0.0f, false};
     return {widen(low, x.type) + 0.0f, widen(high, x.type) + 0.0f, true};  // -0 + 0 is +0
+}
+
+ValueRange zero_level_range(const ValueRange& range, unsigned bits) {
+    check_bits(bits, 16);
+    require(bits >= 2, "a level for zero needs at least 2 bits");
+    const DefaultRounding rounding;
+    return zero_level(range, bits);
 }
 
 std::size_t first_nonfinite(FloatSpan x) noexcept {

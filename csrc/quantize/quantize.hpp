@@ -34,6 +34,9 @@ struct ValueRange {
 
 // {0, 0, true} for no values.
 ValueRange value_range(FloatSpan x) noexcept;
+// The range that is sent instead of a finite min < max so that 0 is a level of the n-bit quantizer, and decodes to +0: min and max
+// themselves where that range would not be of float32. Every value in [min, max] lies in it. bits: 2..16.
+ValueRange zero_level_range(const ValueRange& range, unsigned bits);
 // Index of the first NaN or infinity; x.count where there is none.
 std::size_t first_nonfinite(FloatSpan x) noexcept;
 

@@ -11,6 +11,7 @@ from featcodec.errors import BitstreamError
 from featcodec.families.quantized import QuantizedCodec
 from featcodec.ops.soft_bits import bit_probabilities, soft_words
 from featcodec.payloads import ranged
+from featcodec.payloads.layout import num_groups
 from featcodec.payloads.quantizer import Symbols
 
 
@@ -32,8 +33,7 @@ class BitpackCodec(QuantizedCodec):
 
         Every value stays within its range, and one whose bits all arrived is what it would be otherwise.
         """
-        per_map = self.axis == "map"
-        ranges_bits = 64 * ranged.num_groups(shape, per_map)
+        ranges_bits = 64 * num_groups(shape, self.axis)
         ranges = bit_probabilities(llr[:ranges_bits])
         if llr.size % 8 or np.maximum(ranges, 1 - ranges).prod() <= 0.5:
             return None
@@ -43,4 +43,4 @@ class BitpackCodec(QuantizedCodec):
                 raise BitstreamError(f"{count} symbols of {self.bits} bits do not take {data.size} bytes")
             return soft_words(llr[ranges_bits:][: count * self.bits], self.bits)
 
-        return ranged.decode(np.packbits(llr < 0), shape, self.bits, per_map, expected_symbols)
+        return ranged.decode(np.packbits(llr < 0), shape, self.bits, self.axis, expected_symbols)

@@ -16,11 +16,14 @@ from featcodec.errors import BitstreamError, ConfigError, FeatureError
 from featcodec.families.bottleneck import BottleneckCodec
 from featcodec.nets.factorized_prior import FactorizedPrior
 from featcodec.nets.separable import SeparableDecoder, SeparableEncoder
+from featcodec.ops.steps import check_step
 from featcodec.ops.straight_through import straight_through
 from featcodec.payloads.prior_coder import LIMIT, Integers
 from featcodec.spec import check_int
 
 _MAX_LATENTS = 1 << 20  # of one sample: what a decoder works through for a few bytes that claim a large feature
+_INTEGERS = (-LIMIT, LIMIT)
+_MOST_STEP = 1e6
 
 
 class EntropicCodec(BottleneckCodec):
@@ -40,7 +43,7 @@ class EntropicCodec(BottleneckCodec):
     stride
         S, 1..16, of the spatial reduction.
     step
-        Q > 0; the networks scale latents as they need, so that it seldom matters.
+        Q > 0; the networks scale latents as they need, so that it seldom matters. Latents beyond 32767 Q are a FeatureError.
     """
 
     codec_id = "entropic"
@@ -54,7 +57,7 @@ class EntropicCodec(BottleneckCodec):
         self.maps = check_int("maps", maps, 1, 1 << 16)
         self.reduced = max(1, maps // 16) if reduced is None else check_int("reduced", reduced, 1, 1 << 16)
         self.stride = check_int("stride", stride, 1, 16)
-        if isinstance(step, bool) or not isinstance(step, (int, float)) or not 1e-6 <= step <= 1e6:
+        if isinstance(step, bool) or not isinstance(step, (int, float)) or not 1e-6 <= step <= _MOST_STEP:
             raise ConfigError(f"step must be a number from 1e-6 to 1e6, got {step!r}")
         self.step = float(step)
         self.analysis = SeparableEncoder(self.maps, self.reduced, self.stride)
@@ -79,7 +82,8 @@ class EntropicCodec(BottleneckCodec):
         noisy = z / self.step + torch.rand_like(z) - 0.5
         self.record_loss("rate", self.prior.bits(noisy).sum() / len(z))
         with torch.no_grad():
-            value = torch.round(z.double() / self.step).clamp(-LIMIT, LIMIT) * self.step
+            check_step(z, self.step, _INTEGERS, _MOST_STEP)
+            value = torch.round(z.double() / self.step) * self.step
         return straight_through(z, value.to(z.dtype))
 
     def estimated_bits(self, x: Tensor) -> Tensor:
@@ -91,7 +95,8 @@ class EntropicCodec(BottleneckCodec):
     def encode_latents(self, z: FloatArray, channel: Channel | None = None) -> list[Payload]:
         """Quantise and code, map after map."""
         _check_count(z.shape[1:], FeatureError)
-        integers: Integers = np.rint(z.astype(np.float64) / self.step).clip(-LIMIT, LIMIT).astype(np.int64)
+        check_step(torch.from_numpy(z), self.step, _INTEGERS, _MOST_STEP)
+        integers: Integers = np.rint(z.astype(np.float64) / self.step).astype(np.int64)
         rows = integers.reshape(len(z), self.reduced, -1)
         return [np.frombuffer(self.prior.encode(row), np.uint8) for row in rows]
 

@@ -121,9 +121,10 @@ class BottleneckCodec(Codec):
 
     def _through_networks(self, x: Tensor, channel: Channel | None, height: int, width: int) -> Tensor:
         z = self.analyze(to_images(x).to(self._weight().dtype), channel).float()
-        arrived = self.pass_latents(z, channel)
-        if channel is not None:
-            arrived = self.pass_channel(z, arrived, tuple(x.shape[1:]), channel)
+        with self._of_latents():
+            arrived = self.pass_latents(z, channel)
+            if channel is not None:
+                arrived = self.pass_channel(z, arrived, tuple(x.shape[1:]), channel)
         y = self.synthesis(arrived.to(self._weight().dtype), (height, width)).float()
         return from_images(y, tuple(x.shape[1:]))
 
@@ -167,7 +168,9 @@ class BottleneckCodec(Codec):
 
     def encode_payloads_over(self, x: FloatArray, channel: Channel | None) -> list[Payload]:
         """Encode a batch: the network sample by sample, then the latents."""
-        return self.encode_latents(self.latents(torch.from_numpy(x), channel).numpy(), channel)
+        z = self.latents(torch.from_numpy(x), channel).numpy()
+        with self._of_latents():
+            return self.encode_latents(z, channel)
 
     def encode_payloads(self, x: FloatArray) -> list[Payload]:
         """Encode a batch for no channel in particular."""
@@ -202,6 +205,14 @@ class BottleneckCodec(Codec):
         if not torch.is_grad_enabled():
             return False
         return (isinstance(x, Tensor) and x.requires_grad) or any(p.requires_grad for p in self.parameters())
+
+    @contextmanager
+    def _of_latents(self) -> Iterator[None]:
+        """What is refused in here are latents, not features."""
+        try:
+            yield
+        except FeatureError as e:
+            raise FeatureError(f"the latents of {self.codec_id!r}: {e}") from e
 
     def _weight(self) -> Tensor:
         """A weight: whence device and dtype of the networks are known."""

@@ -17,11 +17,14 @@ from featcodec.bitstream import Packet, PayloadKind
 from featcodec.channel import Channel
 from featcodec.codec import Codec, Payload
 from featcodec.errors import ConfigError, FeatureError
+from featcodec.families.quantized import check_axis
 from featcodec.features import check_feature, check_layout
 from featcodec.ops.cast import DTYPE_NAMES, DTYPES
 from featcodec.ops.quantizer import minmax_reconstruct, step_reconstruct
+from featcodec.ops.steps import MOST, check_step, smallest_step
 from featcodec.ops.versions import version_of
 from featcodec.payloads import ranged
+from featcodec.payloads.layout import num_groups
 from featcodec.payloads.quantizer import MAX_BITS
 from featcodec.spec import check_choice, check_int
 
@@ -47,10 +50,11 @@ class EntropyCodec(Codec):
     bits
         n, 1..16: the min-max quantiser of `featcodec.payloads.quantizer`, symbols 0..2^n - 1.
     axis
-        "sample": one range for the whole sample; "map": one for every map.
+        "sample": one range for the whole sample; "map": one for every map; "token": one for every token, a row of (T, D), in
+        which 0 is a level, n at least 2.
     step
-        A step Q > 0 instead of min-max: q = rint(x / Q), x^ = Q q, signed integers clipped to 16 bits, no range sent. `bits`
-        and `axis` then stay at their defaults.
+        A step Q > 0 instead of min-max: q = rint(x / Q), x^ = Q q, no range sent. A value whose q has more than 16 bits is a
+        FeatureError that names the smallest step that would do. `bits` and `axis` then stay at their defaults.
     tables
         "adaptive": tables are made for each sample and sent. "static": they come from `calibrate`, live in the state and are
         not sent; symbols that calibration never met are coded all the same. Until then they are flat.
@@ -65,6 +69,7 @@ class EntropyCodec(Codec):
         {"bits": 3},
         {"bits": 2},
         {"bits": 4, "axis": "map"},
+        {"bits": 8, "axis": "token"},
         {"bits": 4, "tables": "static"},
         {"step": 0.25},
     )
@@ -72,7 +77,7 @@ class EntropyCodec(Codec):
     def __init__(self, *, bits: int = 8, axis: str = "sample", step: float | None = None, tables: str = "adaptive") -> None:
         super().__init__()
         self.bits = check_int("bits", bits, 1, MAX_BITS)
-        self.axis = check_choice("axis", axis, ("sample", "map"))
+        self.axis = check_axis(axis, self.bits)
         self.step = None if step is None else _check_step(step)
         self.tables = check_choice("tables", tables, ("adaptive", "static"))
         if step is not None and (bits, axis) != (8, "sample"):
@@ -91,13 +96,19 @@ class EntropyCodec(Codec):
         return self.tables == "static"
 
     def calibrate(self, features: Tensor | Iterable[Tensor]) -> Self:
-        """Make the static tables, anew each time; see `Codec.calibrate`. Features that are all constant are a FeatureError."""
+        """Make the static tables, anew each time; see `Codec.calibrate`.
+
+        Raises
+        ------
+        FeatureError
+            Also where the features are all constant, or each has symbols that are wider than a step's static tables.
+        """
         if not self.needs_calibration:
             return self
         totals = [np.zeros(256, np.int64), np.zeros(256, np.int64), np.zeros(_CONTEXT_COUNTS, np.int64)]
         batches = [features] if isinstance(features, Tensor) else list(features)
         for batch in batches:
-            check_feature(batch)
+            self._check_values(batch)
         zigzag = self.step is not None and any(bool((batch < 0).any()) for batch in batches)
         coder = self._new_coder(zigzag)
         for batch in batches:
@@ -106,7 +117,7 @@ class EntropyCodec(Codec):
             for total, counts in zip(totals, coder.count(values), strict=True):
                 total += counts
         if not totals[2].any():
-            raise FeatureError("there must be a feature that is not constant to calibrate with")
+            raise _nothing_counted(batches, self.step, zigzag)
         self._train(coder, zigzag, *(_narrow(total) for total in totals))
         return self
 
@@ -121,9 +132,14 @@ class EntropyCodec(Codec):
             if packets is None:
                 packets = self._encode_unknown(x)
         except FeatureError:
-            check_feature(x)  # says which value, and where
+            self._check_values(x)  # says which value, and where
             raise
         return packets
+
+    def _check_values(self, x: Tensor) -> None:
+        check_feature(x)
+        if self.step is not None:
+            check_step(x, float(np.float32(self.step)))
 
     def decode(
         self,
@@ -140,16 +156,16 @@ class EntropyCodec(Codec):
         return x if device is None else x.to(device)
 
     def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
-        """Tell the ranges, or the step quantiser's byte; a table sent with the symbols counts with them."""
-        if self.step is not None:
-            return {"side": 8}
-        return ranged.parts(payload, ranged.num_groups(shape, self.axis == "map"))
+        """Tell the ranges, or the step quantiser's byte, and the table that was sent with the symbols."""
+        side = 8 if self.step is not None else ranged.side_bits(payload, num_groups(shape, self.axis))
+        table = self._new_coder().table_bits(np.ascontiguousarray(payload), *self._layout(shape).grid)
+        return {"side": side, "table": table}
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Quantise and dequantise where `x` is."""
         if self.step is not None:
             return step_reconstruct(x, self.step)
-        return minmax_reconstruct(x, self.bits, self.axis == "map")
+        return minmax_reconstruct(x, self.bits, self.axis)
 
     # ---- tables --------------------------------------------------------------------------------------------------------
 
@@ -200,7 +216,9 @@ class EntropyCodec(Codec):
         self.table_sizes.copy_(torch.tensor(sizes, dtype=torch.int32))
 
     def _new_coder(self, zigzag: bool = False) -> _core.FeatureCoder:
-        return _core.FeatureCoder(self.family, self.bits, self.axis == "map", self.step or 0.0, zigzag)
+        return _core.FeatureCoder(
+            self.family, self.bits, self.axis != "sample", self.step or 0.0, zigzag, zero_level=self.axis == "token"
+        )
 
     def _coder_of_tables(self) -> _core.PacketCoder:
         """The core's coder of these parameters and tables; made again when the tables change."""
@@ -246,7 +264,7 @@ class EntropyCodec(Codec):
         return _core.Way(fields, DTYPES[dtype], _FLOAT_TYPES[dtype], samples, *layout.grid, not layout.transposes)
 
     def _layout(self, shape: tuple[int, ...]) -> _Layout:
-        return _sample_layout(shape, self.axis == "map")
+        return _sample_layout(shape, self.axis)
 
     def _give_tables(self, coder: _core.FeatureCoder) -> None:
         tables, tokens, order0_bytes, _ = (int(size) for size in self.table_sizes)
@@ -263,7 +281,7 @@ class EntropyCodec(Codec):
 class _Layout(NamedTuple):
     """How a sample lies before the core: (maps, height, width); context coding sees neighbours in a row and in a column.
 
-    `transposes`: tokens with a range per map, which go maps first.
+    What has a range of its own is a map here. `transposes`: tokens with a range per map, which go maps first.
     """
 
     shape: tuple[int, ...]
@@ -272,10 +290,12 @@ class _Layout(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1024)
-def _sample_layout(shape: tuple[int, ...], per_map: bool) -> _Layout:
+def _sample_layout(shape: tuple[int, ...], axis: str) -> _Layout:
     """The layout of one sample, of a shape that is right already: a header's parser has seen to that."""
-    transposes = len(shape) == 2 and per_map
-    if len(shape) >= 3:
+    transposes = len(shape) == 2 and axis == "map"
+    if axis == "token" and len(shape) >= 2:
+        grid = (shape[0], 1, shape[1]) if len(shape) == 2 else (1, math.prod(shape[:-1]), shape[-1])
+    elif len(shape) >= 3:
         grid = shape[0], math.prod(shape[1:-1]), shape[-1]
     elif len(shape) == 2:
         grid = (shape[1], 1, shape[0]) if transposes else (1, *shape)
@@ -297,9 +317,25 @@ def _remember(ways: _Ways, shape: tuple[int, ...], dtype: Any, way: _core.Way) -
 
 
 def _check_step(step: Any) -> float:
-    if isinstance(step, bool) or not isinstance(step, (int, float)) or not 0 < step < 1e30:
-        raise ConfigError(f"step must be a number above 0 and below 1e30, got {step!r}")
+    # a step is used as float32, where one may be 0 that was not
+    if isinstance(step, bool) or not isinstance(step, (int, float)) or not (0 < step < MOST and np.float32(step) > 0):
+        raise ConfigError(f"step must be a number above 0 and below {MOST:g}, got {step!r}")
     return float(step)
+
+
+def _nothing_counted(batches: list[Tensor], step: float | None, zigzag: bool) -> FeatureError:
+    """What to say where no feature told anything about the tables."""
+    if step is None or not batches:
+        return FeatureError("there must be a feature that is not constant to calibrate with")
+    integers = (-128, 127) if zigzag else (0, 255)
+    low, high = min(float(batch.min()) for batch in batches), max(float(batch.max()) for batch in batches)
+    wholes = [torch.round(batch.detach().double().reshape(len(batch), -1) / float(np.float32(step))) for batch in batches]
+    symbols = [torch.where(q < 0, -2 * q - 1, 2 * q) if zigzag else q for q in wholes]
+    narrowest = min(int(widest) for batch in symbols for widest in batch.amax(dim=1))
+    return FeatureError(
+        f"static tables are of symbols 0..255 (8 bits), but at step {step:g} even the narrowest of {sum(map(len, batches))} "
+        f"samples has symbol {narrowest}: a step of {smallest_step(low, high, integers):g} or more fits them all"
+    )
 
 
 def _narrow(counts: NDArray[np.int64]) -> NDArray[np.uint32]:

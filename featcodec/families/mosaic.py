@@ -45,7 +45,7 @@ class MosaicCodec(Codec):
             picture = np.ascontiguousarray(tile(symbols.astype(np.uint8).reshape(x.shape)))
             return np.frombuffer(self.encode_picture(picture), np.uint8)
 
-        return ranged.encode(x, 8, False, encode_tiles)
+        return ranged.encode(x, 8, "sample", encode_tiles)
 
     def decode_payload(self, payload: Payload, shape: tuple[int, ...]) -> FloatArray:
         """Read the range, decode the picture, cut the tiles, dequantise."""
@@ -54,7 +54,7 @@ class MosaicCodec(Codec):
             height, width = self._check_side(shape, BitstreamError)
             return untile(self._decode_checked(data.tobytes(), height, width), shape)
 
-        return ranged.decode(payload, shape, 8, False, decode_tiles)
+        return ranged.decode(payload, shape, 8, "sample", decode_tiles)
 
     def _check_side(self, shape: tuple[int, ...], error: type[Exception]) -> tuple[int, int]:
         height, width = mosaic_shape(shape)

@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from featcodec.codec import Codec, FloatArray, Payload
+from featcodec.errors import ConfigError
 from featcodec.ops.quantizer import minmax_reconstruct
 from featcodec.payloads import ranged
+from featcodec.payloads.layout import AXES, num_groups
 from featcodec.payloads.quantizer import MAX_BITS, Symbols
 from featcodec.spec import check_choice, check_int
 
@@ -23,17 +25,19 @@ class QuantizedCodec(Codec):
     bits
         n, 1..16: symbols are 0..2^n - 1.
     axis
-        "sample": one range for the whole sample; "map": one for every map (`featcodec.payloads.layout`).
+        "sample": one range for the whole sample; "map": one for every map; "token": one for every token, a row of (T, D), in
+        which 0 is a level, n at least 2 (`featcodec.payloads.layout`).
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = tuple(
-        {"bits": bits, "axis": axis} for bits, axis in ((8, "sample"), (4, "sample"), (3, "sample"), (2, "sample"), (4, "map"))
+        {"bits": bits, "axis": axis}
+        for bits, axis in ((8, "sample"), (4, "sample"), (3, "sample"), (2, "sample"), (4, "map"), (8, "token"))
     )
 
     def __init__(self, *, bits: int = 8, axis: str = "sample") -> None:
         super().__init__()
         self.bits = check_int("bits", bits, 1, MAX_BITS)
-        self.axis = check_choice("axis", axis, ("sample", "map"))
+        self.axis = check_axis(axis, self.bits)
 
     def params(self) -> dict[str, Any]:
         """Return bits and axis."""
@@ -49,15 +53,15 @@ class QuantizedCodec(Codec):
 
     def encode_payload(self, x: FloatArray) -> Payload:
         """Quantise, then send the ranges and the coded symbols."""
-        return ranged.encode(x, self.bits, self.axis == "map", self.encode_symbols)
+        return ranged.encode(x, self.bits, self.axis, self.encode_symbols)
 
     def decode_payload(self, payload: Payload, shape: tuple[int, ...]) -> FloatArray:
         """Read the ranges, decode the symbols, dequantise."""
-        return ranged.decode(payload, shape, self.bits, self.axis == "map", self.decode_symbols)
+        return ranged.decode(payload, shape, self.bits, self.axis, self.decode_symbols)
 
     def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
         """Tell the ranges and the table from the symbols."""
-        return ranged.parts(payload, ranged.num_groups(shape, self.axis == "map"), self.table_bits)
+        return ranged.parts(payload, num_groups(shape, self.axis), self.table_bits)
 
     def table_bits(self, data: Payload) -> int:
         """Return how many bits of what `encode_symbols` wrote are a table."""
@@ -65,4 +69,12 @@ class QuantizedCodec(Codec):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Quantise and dequantise where `x` is."""
-        return minmax_reconstruct(x, self.bits, self.axis == "map")
+        return minmax_reconstruct(x, self.bits, self.axis)
+
+
+def check_axis(axis: str, bits: int) -> str:
+    """Return the axis, or raise ConfigError: zero as a level, and another one, take 2 bits."""
+    check_choice("axis", axis, AXES)
+    if axis == "token" and bits < 2:
+        raise ConfigError(f"axis=token takes bits 2..{MAX_BITS}, for zero is one of its levels, got bits={bits}")
+    return axis

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from featcodec.ops.cast import saturating_cast
+from featcodec.ops.steps import check_step
 from featcodec.ops.straight_through import straight_through
 
 
-def minmax_reconstruct(x: Tensor, bits: int, per_map: bool) -> Tensor:
+def minmax_reconstruct(x: Tensor, bits: int, axis: str) -> Tensor:
     """Quantise and dequantise a batch where it is: the values `minmax_quantize` and `minmax_dequantize` give, bit for bit.
 
     Parameters
@@ -19,8 +20,8 @@ def minmax_reconstruct(x: Tensor, bits: int, per_map: bool) -> Tensor:
         (B, ...) float32, float16 or bfloat16, finite; each sample has its own range.
     bits
         1..16.
-    per_map
-        One range per map instead of one per sample.
+    axis
+        "sample", "map" or "token": what has a range of its own (`payloads.layout`); a token's has 0 for a level.
 
     Returns
     -------
@@ -28,18 +29,42 @@ def minmax_reconstruct(x: Tensor, bits: int, per_map: bool) -> Tensor:
         The shape, dtype and device of `x`.
     """
     wide = x.double()
-    axes = map_axes(x) if per_map else tuple(range(1, x.ndim))
-    low = wide.amin(dim=axes, keepdim=True) if axes else wide
-    span = (wide.amax(dim=axes, keepdim=True) if axes else wide) - low
+    axes = _group_axes(x, axis)
+    low, high = (wide.amin(dim=axes, keepdim=True), wide.amax(dim=axes, keepdim=True)) if axes else (wide, wide)
+    if axis == "token":
+        low, high = _zero_level(low, high, bits)
+    span = high - low
     safe = torch.where(span > 0, span, torch.ones_like(span))
     symbols = torch.round((wide - low) / safe * (2**bits - 1))
     return saturating_cast((low + symbols * (span / (2**bits - 1))).float(), x.dtype)
 
 
+def _zero_level(low: Tensor, high: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """`payloads.quantizer.zero_level_ranges` in torch, of minima and maxima in double."""
+    below, above, top = low.clamp(max=0.0), high.clamp(min=0.0), float(2**bits - 1)
+    span = above - below
+    nearest = torch.round(-below / torch.where(span > 0, span, 1.0) * top).clamp(1, top - 1)
+    z = torch.where(below == 0, 0.0, torch.where(above == 0, top, nearest))
+    step = torch.maximum(-below / z.clamp(min=1), torch.where(z < top, above / (top - z).clamp(min=1), 0.0))
+    dropped = (1 << 53 - (24 - bits)) - 1
+    step = ((step.view(torch.int64) + dropped) & ~dropped).view(torch.float64)
+    first, last = 0.0 - z * step, (top - z) * step
+    largest = torch.finfo(torch.float32).max
+    plain = (low >= high) | (step < 2.0**-126) | (first < -largest) | (last > largest)
+    return torch.where(plain, low, first), torch.where(plain, high, last)
+
+
 def step_reconstruct(x: Tensor, step: float) -> Tensor:
-    """Return Q rint(x / Q) of a batch, Q as float32, integers clipped to 16 bits; in double, rounded once to float32."""
+    """Return Q rint(x / Q) of a batch, Q as float32; in double, rounded once to float32.
+
+    Raises
+    ------
+    FeatureError
+        An integer has more than 16 bits: see `ops.steps`.
+    """
     step = float(np.float32(step))
-    symbols = torch.round(x.double() / step).clamp(-(1 << 15), (1 << 15) - 1)
+    check_step(x, step)
+    symbols = torch.round(x.double() / step)
     return saturating_cast((symbols * step).float(), x.dtype)
 
 
@@ -48,6 +73,12 @@ def unit_reconstruct(x: Tensor, bits: int) -> Tensor:
     with torch.no_grad():
         value = (torch.round(x.double().clamp(0, 1) * (2**bits - 1)) / (2**bits - 1)).to(x.dtype)
     return straight_through(x, value)
+
+
+def _group_axes(x: Tensor, axis: str) -> tuple[int, ...]:
+    if axis == "map":
+        return map_axes(x)
+    return (2,) if axis == "token" and x.ndim == 3 else tuple(range(1, x.ndim))
 
 
 def map_axes(x: Tensor) -> tuple[int, ...]:

@@ -1,4 +1,8 @@
-"""Which numbers of a sample are one map: (C, h, w) has C maps, tokens (T, D) have D, a vector is one map."""
+"""Which numbers of a sample are one map: (C, h, w) has C maps, tokens (T, D) have D, a vector is one map.
+
+And which have a range of their own, by `axis`: all of a sample, each map, or each token, a row of (T, D); a sample of another
+rank is one token.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Item = TypeVar("Item", bound=np.generic)
+AXES = ("sample", "map", "token")
 
 
 def num_maps(shape: tuple[int, ...]) -> int:
@@ -38,4 +43,27 @@ def from_maps(maps: NDArray[Item], shape: tuple[int, ...]) -> NDArray[Item]:
         tokens: NDArray[Item] = maps.T
         return tokens
     x: NDArray[Item] = maps.reshape(shape)
+    return x
+
+
+def num_groups(shape: tuple[int, ...], axis: str) -> int:
+    """Return how many ranges a sample of this shape has."""
+    if axis == "token":
+        return shape[0] if len(shape) == 2 else 1
+    return num_maps(shape) if axis == "map" else 1
+
+
+def to_groups(x: NDArray[Item], axis: str) -> NDArray[Item]:
+    """Return a sample as (groups, elements of one group); a view where the layout allows it."""
+    if axis == "map":
+        return to_maps(x)
+    groups: NDArray[Item] = x.reshape(num_groups(x.shape, axis), -1)
+    return groups
+
+
+def from_groups(groups: NDArray[Item], shape: tuple[int, ...], axis: str) -> NDArray[Item]:
+    """Undo `to_groups`."""
+    if axis == "map":
+        return from_maps(groups, shape)
+    x: NDArray[Item] = groups.reshape(shape)
     return x

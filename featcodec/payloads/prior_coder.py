@@ -13,7 +13,7 @@ from featcodec.errors import BitstreamError
 from featcodec.payloads.range_coder import PRECISION, RangeDecoder, RangeEncoder
 
 WINDOW = 64  # integers of a map that have a frequency of their own; the last entry of a table is the escape
-LIMIT = (1 << 15) - 1  # integers are clipped to +-LIMIT
+LIMIT = (1 << 15) - 1  # integers lie within +-LIMIT
 _BIT = 1 << (PRECISION - 1)
 
 Integers = NDArray[np.int64]

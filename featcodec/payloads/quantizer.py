@@ -29,6 +29,35 @@ def minmax_ranges(groups: FloatArray) -> FloatArray:
     return ranges
 
 
+def zero_level_ranges(ranges: FloatArray, bits: int) -> FloatArray:
+    """Return the ranges that are sent for plain ones where 0 shall be a level: docs/conventions.md, "Zero is a level".
+
+    Parameters
+    ----------
+    ranges
+        (G, 2) float32: minimum and maximum of each row. Rows whose two are equal stay as they are.
+    bits
+        2..16.
+
+    Returns
+    -------
+    FloatArray
+        (G, 2), zeros +0: the core's, for which csrc/quantize/quantize.cpp has the proof that they hold each row's values.
+    """
+    wide = ranges.astype(np.float64)
+    low, high, top = np.minimum(wide[:, 0], 0.0), np.maximum(wide[:, 1], 0.0), float(2**bits - 1)
+    span = high - low
+    nearest = np.rint(-low / np.where(span > 0, span, 1.0) * top).clip(1, top - 1)
+    z = np.where(low == 0, 0.0, np.where(high == 0, top, nearest))
+    step = np.maximum(-low / np.maximum(z, 1), np.where(z < top, high / np.maximum(top - z, 1), 0.0))
+    dropped = np.uint64((1 << 53 - (24 - bits)) - 1)
+    step = ((step.view(np.uint64) + dropped) & ~dropped).view(np.float64)  # up, to 24 - bits significant bits
+    sent = np.stack([0.0 - z * step, (top - z) * step], axis=1)
+    plain = (wide[:, 0] >= wide[:, 1]) | (step < 2.0**-126) | (np.abs(sent).max(axis=1) > np.finfo(np.float32).max)
+    chosen: FloatArray = np.where(plain[:, None], wide + 0.0, sent).astype(np.float32)
+    return chosen
+
+
 def minmax_quantize(groups: FloatArray, ranges: FloatArray, bits: int) -> Symbols:
     """Quantise rows.
 

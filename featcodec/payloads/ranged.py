@@ -1,7 +1,7 @@
 """The payload of min-max codecs: a range for every group, then the coded symbols of the groups that vary.
 
 For every group its minimum and maximum, float32 little-endian, then the symbols. Where no group varies the minima alone are
-sent and nothing follows. A group is the whole sample or a map (`payloads.layout`).
+sent and nothing follows. A group is the whole sample, a map or a token (`payloads.layout`).
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcodec.errors import BitstreamError
-from featcodec.payloads.layout import from_maps, num_maps, to_maps
-from featcodec.payloads.quantizer import Symbols, minmax_dequantize, minmax_quantize, minmax_ranges
+from featcodec.payloads.layout import from_groups, num_groups, to_groups
+from featcodec.payloads.quantizer import Symbols, minmax_dequantize, minmax_quantize, minmax_ranges, zero_level_ranges
 
 FloatArray = NDArray[np.float32]
 Payload = np.ndarray[Any, np.dtype[Any]]
 
 
-def encode(x: FloatArray, bits: int, per_map: bool, encode_symbols: Callable[[Symbols], Payload]) -> Payload:
+def encode(x: FloatArray, bits: int, axis: str, encode_symbols: Callable[[Symbols], Payload]) -> Payload:
     """Quantise a sample to n bits and write its ranges and what `encode_symbols` makes of (N,) symbols, N >= 1."""
-    groups = to_maps(x) if per_map else x.reshape(1, -1)
+    groups = to_groups(x, axis)
     ranges = minmax_ranges(groups)
+    if axis == "token":
+        ranges = zero_level_ranges(ranges, bits)
     varies = ranges[:, 0] < ranges[:, 1]
     if not varies.any():
         return ranges[:, 0].astype("<f4").view(np.uint8)
@@ -33,7 +35,7 @@ def encode(x: FloatArray, bits: int, per_map: bool, encode_symbols: Callable[[Sy
 
 
 def decode(
-    payload: Payload, shape: tuple[int, ...], bits: int, per_map: bool, decode_symbols: Callable[[Payload, int], NDArray[Any]]
+    payload: Payload, shape: tuple[int, ...], bits: int, axis: str, decode_symbols: Callable[[Payload, int], NDArray[Any]]
 ) -> FloatArray:
     """Undo `encode`; `decode_symbols` gets the coded bytes and how many symbols they are, of any number type.
 
@@ -42,7 +44,7 @@ def decode(
     BitstreamError
         No encoder writes these bytes.
     """
-    groups = num_groups(shape, per_map)
+    groups = num_groups(shape, axis)
     elements = int(np.prod(shape, dtype=np.int64)) // groups
     if payload.size == 4 * groups:
         ranges = np.repeat(_read_floats(payload), 2).reshape(groups, 2)
@@ -61,19 +63,18 @@ def decode(
     if varies.any():
         symbols = decode_symbols(payload[8 * groups :], elements * int(varies.sum()))
         values[varies] = minmax_dequantize(symbols.reshape(-1, elements), ranges[varies], bits)
-    return from_maps(values, shape) if per_map else values.reshape(shape)
-
-
-def num_groups(shape: tuple[int, ...], per_map: bool) -> int:
-    """Return how many ranges a sample of this shape has."""
-    return num_maps(shape) if per_map else 1
+    return from_groups(values, shape, axis)
 
 
 def parts(payload: Payload, groups: int, table_bits: Callable[[Payload], int] = lambda data: 0) -> dict[str, int]:
     """Return the parts (`Codec.payload_parts`) of such a payload; `table_bits` counts a table before the symbols."""
-    if payload.size == 4 * groups:
-        return {"side": 32 * groups}
-    return {"side": 64 * groups, "table": table_bits(payload[8 * groups :])}
+    side = side_bits(payload, groups)
+    return {"side": side, "table": table_bits(payload[8 * groups :]) if side == 64 * groups else 0}
+
+
+def side_bits(payload: Payload, groups: int) -> int:
+    """Return the bits of the ranges of such a payload."""
+    return (32 if payload.size == 4 * groups else 64) * groups
 
 
 def _read_floats(data: Payload) -> FloatArray:

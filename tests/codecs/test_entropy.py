@@ -16,7 +16,7 @@ import featcodec as fc
 from featcodec import _core
 from featcodec.bitstream import Packet
 from tests import reference
-from tests.features import batch, features, packet_of, smooth
+from tests.features import batch, packet_of, smooth, taken
 
 IDS = ("auto", "context", "huffman", "rans")
 AVAILABLE = _core.isas()
@@ -123,7 +123,7 @@ def test_static_tables_make_small_features_cheap_and_never_fail(codec_id, params
     small = smooth((4, 5, 5), 99)
     adaptive = fc.get_codec(codec_id, **params)
     assert codec.encode(small)[0].payload_bits <= adaptive.encode(small)[0].payload_bits
-    for x in features((8, 7, 5)).values():
+    for x in taken(codec).values():
         assert torch.equal(codec(x), codec.reconstruct(x))
 
 
@@ -174,8 +174,8 @@ def test_what_calibrate_and_static_tables_refuse():
 @pytest.mark.parametrize("codec_id", IDS)
 def test_the_step_quantiser(codec_id):
     codec = fc.get_codec(codec_id, step=0.5)
-    x = torch.tensor([[0.0, 0.25, 0.75, 0.74, -0.25, -0.76, 100.0, 1e30, -1e30]])
-    assert codec(x).tolist() == [[0.0, 0.0, 1.0, 0.5, 0.0, -1.0, 100.0, 32767 * 0.5, -32768 * 0.5]]
+    x = torch.tensor([[0.0, 0.25, 0.75, 0.74, -0.25, -0.76, 100.0]])
+    assert codec(x).tolist() == [[0.0, 0.0, 1.0, 0.5, 0.0, -1.0, 100.0]]
     zeros = torch.zeros(1, 64, 14, 14)
     assert codec.encode(zeros)[0].payload_bits <= 8 * 8
     assert fc.get_codec(codec.config()).config() == {"id": codec_id, "step": 0.5}

@@ -1,0 +1,57 @@
+"""Which values a step quantiser has integers for: others are refused, never clipped, and told which step would do."""
+
+from __future__ import annotations
+
+import math
+from decimal import ROUND_CEILING, Decimal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from featcodec.errors import FeatureError
+
+INTEGERS = (-(1 << 15), (1 << 15) - 1)  # what q = rint(x / Q) may be
+MOST = 1e30  # a step is below it
+_DIGITS = 6
+
+
+def check_step(x: Tensor, step: float, integers: tuple[int, int] = INTEGERS, most: float = MOST) -> None:
+    """Raise FeatureError where rint(x / step) of a batch lies beyond `integers`: one comparison where `x` is.
+
+    The message names the first such sample's worst value, what this step codes and the smallest step for the batch, or says
+    that none below `most` does. Values that are not finite are `check_feature`'s to refuse.
+    """
+    low, high = torch.stack(torch.aminmax(x.detach())).double().tolist()
+    if not (math.isfinite(low) and math.isfinite(high)) or _codes(low, high, step, integers):
+        return
+    rows = x.detach().double().reshape(len(x), -1).cpu()
+    extremes = torch.stack(torch.aminmax(rows, dim=1), dim=1).tolist()
+    sample = next(i for i, (least, largest) in enumerate(extremes) if not _codes(least, largest, step, integers))
+    least, largest = extremes[sample]
+    beyond = least if least / (integers[0] - 0.5) > largest / (integers[1] + 0.5) else largest
+    index = np.unravel_index(int((rows[sample] == beyond).nonzero()[0]), tuple(x.shape[1:]))
+    place = (sample, *map(int, index))
+    wanted = smallest_step(low, high, integers)
+    too_large = f"it would take a step of {wanted:g}, and steps end at {most:g}"
+    remedy = f"the smallest step that would do is {wanted:g}" if wanted < most else too_large
+    raise FeatureError(
+        f"a step of {step:g} codes values from {integers[0] * step:g} to {integers[1] * step:g}, got {beyond:.7g} at index "
+        f"{place} of shape {tuple(x.shape)}: {remedy}"
+    )
+
+
+def smallest_step(low: float, high: float, integers: tuple[int, int] = INTEGERS) -> float:
+    """Return the smallest step that has integers for all values from low to high: a float32, rounded up to six digits."""
+    least = np.float32(max(high / (integers[1] + 0.5), low / (integers[0] - 0.5)))
+    while _codes(low, high, float(np.nextafter(least, np.float32(0))), integers):
+        least = np.nextafter(least, np.float32(0))
+    while not _codes(low, high, float(least), integers):
+        least = np.nextafter(least, np.float32(np.inf))
+    exact = Decimal(float(least))
+    return float(exact.quantize(Decimal(1).scaleb(exact.adjusted() + 1 - _DIGITS), ROUND_CEILING))
+
+
+def _codes(low: float, high: float, step: float, integers: tuple[int, int]) -> bool:
+    """Whether both ends, and so all between them, have an integer; rounding half to even."""
+    return step > 0 and integers[0] <= round(low / step) and round(high / step) <= integers[1]
