@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from featcodec import _core
 from featcodec.spec import format_spec
 
 
@@ -65,8 +66,12 @@ def crushed_in(x: Tensor, y: Tensor) -> Crushed:
         (B, ...) float, what was given and what arrived, on one device.
     """
     tokens = x.shape[1] if x.ndim == 3 else 1
-    a, b = (v.detach().reshape(x.shape[0], tokens, -1).double() for v in (x, y))
-    lost = (a - b).square().sum(2)
-    given = (a - a.mean(2, keepdim=True)).square().sum(2)
-    counts = (lost > 0.5 * given).sum(1)
-    return Crushed(tokens, int(counts.sum()), int(counts.max()))
+    a, b = (v.detach().float().reshape(x.shape[0], tokens, -1) for v in (x, y))
+    if x.device.type == "cpu":
+        rows = zip(a.contiguous().numpy(), b.contiguous().numpy(), strict=True)
+        counts = [_core.crushed_tokens(*pair) for pair in rows]
+        return Crushed(tokens, sum(counts), max(counts))
+    a, b = a.double(), b.double()
+    lost, given = (a - b).square().sum(2), (a - a.mean(2, keepdim=True)).square().sum(2)
+    crushed: list[int] = (lost > 0.5 * given).sum(1).tolist()
+    return Crushed(tokens, sum(crushed), max(crushed))
