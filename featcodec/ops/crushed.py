@@ -66,7 +66,7 @@ def crushed_in(x: Tensor, y: Tensor) -> Crushed:
         (B, ...) float, what was given and what arrived, on one device.
     """
     tokens = x.shape[1] if x.ndim == 3 else 1
-    a, b = (v.detach().float().reshape(x.shape[0], tokens, -1) for v in (x, y))
+    a, b = (v.detach().resolve_neg().float().reshape(x.shape[0], tokens, -1) for v in (x, y))
     if x.device.type == "cpu":
         rows = zip(a.contiguous().numpy(), b.contiguous().numpy(), strict=True)
         counts = [_core.crushed_tokens(*pair) for pair in rows]
