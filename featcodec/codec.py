@@ -233,8 +233,8 @@ class Codec(nn.Module):
         Warns
         -----
         RuntimeWarning
-            Once for a codec: more than half of a sample's tokens are crushed (`ops.crushed`). Looked at are the first batch and
-            then ever fewer: the 2nd, the 4th, the 8th; every batch of an inserted codec.
+            Once: more than half of the tokens of a sample (T, D) are crushed (`ops.crushed`). Looked at are the first
+            batch and then ever fewer: the 2nd, the 4th, the 8th; every batch of an inserted codec.
         """
         packets = self.encode_over(x, None)
         if packets and not self.learned and self._watch.is_due():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ import featcodec as fc
 from featcodec.accounting import ledger
 from featcodec.bitstream import Packet
 from tests.features import features, taken, taken_batch
+from tests.test_threads import in_threads
 
 CASES = [(codec_id, example) for codec_id in fc.list_codecs() for example in fc.codec_class(codec_id).examples]
 IDS = [f"{codec_id}-{'-'.join(map(str, example.values()))}".rstrip("-") for codec_id, example in CASES]
@@ -424,3 +426,41 @@ def test_packets_of_another_config_and_mixed_batches_are_refused(codec_id, examp
 def test_unknown_parameters_are_refused_by_name(codec_id, example):
     with pytest.raises(fc.ConfigError, match="no parameter wrong"):
         fc.get_codec(codec_id, **example, wrong=1)
+
+
+@swept
+def test_copies_pickles_and_inference_mode_change_nothing(codec_id, example):
+    codec = build(codec_id, example)
+    x = taken_batch(codec)
+    wanted = [p.to_bytes() for p in codec.encode(x)]
+    values = codec.decode(wanted)
+    copies = {"copy": copy.deepcopy(codec), "pickle": pickle.loads(pickle.dumps(codec))}
+    with torch.inference_mode():
+        copies["copy in inference mode"] = copy.deepcopy(codec)
+        copies["built in inference mode"] = type(codec)(**{k: v for k, v in codec.config().items() if k != "id"}).eval()
+        copies["built in inference mode"].load_state_dict(codec.state_dict())
+        for name, other in (("itself", codec), *copies.items()):
+            assert [p.to_bytes() for p in other.encode(x)] == wanted, name
+            assert torch.equal(other.decode(wanted), values), name
+            assert torch.equal(other(x), values), name
+    for name, other in copies.items():
+        assert other.fingerprint() == codec.fingerprint(), name
+        assert [p.to_bytes() for p in other.encode(x)] == wanted, name
+        assert torch.equal(other.decode(wanted), values), name
+
+
+@swept
+def test_law_5_three_threads_at_once(codec_id, example):
+    codec = build(codec_id, example)
+    x = taken_batch(codec)
+    wanted = [p.to_bytes() for p in codec.encode(x)]
+    values, state = codec.decode(wanted), copy.deepcopy(codec.state_dict())
+
+    def work(i: int) -> bool:
+        part = slice(i % len(x), None)
+        same = [p.to_bytes() for p in codec.encode(x[part])] == wanted[part]
+        return same and torch.equal(codec.decode(wanted[part]), values[part]) and torch.equal(codec(x[part]), values[part])
+
+    assert in_threads(3, work) == [True] * 3
+    assert all(torch.equal(v, state[k]) for k, v in codec.state_dict().items())
+    assert torch.get_num_threads() == 1

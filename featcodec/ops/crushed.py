@@ -51,8 +51,11 @@ class Watch:
         return not self._has_warned and self._looks & (self._looks - 1) == 0
 
     def see(self, crushed: Crushed, config: Mapping[str, Any]) -> None:
-        """Warn where more than half of a sample's tokens were crushed by the codec of this config."""
-        if 2 * crushed.most > crushed.tokens and not self._has_warned:
+        """Warn where more than half of a sample's tokens were crushed by the codec of this config.
+
+        Not of samples that are one token: of maps a few bits lose more than half by design, and may leave the task whole.
+        """
+        if crushed.tokens > 1 and 2 * crushed.most > crushed.tokens and not self._has_warned:
             self._has_warned = True
             warnings.warn(f"codec {format_spec(config)!r} {crushed}", RuntimeWarning, stacklevel=4)
 
