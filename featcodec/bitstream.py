@@ -10,6 +10,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -136,8 +137,7 @@ class Packet:
     @property
     def num_bits(self) -> int:
         """Size in bits, header and all: 8 * len(to_bytes())."""
-        trailer = 0 if self.checksum is None else 4
-        return 8 * (len(self._header(False, self.payload.nbytes)) + self.payload.nbytes + trailer)
+        return 8 * self.payload.nbytes + self.frame_bits
 
     @property
     def payload_bits(self) -> int:
@@ -147,7 +147,9 @@ class Packet:
     @property
     def frame_bits(self) -> int:
         """Bits of the header and the checksum: all but the payload's."""
-        return self.num_bits - self.payload_bits
+        # magic and type bytes, the dimensions, the config's checksum, the payload's length, the header's checksum
+        size = 4 + _varints_size(self.shape) + 4 + _varint_size(self.payload.nbytes) + 4
+        return 8 * (size if self.checksum is None else size + 4)
 
     @property
     def num_elements(self) -> int:
@@ -293,3 +295,13 @@ def _varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+def _varint_size(value: int) -> int:
+    """How many bytes `_varint` writes."""
+    return max(1, (value.bit_length() + 6) // 7)
+
+
+@lru_cache(maxsize=1024)
+def _varints_size(values: tuple[int, ...]) -> int:
+    return sum(map(_varint_size, values))

@@ -26,7 +26,7 @@ from featcodec.ops.crushed import Crushed, Watch, crushed_in
 from featcodec.ops.eager import eager
 from featcodec.ops.straight_through import straight_through
 from featcodec.ops.versions import version_of
-from featcodec.transmission import Losses, Transmission
+from featcodec.transmission import NOTHING_LOST, Losses, Transmission
 from featcodec.weights import check_same_config, check_same_state, fingerprint_of, read_weights, write_weights
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ class Codec(nn.Module):
         """
         packets = self.encode_over(x, None)
         if packets and not self.learned and self._watch.is_due():
-            self._watch.see(crushed_in(x, self.decode(packets).to(x.device)), self.config())
+            self._watch.see(crushed_in(x, self.decode(packets).to(x.device)), self.config)
         return packets
 
     def encode_over(self, x: Tensor, channel: Channel | None) -> list[Packet]:
@@ -290,19 +290,19 @@ class Codec(nn.Module):
         """
         if not self.sends(x, channel):
             return self._pass_on_device(x)
-        way: Transmission = self.transmit(x, channel)
-        return way.output
+        return self.transmit(x, channel).output
 
     @eager
     def transmit(self, x: Tensor, channel: Channel | None = None) -> Transmission:
         """Take the real way (encode, channel, decode) and say what it cost; errors are those of `encode` and `decode`."""
         with torch.no_grad():
-            check_layout(x)
+            if not isinstance(x, Tensor):
+                check_layout(x)
             start = now(x.device)
             packets = self.encode_over(x, channel)
             encoded = now(x.device)
             if not packets:
-                return Transmission(x, [], encoded - start, 0.0, Losses(), Crushed(0, 0, 0))
+                return Transmission(x, [], encoded - start, 0.0, NOTHING_LOST, Crushed(0, 0, 0))
             received, resent_bits = self.carry(packets, channel)
             arrived = now(x.device)
             value, losses = self.decode_counted(received)
@@ -310,8 +310,8 @@ class Codec(nn.Module):
             end = now(x.device)
             crushed = crushed_in(x, value)
             if channel is None and not self.learned:
-                self._watch.see(crushed, self.config())
-        losses = replace(losses, resent_bits=resent_bits)
+                self._watch.see(crushed, self.config)
+        losses = losses if resent_bits == 0 else replace(losses, resent_bits=resent_bits)
         output = self.attach_gradient(x, value, received, channel)
         return Transmission(output, packets, encoded - start, end - arrived, losses, crushed)
 
@@ -321,7 +321,7 @@ class Codec(nn.Module):
 
     def decode_counted(self, packets: list[Packet]) -> tuple[Tensor, Losses]:
         """Decode as `decode` does, and say what was lost; a codec that conceals losses overrides this."""
-        return self.decode(packets), Losses()
+        return self.decode(packets), NOTHING_LOST
 
     def attach_gradient(self, x: Tensor, value: Tensor, received: Sequence[Packet], channel: Channel | None) -> Tensor:
         """Return `value`, what `received` decoded to, with the gradient that training takes: the identity's in `x`."""

@@ -6,7 +6,7 @@ import math
 import sys
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from featcodec.bitstream import MAX_DIMS, check_shape
 from featcodec.errors import FeatureError, FeatureTypeError
@@ -74,6 +74,8 @@ def _tracer() -> str | None:
 
 def _kind_without_values(x: Tensor) -> str | None:
     """What keeps a tensor's values from being read in order, if anything does."""
+    if type(x) in (Tensor, nn.Parameter) and x.is_cpu and x.layout is torch.strided and not x.is_quantized and not x.is_nested:
+        return None
     fake = getattr(sys.modules.get("torch._subclasses.fake_tensor"), "FakeTensor", ())
     kinds = {
         "nested": x.is_nested,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -71,9 +71,40 @@ def pixels(inputs: Any) -> int | None:
     if pictures is not None:
         return sum(x.shape[1] * x.shape[2] for x in pictures)
     first = next(iter(tensors(inputs)), None)
-    if first is None or first.ndim != 4 or first.shape[1] not in (1, 3) or first.dtype is torch.bool:
+    return None if first is None else _pixels_of(first)
+
+
+class Seen(NamedTuple):
+    """What inputs tell of a batch.
+
+    Attributes
+    ----------
+    samples, pixels
+        `batch_size` and `pixels` of them.
+    sizes
+        What the batch may be: its samples, the first axis of each tensor and the one asked for.
+    """
+
+    samples: int | None
+    pixels: int | None
+    sizes: tuple[int, ...]
+
+
+def see(args: tuple[Any, ...], kwargs: Mapping[str, Any], axis: int) -> Seen:
+    """Look at what a model is called with."""
+    if len(args) == 1 and not kwargs and isinstance(args[0], Tensor) and axis == 0:
+        x = args[0]
+        return Seen(len(x), _pixels_of(x), (len(x),)) if x.ndim else Seen(None, None, ())
+    inputs = (*args, *kwargs.values())
+    samples, found = batch_size(inputs), tensors(inputs)
+    sizes = [x.shape[i] for i in {0, axis} for x in found if x.ndim > i]
+    return Seen(samples, pixels(inputs), (*(() if samples is None else (samples,)), *sizes))
+
+
+def _pixels_of(x: Tensor) -> int | None:
+    if x.ndim != 4 or x.shape[1] not in (1, 3) or x.dtype is torch.bool:
         return None
-    return int(first.shape[0] * first.shape[2] * first.shape[3])
+    return int(x.shape[0] * x.shape[2] * x.shape[3])
 
 
 def _pictures(inputs: Any) -> list[Tensor] | None:

@@ -21,14 +21,14 @@ from featcodec.codec import Codec
 from featcodec.errors import BitstreamError, ConfigError, FeatureError, FeatureTypeError, LayerError
 from featcodec.features import check_eager, not_traceable
 from featcodec.hosting import Place, device_of
-from featcodec.inputs import batch_size, call, pixels, tensors
+from featcodec.inputs import call, see
 from featcodec.layers import evaluating, find_layer
 from featcodec.ops.eager import eager
 from featcodec.outputs import ALL, Path, Wanted, describe, leaves, map_leaves, name_of
 from featcodec.registry import fit_spec, get_codec
 from featcodec.spec import Spec
 from featcodec.stats import Crossing, Stats
-from featcodec.transmission import Transmission
+from featcodec.transmission import NOTHING_LOST, Transmission
 
 
 @dataclass
@@ -38,7 +38,7 @@ class _Forward:
     model: nn.Module | None = None
     sizes: tuple[int, ...] = ()  # what the batch may be: first axes of the inputs' tensors
     depth: int = 1
-    has_ended: bool = False
+    handled: BaseException | None = None  # the error that its caller was handling when it began
     has_trained: bool = False
     tensors: int = 0
     crossing: Crossing = field(default_factory=Crossing)
@@ -95,8 +95,7 @@ class Insertion:
         self._handles = [
             module.register_forward_hook(self._cross),
             model.register_forward_pre_hook(self._begin, with_kwargs=True),
-            model.register_forward_hook(self._end),
-            model.register_forward_hook(self._leave, always_call=True),
+            model.register_forward_hook(self._end, always_call=True),
         ]
         _forget_compiled()
 
@@ -159,38 +158,29 @@ class Insertion:
         if running is not None:  # the model calls itself
             running.depth += 1
             return
-        inputs = (*args, *kwargs.values())
-        whole = batch_size(inputs)
-        sizes = [] if whole is None else [whole]
-        for axis in {0, self._batch_axis}:
-            sizes += [x.shape[axis] for x in tensors(inputs) if x.ndim > axis]
-        forward = _Forward(model, tuple(sizes))
-        forward.crossing.samples, forward.crossing.pixels = whole or 0, pixels(inputs)
+        seen = see(args, kwargs, self._batch_axis)
+        forward = _Forward(model, seen.sizes, handled=sys.exc_info()[1])
+        forward.crossing.samples, forward.crossing.pixels = seen.samples or 0, seen.pixels
         self._forwards[threading.get_ident()] = forward
 
     @eager
     def _end(self, model: nn.Module, _: Any, __: Any) -> None:
-        forward = self._forwards.get(threading.get_ident())
+        """After every forward; one that raised is not counted."""
+        me = threading.get_ident()
+        forward = self._forwards.get(me)
         if forward is None:
             return
+        if sys.exc_info()[1] is not forward.handled:
+            del self._forwards[me]
+            return
         forward.depth -= 1
-        forward.has_ended = True
         if forward.depth:
             return
-        del self._forwards[threading.get_ident()]
+        del self._forwards[me]
         self._runs += 1
         if not forward.tensors:
             self._check_there(model)
         self._commit(forward)
-
-    @eager
-    def _leave(self, *_: Any) -> None:
-        """After every forward, one that raised too, which is not counted."""
-        forward = self._forwards.get(threading.get_ident())
-        if forward is not None and not forward.has_ended:
-            del self._forwards[threading.get_ident()]
-        elif forward is not None:
-            forward.has_ended = False
 
     def _check_there(self, model: nn.Module) -> None:
         """Raise LayerError where the layer is no longer the one that the codec was inserted at."""
@@ -236,14 +226,12 @@ class Insertion:
         return result
 
     def _check_found(self, found: list[Path], output: Any) -> None:
+        missing = [wanted for wanted in self._wanted.paths or () if not any(path[: len(wanted)] == wanted for path in found)]
+        if found and not missing:
+            return
         returned = ", ".join(f"{name_of(path)}: {describe(leaf)}" for path, leaf in leaves(output)) or type(output).__name__
-        if not found and self._wanted.paths is None:
-            raise FeatureTypeError(f"layer {self.layer!r} returns no floating-point tensor with an axis, but {returned}")
-        for wanted in self._wanted.paths or ():
-            if not any(path[: len(wanted)] == wanted for path in found):
-                raise FeatureTypeError(
-                    f"layer {self.layer!r} returns no tensor that can cross at {name_of(wanted)!r}; it returns {returned}"
-                )
+        what = f"tensor that can cross at {name_of(missing[0])!r}" if missing else "floating-point tensor with an axis"
+        raise FeatureTypeError(f"layer {self.layer!r} returns no {what}; it returns {returned}")
 
     def _send_named(self, codec: Codec, x: Tensor, forward: _Forward) -> Tensor:
         try:
@@ -294,13 +282,15 @@ class Insertion:
         if not way.packets:
             return
         analog = way.packets[0].kind is PayloadKind.SYMBOLS
-        crossing.elements += sum(packet.num_elements for packet in way.packets)
-        crossing.payload_bits += 0 if analog else sum(packet.payload_bits for packet in way.packets)
-        crossing.wire_bits += sum(packet.frame_bits if analog else packet.num_bits for packet in way.packets)
+        payload_bits = sum(packet.payload_bits for packet in way.packets)
+        crossing.elements += len(way.packets) * way.packets[0].num_elements
+        crossing.payload_bits += 0 if analog else payload_bits
+        crossing.wire_bits += sum(packet.frame_bits for packet in way.packets) + (0 if analog else payload_bits)
         crossing.real_symbols += sum(packet.payload.size for packet in way.packets) if analog else 0
         crossing.encode_s += way.encode_s
         crossing.decode_s += way.decode_s
-        crossing.losses = crossing.losses + way.losses
+        if way.losses is not NOTHING_LOST:
+            crossing.losses = crossing.losses + way.losses
         crossing.tokens += way.crushed.tokens * len(way.packets)
         crossing.crushed_tokens += way.crushed.total
         modulated = self.channel is not None and self.channel.modulation is not None

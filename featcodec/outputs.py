@@ -35,7 +35,7 @@ def map_leaves(value: Any, function: Callable[[Path, Any], Any], path: Path = ()
     FeatureTypeError
         A mapping cannot be copied and written to.
     """
-    children = _children(value)
+    children = None if isinstance(value, Tensor) else _children(value)
     if children is None:
         return function(path, value)
     changed = [(name, child, map_leaves(child, function, (*path, str(name)))) for name, child in children]

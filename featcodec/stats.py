@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featcodec.transmission import Losses
+from featcodec.transmission import NOTHING_LOST, Losses
 
 _NAN = float("nan")
 _TIMES_KEPT = 4096
@@ -31,7 +31,7 @@ class Crossing:
     encode_s: float = 0.0
     decode_s: float = 0.0
     pixels: int | None = None
-    losses: Losses = field(default_factory=Losses)
+    losses: Losses = NOTHING_LOST
     real_symbols: int = 0
     complex_uses: int | None = 0
     tokens: int = 0
@@ -77,7 +77,8 @@ class Stats:
         s.crushed_tokens += c.crushed_tokens
         s.pixels = None if s.pixels is None or c.pixels is None else s.pixels + c.pixels
         s.complex_uses = None if s.complex_uses is None or c.complex_uses is None else s.complex_uses + c.complex_uses
-        s.losses = s.losses + c.losses
+        if c.losses is not NOTHING_LOST:
+            s.losses = s.losses + c.losses
         self._analog = self._analog or c.real_symbols > 0
         self._keep_time((c.encode_s / c.samples * 1e3, c.decode_s / c.samples * 1e3, c.samples))
         self._crossings += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -31,7 +31,15 @@ class Losses:
 
     def __add__(self, other: Losses) -> Losses:
         """Return what both lost together."""
-        return Losses(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        return Losses(
+            self.blocks + other.blocks,
+            self.failed_blocks + other.failed_blocks,
+            self.concealed_elements + other.concealed_elements,
+            self.resent_bits + other.resent_bits,
+        )
+
+
+NOTHING_LOST = Losses()
 
 
 @dataclass(frozen=True)

@@ -276,7 +276,7 @@ def test_a_layer_whose_output_holds_no_tensor_is_named():
         fc.insert(model, "block", "raw"),
         pytest.raises(
             fc.FeatureTypeError,
-            match=r"layer 'block' returns no floating-point tensor with an axis, but ids: int64 \(3,\), text: str",
+            match=r"layer 'block' returns no floating-point tensor with an axis; it returns ids: int64 \(3,\), text: str",
         ),
     ):
         model(torch.rand(2, 4))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from featcodec import _core
@@ -50,14 +52,14 @@ class Watch:
         self._looks += 1
         return not self._has_warned and self._looks & (self._looks - 1) == 0
 
-    def see(self, crushed: Crushed, config: Mapping[str, Any]) -> None:
+    def see(self, crushed: Crushed, config: Callable[[], Mapping[str, Any]]) -> None:
         """Warn where more than half of a sample's tokens were crushed by the codec of this config.
 
         Not of samples that are one token: of maps a few bits lose more than half by design, and may leave the task whole.
         """
         if crushed.tokens > 1 and 2 * crushed.most > crushed.tokens and not self._has_warned:
             self._has_warned = True
-            warnings.warn(f"codec {format_spec(config)!r} {crushed}", RuntimeWarning, stacklevel=4)
+            warnings.warn(f"codec {format_spec(config())!r} {crushed}", RuntimeWarning, stacklevel=4)
 
 
 def crushed_in(x: Tensor, y: Tensor) -> Crushed:
@@ -68,13 +70,17 @@ def crushed_in(x: Tensor, y: Tensor) -> Crushed:
     x, y
         (B, ...) float, what was given and what arrived, on one device.
     """
-    tokens = x.shape[1] if x.ndim == 3 else 1
-    a, b = (v.detach().resolve_neg().float().reshape(x.shape[0], tokens, -1) for v in (x, y))
-    if x.device.type == "cpu":
-        rows = zip(a.contiguous().numpy(), b.contiguous().numpy(), strict=True)
-        counts = [_core.crushed_tokens(*pair) for pair in rows]
+    samples, tokens = x.shape[0], x.shape[1] if x.ndim == 3 else 1
+    if x.is_cpu:
+        ours, theirs = _rows(x, samples, tokens), _rows(y, samples, tokens)
+        counts = [_core.crushed_tokens(ours[i], theirs[i]) for i in range(samples)]
         return Crushed(tokens, sum(counts), max(counts))
-    a, b = a.double(), b.double()
+    a, b = (v.detach().double().reshape(samples, tokens, -1) for v in (x, y))
     lost, given = (a - b).square().sum(2), (a - a.mean(2, keepdim=True)).square().sum(2)
     crushed: list[int] = (lost > 0.5 * given).sum(1).tolist()
     return Crushed(tokens, sum(crushed), max(crushed))
+
+
+def _rows(x: Tensor, samples: int, tokens: int) -> NDArray[np.float32]:
+    rows: NDArray[np.float32] = x.detach().resolve_neg().float().contiguous().numpy().reshape(samples, tokens, -1)
+    return rows
