@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from featcodec.bitstream import MAX_DIMS, check_shape
 from featcodec.errors import FeatureError, FeatureTypeError
 from featcodec.ops.cast import DTYPE_NAMES
+from featcodec.ops.eager import NOT_TRACEABLE
 
 
 def check_feature(x: Tensor) -> None:
@@ -47,9 +48,7 @@ def check_eager() -> None:
 
 def not_traceable(tracer: str) -> FeatureTypeError:
     """Return the error that says why something cannot trace a codec, and what to do."""
-    return FeatureTypeError(
-        f"a codec runs real encoders, which {tracer} cannot trace: cut the model with featcodec.split, then trace its parts"
-    )
+    return FeatureTypeError(NOT_TRACEABLE.format(tracer))
 
 
 def check_batch_shape(shape: tuple[int, ...]) -> None:
@@ -69,6 +68,8 @@ def _tracer() -> str | None:
         return "torch.export"
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return "torch.func (vmap, grad)"
+    if torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None:
+        return "make_fx"
     return None
 
 

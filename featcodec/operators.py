@@ -67,6 +67,13 @@ def _summed_products(output: Any, args: tuple[Any, ...]) -> int:
     return int(output.numel() * args[1].shape[0] * args[1].shape[2])
 
 
+def _grouped_products(output: Any, args: tuple[Any, ...]) -> int:
+    """Rows that are shared out among matrices, or columns, or what is summed over; or a product for each group."""
+    rows, columns = args[0], args[1]
+    pairs = rows.shape[0] if rows.ndim == columns.ndim == 3 else 1
+    return int(pairs * rows.shape[-2] * rows.shape[-1] * columns.shape[-1])
+
+
 def _linear(output: Any, args: tuple[Any, ...]) -> int:
     return int(args[0].numel() * args[1].shape[0])
 
@@ -111,6 +118,7 @@ _FORMULAS: dict[str, Callable[[Any, tuple[Any, ...]], int]] = {
     **dict.fromkeys(("_weight_int4pack_mm", "_weight_int4pack_mm_for_cpu", "_weight_int8pack_mm"), _rows_by_columns),
     **dict.fromkeys(("addmm", "addmv", "baddbmm", "_addmm_activation"), _added_rows_by_columns),
     "addbmm": _summed_products,
+    "_grouped_mm": _grouped_products,
     "linear": _linear,  # nested: else it comes as a product
     "_scaled_dot_product_flash_attention_for_cpu": _scaled_dot_product,
     "_scaled_dot_product_flash_attention": _scaled_dot_product,

@@ -370,3 +370,10 @@ def test_a_layer_whose_error_the_model_catches():
 def test_a_scripted_layer_is_its_caller_s():
     model = nn.Sequential(torch.jit.script(nn.Linear(D, 3)), nn.ReLU())
     assert one(model, TOKENS).layers[""].macs == T * D * 3
+
+
+def test_rows_that_are_shared_out_among_experts():
+    rows, experts = torch.randn(12, 16, dtype=torch.bfloat16), torch.randn(3, 16, 8, dtype=torch.bfloat16)
+    ends = torch.tensor([4, 4, 12], dtype=torch.int32)
+    model = Call(lambda x: torch._grouped_mm(x, experts, offs=ends))
+    assert profile(model, rows).total_macs * 12 == 12 * 16 * 8

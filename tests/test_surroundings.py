@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import featcodec as fc
 from featcodec.features import check_layout
@@ -30,19 +31,28 @@ def net() -> Image:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-@pytest.mark.parametrize("tracer", ["trace", "export", "fx", "vmap", "grad", "script"])
+@pytest.mark.parametrize("tracer", ["trace", "export", "fx", "make_fx", "vmap", "grad", "script"])
 def test_what_cannot_be_traced_says_so_in_one_text(spec, tracer):
     model, x = net(), images()
     ways = {
         "trace": lambda: torch.jit.trace(model, x),
         "export": lambda: torch.export.export(model, (x,), strict=False),
         "fx": lambda: torch.fx.Tracer().trace(model),
+        "make_fx": lambda: make_fx(model)(x),
         "vmap": lambda: torch.func.vmap(lambda row: model(row[None]))(x),
         "grad": lambda: torch.func.grad(lambda y: model(y).sum())(x),
         "script": lambda: torch.jit.script(model),
     }
     with fc.insert(model, "layer", spec), pytest.raises(fc.FeatureTypeError, match=REMEDY):
         ways[tracer]()
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_whole_graph_that_is_wanted_fails_in_the_same_words(strict):
+    model, x = net(), images()
+    with fc.insert(model, "layer", "raw"), pytest.raises(Exception, match=REMEDY):
+        torch.export.export(model, (x,), strict=True) if strict else torch.compile(model, backend="eager", fullgraph=True)(x)
+    torch.compiler.reset()
 
 
 def test_the_parts_of_a_split_are_traced_without_the_codec():

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import torch
+
+NOT_TRACEABLE = "a codec runs real encoders, which {} cannot trace: cut the model with featcodec.split, then trace its parts"
+
+_REASON = NOT_TRACEABLE.format("a whole graph")
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -26,8 +31,11 @@ def eager(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
             return function(*args, **kwargs)
         if not disabled:
             disable: Callable[..., Any] = torch.compiler.disable
-            disabled.append(disable(function))
+            takes_reason = "reason" in inspect.signature(disable).parameters
+            disabled.append(disable(function, **({"reason": _REASON} if takes_reason else {})))
         result: Result = disabled[0](*args, **kwargs)
         return result
 
+    # a graph breaks at the call, and a whole graph that is wanted fails with these words
+    vars(call).update(_torchdynamo_disable=True, _torchdynamo_disable_msg=_REASON)
     return call
