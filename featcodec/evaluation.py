@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from featcodec.channel import Channel
 from featcodec.codec import Codec
 from featcodec.errors import FeatureError, LayerError
-from featcodec.inputs import batch_size, call, head_of, to_device, unpack
+from featcodec.inputs import batch_size, call, head_of, map_inputs, to_device, unpack
 from featcodec.insertion import Insertion, insert
 from featcodec.layers import evaluating, find_layer
 from featcodec.macs import Profile, profile
@@ -228,7 +228,8 @@ def evaluate(
         Every module is left in the mode it came in; the codec is removed again.
     loader
         Batches (inputs, targets), inputs as for `featcodec.inputs.call`; or mappings of keyword inputs with the targets under
-        "labels" or "targets" (`featcodec.inputs.unpack`). Empty batches are left out.
+        "labels" or "targets" (`featcodec.inputs.unpack`). Empty batches are left out. Without a codec a batch is as many
+        samples as its first axis is long, or as its targets, where these are as many as another axis is long.
     layer, codec, channel, tensors, batch_axis
         As for `insert`; give layer and codec together or neither.
     metric
@@ -300,7 +301,7 @@ class _Run:
         first = next(filled, None)
         if first is None:
             raise FeatureError("the loader gave no samples")
-        self.profile = profile(self.model, head_of(first[0], 1))
+        self.profile = profile(self.model, _one_sample(*first), 1)
         return chain([first], filled)
 
     @eager
@@ -321,7 +322,7 @@ class _Run:
             start = now(_device_of(inputs))
             outputs = call(self.model, inputs)
             end = now(_device_of(outputs))
-            samples = batch_size(inputs)
+            samples = _samples(inputs, targets)
             if cut is not None:
                 check_crossed(cut, crossed)
                 samples = cut.stats.samples - sent or samples
@@ -353,6 +354,21 @@ class _Run:
             tail_ms=None if cut is None else tail_ms,
             stats=None if cut is None else cut.stats.to_dict(),
         )
+
+
+def _samples(inputs: Any, targets: Any) -> int | None:
+    """How many samples a batch is: with time first, say, as many as its targets, where another axis is as long."""
+    first = next((leaf for _, leaf in leaves(inputs) if isinstance(leaf, Tensor) and leaf.ndim > 0), None)
+    if isinstance(targets, Tensor) and targets.ndim > 0 and first is not None and len(targets) in first.shape:
+        return len(targets)
+    return batch_size(inputs)
+
+
+def _one_sample(inputs: Any, targets: Any) -> Any:
+    samples = _samples(inputs, targets)
+    if samples == batch_size(inputs):
+        return head_of(inputs, 1)
+    return map_inputs(inputs, lambda x: x.narrow(x.shape.index(samples), 0, 1) if samples in x.shape else x)
 
 
 def _device_of(value: Any) -> torch.device:

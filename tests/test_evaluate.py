@@ -411,6 +411,9 @@ def test_the_batch_axis_and_the_tensors_are_those_of_insert():
         report = fc.evaluate(Recurrent(), data, layer="gru", codec="raw", batch_axis=1, tensors=tensors)
         assert report.samples == report.stats["samples"] == 3
         assert report.feature_shape == shape
+        assert report.total_macs == report.head_macs == 7 * 3 * 5 * (6 + 5 + 5 + 5)
+    plain = fc.evaluate(Recurrent(), data)
+    assert (plain.samples, plain.total_macs) == (3, 7 * 3 * 5 * 21)
 
 
 class Spectrum(nn.Module):
