@@ -161,7 +161,7 @@ class _Run:
     ) -> History:
         if cache is not None and any(phase.train == "all" for phase in self.phases):
             raise ConfigError("a phase that trains 'all' changes the head: its features cannot be cached")
-        self.example = to_device(_example(loader), self.device)
+        self.example = to_device(_example(loader, self.batch_axis), self.device)
         self.parts = find_parts(self.model, self.insertion, self.example)
         for phase in self.phases:
             self.parts.parameters(phase)
@@ -417,11 +417,11 @@ def _optimizer(phase: Phase, parameters: list[nn.Parameter], codec: Codec) -> to
     return (torch.optim.AdamW if phase.optimizer == "adamw" else torch.optim.Adam)(groups, **settings)
 
 
-def _example(loader: Iterable[Any]) -> Any:
+def _example(loader: Iterable[Any], batch_axis: int) -> Any:
     """An input of the model; FeatureError where the loader can be read only once, or gives nothing."""
     if isinstance(loader, Iterator):
         raise FeatureError(f"a loader is read once an epoch, a {type(loader).__name__} only once at all: give a list, say")
-    first = next(read(loader, in_order=True), None)
+    first = next(read(loader, batch_axis=batch_axis, in_order=True), None)
     if first is None:
         raise FeatureError("the loader gave no samples")
     return head_of(first[0], 1)
