@@ -58,7 +58,7 @@ class Profile:
     uncounted: tuple[str, ...]
 
 
-def profile(model: nn.Module, example: Any) -> Profile:
+def profile(model: nn.Module, example: Any, samples: int | None = None) -> Profile:
     """Run one batch and count its multiply-accumulates.
 
     Counted are convolutions, matrix products and attention, as modules or as functions, without biases; an attention mask saves
@@ -71,15 +71,17 @@ def profile(model: nn.Module, example: Any) -> Profile:
     model
         Run once, in its present mode, without gradients.
     example
-        As for `featcodec.inputs.call`. Figures are the batch's over its samples (`featcodec.inputs.batch_size`; one where no
-        tensor has an axis).
+        As for `featcodec.inputs.call`.
+    samples
+        How many these are, over which figures are taken: `featcodec.inputs.batch_size` (one where no tensor has an axis) unless
+        given, as for inputs with time first.
 
     Raises
     ------
     ValueError
         The batch is empty, or its work cannot be split evenly among its samples.
     """
-    samples = batch_size(example)
+    samples = batch_size(example) if samples is None else samples
     if samples == 0:
         raise ValueError("a profile needs at least one sample, got an empty batch")
     count = _Count()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from featcodec.errors import LayerError
+from featcodec.inputs import call
 from featcodec.layers import evaluating, find_layer
+from featcodec.outputs import same
 
 
 class _Tracer(fx.Tracer):
@@ -22,7 +26,7 @@ class _Tracer(fx.Tracer):
         return m is self._layer or all(inner is not self._layer for inner in m.modules())
 
 
-def split(model: nn.Module, layer: str | nn.Module, example: Tensor | tuple[Any, ...]) -> tuple[fx.GraphModule, fx.GraphModule]:
+def split(model: nn.Module, layer: str | nn.Module, example: Any) -> tuple[fx.GraphModule, fx.GraphModule]:
     """Cut a model after a layer.
 
     Parameters
@@ -33,12 +37,14 @@ def split(model: nn.Module, layer: str | nn.Module, example: Tensor | tuple[Any,
     layer
         Dotted name of the layer, or the module itself; its output is what crosses.
     example
-        An input (or a tuple of the positional inputs) to check the cut with, in eval mode.
+        A batch of the model's inputs (`featcodec.inputs.call`) to check the cut with, in eval mode: a tensor, a tuple of the
+        positional inputs, a mapping of keyword inputs. Optional inputs that it leaves out keep their defaults in the parts.
 
     Returns
     -------
     head, tail
-        ``tail(head(*inputs))`` equals ``model(*inputs)`` bit for bit.
+        The head takes the model's inputs, the tail what the head gives: together they give what the model gives, every tensor
+        bit for bit.
 
     Raises
     ------
@@ -50,7 +56,7 @@ def split(model: nn.Module, layer: str | nn.Module, example: Tensor | tuple[Any,
     if module is model:
         raise LayerError("the whole model is no split point: name a layer inside it")
     try:
-        graph = _Tracer(module).trace(model)
+        graph = _trace(model, module, example)
     except Exception as e:  # whatever a model's own forward raises on fx proxies
         raise LayerError(f"{type(model).__name__} cannot be traced by torch.fx ({e}); insert works without tracing") from e
     calls = [node for node in graph.nodes if node.op == "call_module" and node.target == name]
@@ -61,8 +67,35 @@ def split(model: nn.Module, layer: str | nn.Module, example: Tensor | tuple[Any,
     head = fx.GraphModule(model, _copy(graph, [n for n in graph.nodes if n in head_nodes], None, calls[0]))
     tail_nodes = [n for n in graph.nodes if n not in head_nodes or n.op == "get_attr"]
     tail = fx.GraphModule(model, _copy(graph, tail_nodes, calls[0], None))
-    _verify(name, model, head, tail, example if isinstance(example, tuple) else (example,))
+    _verify(name, model, head, tail, example)
     return head, tail
+
+
+def _trace(model: nn.Module, layer: nn.Module, example: Any) -> fx.Graph:
+    left_out = _left_out(model, example)
+    graph = _Tracer(layer).trace(model, left_out or None)
+    # fx keeps placeholders for them, and checks that they are not given
+    checks = [n for n in graph.nodes if n.op == "placeholder" and n.target in {f"{name}_1" for name in left_out}]
+    for node in checks:
+        checks += [user for user in node.users if user not in checks]
+    for node in reversed(checks):
+        graph.erase_node(node)
+    return graph
+
+
+def _left_out(model: nn.Module, example: Any) -> dict[str, Any]:
+    """Inputs that the example leaves at defaults that are no tensors."""
+    try:
+        parameters = inspect.signature(model.forward)
+        if isinstance(example, Mapping):
+            given = parameters.bind(**example)
+        else:
+            given = parameters.bind(*(example if isinstance(example, tuple) else (example,)))
+    except (TypeError, ValueError):  # the model says what is wrong
+        return {}
+    plain = (type(None), bool, int, float, str)
+    rest = [p for name, p in parameters.parameters.items() if name not in given.arguments]
+    return {p.name: p.default for p in rest if isinstance(p.default, plain)}
 
 
 def _ancestors(node: fx.Node) -> set[fx.Node]:
@@ -102,11 +135,10 @@ def _copy(graph: fx.Graph, nodes: list[fx.Node], entry: fx.Node | None, result: 
     return copy
 
 
-def _verify(name: str, model: nn.Module, head: nn.Module, tail: nn.Module, inputs: tuple[Any, ...]) -> None:
+def _verify(name: str, model: nn.Module, head: nn.Module, tail: nn.Module, example: Any) -> None:
     with evaluating(model, head, tail), torch.no_grad():
-        wanted, got = model(*inputs), tail(head(*inputs))
-    same = torch.equal(wanted, got) if isinstance(wanted, Tensor) and isinstance(got, Tensor) else str(wanted) == str(got)
-    if not same:
+        wanted, got = call(model, example), tail(call(head, example))
+    if not same(wanted, got):
         raise LayerError(
             f"cut at {name!r}, the two parts do not give what the model gives: its forward pass is not deterministic"
         )

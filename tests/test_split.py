@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import UserDict
+
 import pytest
 import torch
 from torch import nn
 
 import featcodec as fc
+from featcodec.outputs import same
 
 
 @pytest.mark.parametrize("layer", ["conv1", "layer1", "layer2.0", "layer3", "avgpool", "fc"])
@@ -109,3 +112,53 @@ def test_modules_beside_the_layer_stay_whole_with_their_hooks(resnet20, images):
         handle.remove()
     assert seen == [1]
     assert tail.layer3 is resnet20.layer3
+
+
+class _Keywords(nn.Module):
+    """Keyword inputs with defaults, as Hugging Face's models have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 5), nn.Linear(5, 4)
+
+    def forward(self, x=None, mask=None, scale=2.0, is_short=False):
+        if mask is not None:
+            x = x * mask
+        y = self.b(self.a(x) * scale)
+        return (y,) if is_short else {"out": y, "both": [y[:, :1], None, scale]}
+
+
+X, MASK = torch.rand(2, 3), torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+EXAMPLES = {
+    "tensor": (X, (X,), {}),
+    "tuple": ((X, MASK), (X, MASK), {}),
+    "dict": ({"x": X}, (), {"x": X}),
+    "masked": ({"x": X, "mask": MASK}, (), {"x": X, "mask": MASK}),
+    "mapping": (UserDict(mask=MASK, x=X), (), {"x": X, "mask": MASK}),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_of_any_kind(name):
+    model, (example, args, kwargs) = _Keywords().eval(), EXAMPLES[name]
+    head, tail = fc.split(model, "a", example)
+    with torch.no_grad():
+        assert same(tail(head(*args, **kwargs)), model(*args, **kwargs))
+
+
+def test_an_input_that_the_tail_needs_is_named():
+    with pytest.raises(fc.LayerError, match="'a' is no cut: the tail also needs scale from before it"):
+        fc.split(_Keywords(), "a", (X, MASK, 3.0))
+
+
+class _FarNoise(_Random):
+    """Random in the midst of a large output, which is no single tensor."""
+
+    def forward(self, x):
+        return {"out": self.b(self.a(x)).repeat(1, 700) + torch.cat([torch.zeros(1000), torch.rand(50), torch.zeros(1050)])}
+
+
+def test_outputs_are_compared_to_their_last_element():
+    """str() of a tensor of more than 1,000 elements shows its ends only."""
+    with pytest.raises(fc.LayerError, match="not deterministic"):
+        fc.split(_FarNoise(), "a", torch.rand(2, 3))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featcodec.errors import ConfigError, FeatureError
+from featcodec.inputs import batch_size, tensors
+from featcodec.inputs import unpack as split_batch
 from featcodec.spec import check_int
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -93,20 +95,46 @@ class Batches:
         return torch.from_numpy(np.ascontiguousarray(self.inputs[indices.numpy()]))
 
 
-def unpack(batch: Any, needs_targets: bool) -> tuple[Tensor, Any]:
-    """Return inputs and targets of a loader's batch, targets None where it has none.
+def unpack(batch: Any, needs_targets: bool, batch_axis: int = 0) -> tuple[Any, Any, int]:
+    """Return inputs (as for `featcodec.inputs.call`), targets and number of samples of a loader's batch.
+
+    Parameters
+    ----------
+    needs_targets
+        Whether None will not do, which targets are where the batch has none.
+    batch_axis
+        Of inputs too, where targets are as many as that axis is long.
 
     Raises
     ------
     FeatureError
-        The batch is neither a tensor nor (inputs, targets), there are no targets and they are needed, or their numbers differ.
+        It is no batch (`featcodec.inputs.unpack`), there are no targets and they are needed, or their numbers differ.
     """
-    parts = (batch,) if isinstance(batch, Tensor) else tuple(batch) if isinstance(batch, (tuple, list)) else ()
-    if not parts or not isinstance(parts[0], Tensor) or parts[0].ndim == 0:
-        raise FeatureError(f"a loader yields tensors (B, ...) or (inputs, targets), got {type(batch).__name__}")
-    inputs, targets = parts[0], parts[1] if len(parts) > 1 else None
+    inputs, targets = split_batch(batch)
+    samples = batch_size(inputs)
+    if samples is None:
+        got = f"{type(inputs).__name__} of no tensor with an axis"
+        raise FeatureError(f"a loader yields tensors (B, ...), tuples or mappings of them, or (inputs, targets), got {got}")
     if needs_targets and targets is None:
         raise FeatureError("the task's loss needs targets, and the loader yields inputs alone")
-    if isinstance(targets, Tensor) and targets.ndim > 0 and len(targets) != len(inputs):
-        raise FeatureError(f"the loader yields {len(inputs)} inputs with {len(targets)} targets")
-    return inputs, targets
+    if isinstance(targets, Tensor) and targets.ndim > 0 and len(targets) != samples:
+        if batch_axis == 0 or all(x.ndim <= batch_axis or x.shape[batch_axis] != len(targets) for x in tensors(inputs)):
+            raise FeatureError(f"the loader yields {samples} inputs with {len(targets)} targets")
+        samples = len(targets)
+    return inputs, targets, samples
+
+
+def read(
+    loader: Iterable[Any], *, needs_targets: bool = False, batch_axis: int = 0, in_order: bool = False
+) -> Iterator[tuple[Any, Any, int]]:
+    """Yield inputs, targets and number of samples (`unpack`) of the batches that hold samples.
+
+    Parameters
+    ----------
+    in_order
+        `Batches` come in their samples' order, unaugmented.
+    """
+    for batch in loader.in_order() if in_order and isinstance(loader, Batches) else loader:
+        found = unpack(batch, needs_targets, batch_axis)
+        if found[2]:
+            yield found

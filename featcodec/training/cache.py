@@ -1,26 +1,23 @@
-"""Caching what a frozen head gives: in memory, or in a file, mapped where it is large, that later runs find again."""
+"""Caching what a frozen head gives: in memory, or in files, mapped where they are large, that later runs find again."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featcodec._core import crc32c
 from featcodec.errors import ConfigError, FeatureError
+from featcodec.inputs import to_device
 from featcodec.insertion import Insertion
-from featcodec.training.batches import Batches, unpack
-from featcodec.training.parts import Parts, check_inserted, feature_at, state_crc
+from featcodec.outputs import describe
+from featcodec.training.batches import Batches, read
+from featcodec.training.files import Folder, Row, Samples
+from featcodec.training.parts import Parts, check_inserted, feature_at
 
 MEMORY = "memory"
-_FORMAT = 1
-_MAPPED_BYTES = 2 << 30  # files up to this size are read into memory
 
 
 def cache_features(
@@ -36,121 +33,89 @@ def cache_features(
 ) -> Batches:
     """Run the head over a loader once and return its features as batches, shuffled as the loader's where that is `Batches`.
 
+    Features and targets come from one pass, in whatever order the loader gives its samples.
+
     Parameters
     ----------
     where
-        "memory", or a folder: the features then lie in a .npy file there, mapped where it is large. A file whose head, layer
-        and inputs were these is taken as it is.
+        "memory", or a folder: features and targets then lie in .npy files there, mapped where they are large. Files whose head,
+        layer and samples were these, inputs and targets, are taken as they are: in the order that they were written in, which
+        must be that of the loader where it is `Batches`. Damaged ones are made anew. The loader is read once more to tell,
+        if files of this head and layer are there.
     seed
         Of the order, where the loader has none of its own.
 
     Raises
     ------
     ConfigError
-        The loader augments.
+        The loader augments; the batch axis is not the first.
     FeatureError, LayerError
-        The loader gives nothing; the layer gives no single tensor, or features of several shapes.
+        The loader gives nothing; the layer gives no single tensor, or not one feature per sample, or features of several
+        shapes; targets are no tensors.
     """
     if getattr(loader, "augment", None) is not None:
         raise ConfigError("features of augmented inputs are not cached: leave out augment, or the cache")
+    if insertion._batch_axis:
+        raise ConfigError(
+            f"cached features have the batch first, the codec is inserted with batch_axis={insertion._batch_axis}"
+        )
     layer = check_inserted(model, insertion)
 
-    def run(x: Tensor) -> Tensor:
-        return feature_at(model, layer, x.to(device)).cpu()
+    kinds: dict[str, str] = {}
 
-    batches = loader.in_order() if isinstance(loader, Batches) else iter(loader)
+    def checked(name: str, batch: Tensor, samples: int) -> Tensor:
+        if len(batch) != samples:
+            raise FeatureError(f"there are {len(batch)} {name} of {samples} samples at layer {insertion.layer!r}")
+        kind = describe(batch[0])
+        if kinds.setdefault(name, kind) != kind:
+            raise FeatureError(f"cached {name} are of one shape and type, got {kind} beside {kinds[name]}")
+        return batch
+
+    def rows() -> Iterator[Row]:
+        for inputs, targets, samples in read(loader, in_order=True):
+            feature = feature_at(model, layer, to_device(inputs, device)).cpu()
+            target = _targets(targets)
+            yield (
+                inputs,
+                checked("features", feature, samples),
+                target if target is None else checked("targets", target, samples),
+            )
+            progress(samples)
+
     if where == MEMORY:
-        features, targets, size = _in_memory(batches, run, progress)
+        features, targets, size = _in_memory(rows())
     else:
-        features, targets, size = _on_disk(Path(where), loader, insertion, parts, run, progress)
+        features, targets, size = _in_files(Folder(Path(where), insertion.layer, parts.head), loader, rows())
     if not isinstance(loader, Batches):
         return Batches(features, targets, size, seed=seed)
     return Batches(features, targets, loader.batch_size, shuffle=loader.shuffle, seed=loader.seed)
 
 
-def _in_memory(
-    batches: Iterator[Any], run: Callable[[Tensor], Tensor], progress: Callable[[int], None]
-) -> tuple[Tensor, Tensor | None, int]:
-    features, targets = [], []
-    for batch in batches:
-        x, y = unpack(batch, needs_targets=False)
-        features.append(run(x))
-        targets.append(y)
-        progress(len(x))
+def _targets(targets: Any) -> Tensor | None:
+    if targets is not None and not (isinstance(targets, Tensor) and targets.ndim > 0):
+        raise FeatureError(f"cached targets are tensors (B, ...), got {type(targets).__name__}")
+    return targets
+
+
+def _in_memory(rows: Iterator[Row]) -> tuple[Tensor, Tensor | None, int]:
+    features: list[Tensor] = []
+    targets: list[Tensor] = []
+    for _, feature, target in rows:
+        features.append(feature)
+        targets += [] if target is None else [target]
     if not features:
         raise FeatureError("the loader gave no samples")
-    return torch.cat(features), _joined(targets), len(features[0])
+    return torch.cat(features), torch.cat(targets) if targets else None, len(features[0])
 
 
-def _joined(targets: list[Any]) -> Tensor | None:
-    if all(isinstance(target, Tensor) for target in targets):
-        return torch.cat(targets)
-    if any(target is not None for target in targets):
-        raise FeatureError(f"cached targets are tensors, got {type(targets[0]).__name__}")
-    return None
-
-
-def _on_disk(
-    folder: Path,
-    loader: Iterable[Any],
-    insertion: Insertion,
-    parts: Parts,
-    run: Callable[[Tensor], Tensor],
-    progress: Callable[[int], None],
-) -> tuple[Any, Tensor | None, int]:
-    """Features as a mapped array; the name of the file is what they were made of."""
-
-    def batches() -> Iterator[Any]:
-        return loader.in_order() if isinstance(loader, Batches) else iter(loader)
-
-    # the inputs pass twice: once for their sum, which costs next to nothing beside a head
-    made_of, targets, size = state_crc(parts.head), [], 0
-    for batch in batches():
-        x, y = unpack(batch, needs_targets=False)
-        made_of = crc32c(np.ascontiguousarray(x.cpu().numpy()).view(np.uint8).reshape(-1), made_of)
-        targets.append(y)
-        size = size or len(x)
-    if not size:
-        raise FeatureError("the loader gave no samples")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{insertion.layer}-{made_of:08x}.npy"
-    about = {"format": _FORMAT, "layer": insertion.layer, "made_of": made_of}
-    note = path.with_suffix(".json")
-    if not (path.is_file() and note.is_file() and json.loads(note.read_text()) == about):
-        _write(path, (run(unpack(batch, needs_targets=False)[0]) for batch in batches()), progress)
-        note.write_text(json.dumps(about))
-    # pages of a mapped file come and go, and batches are drawn from all over it
-    if path.stat().st_size > _MAPPED_BYTES:
-        return np.load(path, mmap_mode="r", allow_pickle=False), _joined(targets), size
-    return np.load(path, allow_pickle=False), _joined(targets), size
-
-
-def _write(path: Path, features: Iterator[Tensor], progress: Callable[[int], None]) -> None:
-    """Write an .npy file batch by batch; the header is written again when the number of samples is known."""
-    scratch = path.with_suffix(f".{os.getpid()}.part")
-    count = 0
-    kind: tuple[np.dtype[Any], tuple[int, ...]] | None = None
-    try:
-        with scratch.open("wb") as file:
-            for feature in features:
-                array = np.ascontiguousarray(feature.numpy())
-                found = array.dtype, array.shape[1:]
-                kind = kind or found
-                if found != kind:
-                    raise FeatureError(f"cached features are of one shape, got {found} beside {kind}")
-                if not count:
-                    _write_header(file, 0, *found)
-                file.write(array.data)
-                count += len(array)
-                progress(len(array))
-            assert kind is not None
-            file.seek(0)
-            _write_header(file, count, *kind)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-def _write_header(file: BinaryIO, count: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    """NumPy leaves room in the header for the first axis to grow: both headers are of one length."""
-    np.lib.format.write_array_header_1_0(file, {"descr": dtype.str, "fortran_order": False, "shape": (count, *shape)})
+def _in_files(folder: Folder, loader: Iterable[Any], rows: Iterator[Row]) -> tuple[Tensor, Tensor | None, int]:
+    """From files of these very samples where there are any, else from files that are written now under their samples' name."""
+    # what can be read only once is not read to be looked up
+    if folder.has_any() and not isinstance(loader, Iterator):
+        samples = Samples()
+        for inputs, targets, count in read(loader, in_order=True):
+            samples.add(inputs, _targets(targets), count)
+        found = folder.find(samples, in_order=isinstance(loader, Batches))
+        if found is not None:
+            return (*found, samples.first)
+    return folder.write(rows)

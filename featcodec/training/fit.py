@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,16 +15,17 @@ from torch import Tensor, nn
 from featcodec.channel import ChannelRange
 from featcodec.codec import Codec
 from featcodec.errors import ConfigError, FeatureError
-from featcodec.evaluation import Metric, top1
+from featcodec.evaluation import Metric, Scorer, by_name, check_crossed, top1
+from featcodec.inputs import head_of, to_device
 from featcodec.insertion import Insertion
 from featcodec.layers import evaluating
 from featcodec.stats import Stats
-from featcodec.training.batches import Batches, unpack
-from featcodec.training.cache import MEMORY, cache_features
+from featcodec.training.batches import Batches, read
+from featcodec.training.cache import cache_features
 from featcodec.training.checkpoint import random_states, read_checkpoint, set_random_states, write_checkpoint
 from featcodec.training.history import History
 from featcodec.training.losses import TaskLoss, needs_outputs, needs_teacher, terms, weighted
-from featcodec.training.parts import check_inserted, feature_at, find_parts, state_crc, trained
+from featcodec.training.parts import features_at, find_parts, state_crc, trained
 from featcodec.training.paths import Passage, TailPath, WholePath, bare_copy
 from featcodec.training.phase import Phase, Schedule, check_schedule
 from featcodec.training.progress import Event, Progress
@@ -61,17 +63,17 @@ def fit(
     model, insertion
         A trained model and what `insert` returned for it.
     loader
-        Yields (inputs, targets), or inputs alone where no loss needs targets: `Batches`, a DataLoader, a list of batches.
-        It is read once an epoch; its `set_epoch`, if any, is called before.
+        Yields (inputs, targets), or inputs alone where no loss needs targets: `Batches`, a DataLoader, a list of batches;
+        inputs as for `evaluate`. It is read once an epoch; its `set_epoch`, if any, is called before.
     schedule
         Phases; `three_step(...)` and its like make them.
     task
-        ``task(outputs, targets)``: a scalar.
+        ``task(outputs, targets)``: a scalar. The outputs are what the model gives.
     validation, metric
-        Measured in eval mode after every epoch, through real bytes; as for `evaluate`.
+        Measured in eval mode after every epoch, through real bytes; batches and metrics as for `evaluate`.
     cache
-        "memory" or a folder: the head runs once over `loader`, and epochs start from its features. The schedule must leave the
-        head frozen, and the loader must give the same inputs every time: neither order nor targets are taken from it again.
+        "memory" or a folder (`cache_features`): the head runs once over `loader` and `validation`, and epochs start from its
+        features. The schedule must leave the head frozen; targets, too, are those of that one pass.
     checkpoint
         A file that is written after every epoch, and resumed from, bit for bit, where it exists and `resume` is set. Start
         from the same model as the first time.
@@ -98,9 +100,11 @@ def fit(
     ConfigError
         The schedule trains nothing, weighs losses wrongly or needs the head that is cached; the checkpoint is of another run.
     LayerError
-        The insertion is not in this model; a cached training cannot cut it there.
+        The insertion is not in this model; nothing went through the codec; a cached training cannot cut the model there.
     FeatureError
         The loader gives no samples or no batches of samples, or a loss is not finite.
+    TypeError, ValueError
+        The metric is none (`evaluate`).
     """
     phases = check_schedule(schedule)
     where = torch.device(device) if device is not None else next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -140,6 +144,8 @@ class _Run:
         self.model, self.insertion, self.phases, self.device = model, insertion, phases, device
         self.task, self.metric, self.progress, self.seed = task, metric, progress, seed
         self.codec: Codec = insertion.codec
+        self.batch_axis = insertion._batch_axis
+        Scorer(metric)  # refused before an epoch is spent
         self._known_paths: dict[int, tuple[_Path, _Path | None]] = {}
 
     # ---- the whole ------------------------------------------------------------------------------------------------------
@@ -155,7 +161,7 @@ class _Run:
     ) -> History:
         if cache is not None and any(phase.train == "all" for phase in self.phases):
             raise ConfigError("a phase that trains 'all' changes the head: its features cannot be cached")
-        self.example = _example(loader).to(self.device)
+        self.example = to_device(_example(loader, self.batch_axis), self.device)
         self.parts = find_parts(self.model, self.insertion, self.example)
         for phase in self.phases:
             self.parts.parameters(phase)
@@ -165,14 +171,14 @@ class _Run:
         self.validation = validation
         if cache is not None:
             loader = self._cached(loader, cache)
-            self.validation = None if validation is None else self._cached(validation, MEMORY)
+            self.validation = None if validation is None else self._cached(validation, cache)
         self.loader = loader
         # caching may have drawn: a resumed run starts from here too
         torch.manual_seed(self.seed)
         state = read_checkpoint(checkpoint, self.history.run) if checkpoint and resume and checkpoint.is_file() else None
         if state is not None:
             self._load(state)
-        with self.insertion.measuring(Stats()):
+        with self.insertion.measuring(Stats()), evaluating(*([] if self.teacher is None else [self.teacher])):
             self._train(state, checkpoint)
             self._calibrate(self.calibration_samples)
         self.model.eval()
@@ -211,13 +217,13 @@ class _Run:
         steps = len(loader) if hasattr(loader, "__len__") else 0
         means, step, lr = _Means(), 0, phase.lr
         with self._channels(phase) as draw:
-            for step, batch in enumerate(loader, 1):
-                inputs, targets = unpack(batch, "task" in phase.losses)
+            batches = read(loader, needs_targets="task" in phase.losses, batch_axis=self.batch_axis)
+            for step, (inputs, targets, samples) in enumerate(batches, 1):
                 lr = phase.lr_at((epoch + (step - 1) / steps) / phase.epochs if steps else epoch / phase.epochs)
                 for group in optimizer.param_groups:
                     group["lr"] = lr * group["scale"]
                 draw()
-                means.add(self._step(phase, inputs, targets, optimizer, parameters), len(inputs))
+                means.add(self._step(phase, inputs, targets, optimizer, parameters), samples)
                 seconds = time.monotonic() - start
                 self.progress(Event("step", phase.name, epoch + 1, phase.epochs, step, steps, seconds, means.values()))
         if not step:
@@ -233,21 +239,21 @@ class _Run:
     def _step(
         self,
         phase: Phase,
-        inputs: Tensor,
+        inputs: Any,
         targets: Any,
         optimizer: torch.optim.Optimizer,
         parameters: list[nn.Parameter],
     ) -> dict[str, Tensor]:
         student, teacher = self._paths(phase)
-        inputs = inputs.to(self.device, non_blocking=True)
-        targets = targets.to(self.device, non_blocking=True) if isinstance(targets, Tensor) else targets
-        outputs = needs_outputs(phase)
+        inputs, targets = to_device((inputs, targets), self.device)
+        outputs, crossed = needs_outputs(phase), self.insertion.crossed
         with self._autocast():
             aim = None
             if teacher is not None:
                 with torch.no_grad():
                     aim = teacher(inputs, outputs)
             passage = student(inputs, outputs)
+        check_crossed(self.insertion, crossed)
         losses = terms(phase, self.task, passage, aim, targets, self.codec.losses())
         total = weighted(phase, losses)
         optimizer.zero_grad(set_to_none=True)
@@ -292,7 +298,7 @@ class _Run:
     def _make_teacher(self, given: nn.Module | None) -> nn.Module | None:
         if not any(needs_teacher(phase) for phase in self.phases):
             return None
-        return bare_copy(self.model, self.insertion) if given is None else given.to(self.device).eval()
+        return bare_copy(self.model, self.insertion) if given is None else given.to(self.device)
 
     def _cached(self, loader: Iterable[Any], where: str | Path) -> Batches:
         start, count = time.monotonic(), 0
@@ -306,39 +312,41 @@ class _Run:
             self.model, self.insertion, self.parts, loader, where, seed=self.seed, device=self.device, progress=note
         )
 
-    def _validate(self, phase: Phase) -> dict[str, float]:
+    def _validate(self, phase: Phase) -> dict[str, float | None]:
         """Metric and bits (or symbols) a sample through the real way, over the insertion's channel."""
         assert self.validation is not None
         self._calibrate(min(512, self.calibration_samples))
         stats = self.insertion.stats
         stats.reset()
-        path, score, samples = self._paths(phase)[0], 0.0, 0
+        path, scorer = self._paths(phase)[0], Scorer(self.metric)
         with evaluating(self.model), torch.no_grad():
-            for batch in self.validation.in_order() if isinstance(self.validation, Batches) else self.validation:
-                inputs, targets = unpack(batch, needs_targets=True)
-                outputs = path(inputs.to(self.device)).outputs
-                score += float(self.metric(outputs, targets.to(self.device)).sum())
-                samples += len(inputs)
-        if not samples:
+            for inputs, targets, samples in read(self.validation, batch_axis=self.batch_axis, in_order=True):
+                crossed, sent = self.insertion.crossed, stats.samples
+                inputs, targets = to_device((inputs, targets), self.device)
+                outputs = path(inputs).outputs
+                check_crossed(self.insertion, crossed)
+                scorer.add(outputs, targets, stats.samples - sent or samples)
+        if not scorer.samples:
             raise FeatureError("the validation loader gave no samples")
         analog = stats.real_symbols_per_sample
-        return {"metric": score / samples, **({"symbols": analog} if analog else {"bits": stats.bits_per_sample})}
+        cost = {"symbols": analog} if analog else {"bits": stats.bits_per_sample}
+        found = {**by_name(scorer.value()), **cost}
+        return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
     def _calibrate(self, limit: int) -> None:
         """Calibrate the codec, where it needs that, on the features of the first training samples."""
         if not self.codec.needs_calibration:
             return
         features: list[Tensor] = []
-        loader, layer = self.loader, check_inserted(self.model, self.insertion)
-        for batch in loader.in_order() if isinstance(loader, Batches) else loader:
-            inputs, _ = unpack(batch, needs_targets=False)
-            if not self.cached:
-                inputs = feature_at(self.model, layer, inputs.to(self.device))
-            features.append(inputs.cpu())
-            if sum(map(len, features)) >= limit:
+        left = limit
+        for inputs, _, samples in read(self.loader, batch_axis=self.batch_axis, in_order=True):
+            found = [inputs] if self.cached else features_at(self.model, self.insertion, to_device(inputs, self.device))
+            features += [x[:left].cpu() for x in found]
+            left -= samples
+            if left <= 0:
                 break
         with evaluating(self.model):
-            self.codec.calibrate([torch.cat(features)[:limit]])
+            self.codec.calibrate(features)
 
     # ---- checkpoints ----------------------------------------------------------------------------------------------------
 
@@ -409,12 +417,11 @@ def _optimizer(phase: Phase, parameters: list[nn.Parameter], codec: Codec) -> to
     return (torch.optim.AdamW if phase.optimizer == "adamw" else torch.optim.Adam)(groups, **settings)
 
 
-def _example(loader: Iterable[Any]) -> Tensor:
+def _example(loader: Iterable[Any], batch_axis: int) -> Any:
     """An input of the model; FeatureError where the loader can be read only once, or gives nothing."""
-    batches = loader.in_order() if isinstance(loader, Batches) else iter(loader)
-    if batches is loader:
+    if isinstance(loader, Iterator):
         raise FeatureError(f"a loader is read once an epoch, a {type(loader).__name__} only once at all: give a list, say")
-    first = next(batches, None)
+    first = next(read(loader, batch_axis=batch_axis, in_order=True), None)
     if first is None:
         raise FeatureError("the loader gave no samples")
-    return unpack(first, needs_targets=False)[0][:1]
+    return head_of(first[0], 1)

@@ -19,7 +19,8 @@ class History:
         What it was: codec, layer, schedule, seed, ...: JSON.
     epochs
         For each: phase, epoch (of the phase, from 1), lr at its end, seconds, losses (means over the samples, unweighted, and
-        their weighted "total"), and where there is a validation loader, validation: metric and bits a sample.
+        their weighted "total"), and where there is a validation loader, validation: metric and bits (or symbols) a sample. Of a
+        metric that gives numbers by name: "metric.<name>" for each; lists are left out, and what is not finite is None.
     """
 
     run: dict[str, Any]

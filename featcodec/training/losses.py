@@ -45,8 +45,8 @@ def terms(
         found["kd"] = _softened(student.outputs, teacher.outputs, phase.temperature)
     if teacher is not None and "features" in phase.losses:
         names = phase.match or (CUT,)
-        pairs = ((student.features[name].float(), teacher.features[name].float()) for name in names)
-        found["features"] = torch.stack([_relative_error(a, b) for a, b in pairs]).mean()
+        pairs = [pair for name in names for pair in zip(student.features[name], teacher.features[name], strict=True)]
+        found["features"] = torch.stack([_relative_error(a.float(), b.float()) for a, b in pairs]).mean()
     _check_names(phase, codec)
     found.update({name: value for name, value in codec.items() if name in phase.losses})
     for name, value in found.items():

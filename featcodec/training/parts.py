@@ -12,8 +12,11 @@ from torch import Tensor, nn
 
 from featcodec._core import crc32c
 from featcodec.errors import ConfigError, LayerError
+from featcodec.evaluation import never_called
+from featcodec.inputs import call
 from featcodec.insertion import Insertion, insertion_of
 from featcodec.layers import evaluating, find_layer
+from featcodec.outputs import leaves
 from featcodec.training.phase import Phase
 
 
@@ -66,8 +69,8 @@ def check_inserted(model: nn.Module, insertion: Insertion) -> nn.Module:
     return layer
 
 
-def find_parts(model: nn.Module, insertion: Insertion, example: Tensor) -> Parts:
-    """Sort the modules by running the model once, in eval mode, up to the cut."""
+def find_parts(model: nn.Module, insertion: Insertion, example: Any) -> Parts:
+    """Sort the modules by running the model once, in eval mode, up to the first call of the layer."""
     layer = check_inserted(model, insertion)
     codec = set(insertion.codec.modules())
     before: list[nn.Module] = []
@@ -77,7 +80,7 @@ def find_parts(model: nn.Module, insertion: Insertion, example: Tensor) -> Parts
 
     handles = [module.register_forward_pre_hook(begin) for module in model.modules() if module not in codec]
     try:
-        feature_at(model, layer, example)
+        output_at(model, layer, example)
     finally:
         for handle in handles:
             handle.remove()
@@ -92,13 +95,18 @@ class _Stop(Exception):  # noqa: N818
     """Raised to leave a forward pass at the cut."""
 
 
-def feature_at(model: nn.Module, layer: nn.Module, inputs: Tensor) -> Tensor:
-    """Return a layer's own output, before any codec, in eval mode without gradients; the model runs no further.
+def output_at(model: nn.Module, layer: nn.Module, inputs: Any) -> Any:
+    """Return what a layer's first call gives, before any codec, in eval mode without gradients; the model runs no further.
+
+    Parameters
+    ----------
+    inputs
+        As for `featcodec.inputs.call`.
 
     Raises
     ------
     LayerError
-        The output is no single tensor, or the model does not call the layer.
+        The model does not call the layer.
     """
     seen: list[Any] = []
 
@@ -109,20 +117,37 @@ def feature_at(model: nn.Module, layer: nn.Module, inputs: Tensor) -> Tensor:
     handle = layer.register_forward_hook(stop, prepend=True)
     try:
         with evaluating(model), torch.no_grad():
-            model(inputs)
+            call(model, inputs)
     except _Stop:
         pass
     finally:
         handle.remove()
-    if not seen or not isinstance(seen[0], Tensor):
-        got = type(seen[0]).__name__ if seen else "nothing"
-        raise LayerError(f"training needs a layer that gives one tensor, got {got}")
+    if not seen:
+        raise never_called(next((name for name, module in model.named_modules() if module is layer), type(layer).__name__))
     return seen[0]
+
+
+def feature_at(model: nn.Module, layer: nn.Module, inputs: Any) -> Tensor:
+    """Return the tensor that a layer gives (`output_at`); LayerError where its output is no single one."""
+    output = output_at(model, layer, inputs)
+    if not isinstance(output, Tensor):
+        raise LayerError(f"caching and measuring features need a layer that gives one tensor, got {type(output).__name__}")
+    return output
+
+
+def features_at(model: nn.Module, insertion: Insertion, inputs: Any) -> list[Tensor]:
+    """Return the tensors that an insertion's codec gets from the layer's first call (`output_at`), (B, ...) each."""
+    output = output_at(model, check_inserted(model, insertion), inputs)
+    crossing = [leaf for path, leaf in leaves(output) if insertion._wanted.takes(path, leaf)]
+    return [x.movedim(insertion._batch_axis, 0) for x in crossing]
 
 
 @contextmanager
 def trained(model: nn.Module, insertion: Insertion, parts: Parts, phase: Phase) -> Iterator[list[nn.Parameter]]:
-    """Within: what a phase trains is in training mode and has gradients, all else is frozen and in eval mode."""
+    """Within: what a phase trains is in training mode and has gradients, all else is frozen and in eval mode.
+
+    Modules whose own parameters the user froze, all of them, count among the frozen. Afterwards modes are what they were.
+    """
     parameters = parts.parameters(phase)
     codec = insertion.codec
     chosen, wanted = set(parts.trained(phase)), {id(p) for p in parameters}
@@ -138,22 +163,36 @@ def trained(model: nn.Module, insertion: Insertion, parts: Parts, phase: Phase) 
         if not any(name.startswith(start) for name in names):
             raise ConfigError(f"phase {phase.name!r} scales the learning rate of {start!r}, which starts no parameter's name")
     kept = {name: getattr(codec, name) for name in phase.attributes}
-    try:
-        model.eval()
-        for module in model.modules():
-            if module in chosen:
+    training = [module for module in model.modules() if module in chosen and not _is_frozen(module)]
+    with evaluating(model), _frozen(frozen):
+        try:
+            for module in training:
                 module.training = True
-        for p in frozen:
-            p.requires_grad_(False)
-        for name, value in phase.attributes.items():
-            setattr(codec, name, value)
-        yield parameters
+            for name, value in phase.attributes.items():
+                setattr(codec, name, value)
+            yield parameters
+        finally:
+            for name, value in kept.items():
+                setattr(codec, name, value)
+            for module in training:
+                module.training = False
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    """Whether the user froze a module: it has parameters of its own, and none wants a gradient."""
+    own = list(module.parameters(recurse=False))
+    return bool(own) and not any(p.requires_grad for p in own)
+
+
+@contextmanager
+def _frozen(parameters: list[nn.Parameter]) -> Iterator[None]:
+    for p in parameters:
+        p.requires_grad_(False)
+    try:
+        yield
     finally:
-        for name, value in kept.items():
-            setattr(codec, name, value)
-        for p in frozen:
+        for p in parameters:
             p.requires_grad_(True)
-        model.eval()
 
 
 def state_crc(modules: Iterable[nn.Module]) -> int:

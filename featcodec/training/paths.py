@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from featcodec.errors import ConfigError, FeatureTypeError
+from featcodec.evaluation import never_called
+from featcodec.inputs import call
 from featcodec.insertion import Insertion, insertion_at
 from featcodec.layers import find_layer
+from featcodec.outputs import ALL, describe, leaves
 from featcodec.splitting import split
 from featcodec.stats import Stats
 
@@ -29,11 +32,11 @@ class Passage:
     outputs
         The model's; None where nothing asked for them.
     features
-        By layer; `CUT`: the feature itself, after the codec, or without one.
+        By layer, the floating-point tensors of all its calls; `CUT`: the feature itself, after the codec, or without one.
     """
 
     outputs: Any
-    features: dict[str, Tensor]
+    features: dict[str, list[Tensor]]
 
 
 def bare_copy(model: nn.Module, insertion: Insertion) -> nn.Module:
@@ -51,10 +54,10 @@ class WholePath:
     def __init__(self, model: nn.Module, layer: str, match: Sequence[str]) -> None:
         self._model, self._layer, self._match = model, layer, tuple(match)
 
-    def __call__(self, inputs: Tensor, wants_outputs: bool = True) -> Passage:
+    def __call__(self, inputs: Any, wants_outputs: bool = True) -> Passage:
         """Run the model."""
         with _watching(self._model, {name: name for name in self._match} | {CUT: self._layer}) as features:
-            outputs = self._model(inputs)
+            outputs = call(self._model, inputs)
         return Passage(outputs, features)
 
 
@@ -67,9 +70,7 @@ class TailPath:
         The model cannot be cut there (`featcodec.split`).
     """
 
-    def __init__(
-        self, model: nn.Module, layer: str, match: Sequence[str], insertion: Insertion | None, example: Tensor
-    ) -> None:
+    def __init__(self, model: nn.Module, layer: str, match: Sequence[str], insertion: Insertion | None, example: Any) -> None:
         self._model, self._match, self._insertion = model, tuple(match), insertion
         with torch.no_grad(), _unmeasured(insertion):
             self._tail = split(model, layer, example)[1]
@@ -78,22 +79,23 @@ class TailPath:
         """Run codec and tail; the codec keeps its precision under autocast."""
         arrived = feature if self._insertion is None else self._insertion.cross(feature)
         if not (wants_outputs or self._match):
-            return Passage(None, {CUT: arrived})
+            return Passage(None, {CUT: [arrived]})
         with _watching(self._model, {name: name for name in self._match}) as features:
             outputs = self._tail(arrived)
-        return Passage(outputs, {**features, CUT: arrived})
+        return Passage(outputs, {**features, CUT: [arrived]})
 
 
 @contextmanager
-def _watching(model: nn.Module, layers: dict[str, str]) -> Iterator[dict[str, Tensor]]:
-    """Collect the outputs of layers, as they leave them (after a codec), by key."""
-    features: dict[str, Tensor] = {}
+def _watching(model: nn.Module, layers: dict[str, str]) -> Iterator[dict[str, list[Tensor]]]:
+    """Collect the tensors that layers give, as they leave them (after a codec), by key."""
+    features: dict[str, list[Tensor]] = {}
 
     def watch(key: str, module: nn.Module) -> Any:
         def note(_: nn.Module, __: Any, output: Any) -> None:
-            if not isinstance(output, Tensor):
-                raise FeatureTypeError(f"features to match are tensors, layer {key!r} gives {type(output).__name__}")
-            features[key] = output
+            found = [leaf for path, leaf in leaves(output) if ALL.takes(path, leaf)]
+            if not found:
+                raise FeatureTypeError(f"features to match are floating-point tensors, layer {key!r} gives {describe(output)}")
+            features.setdefault(key, []).extend(found)
 
         return module.register_forward_hook(note)
 
@@ -103,9 +105,11 @@ def _watching(model: nn.Module, layers: dict[str, str]) -> Iterator[dict[str, Te
     finally:
         for handle in handles:
             handle.remove()
-    missing = [name for key, name in layers.items() if key not in features]
-    if missing:
-        raise ConfigError(f"layer {missing[0]!r} does not run after the cut: its features cannot be matched")
+    for key, name in layers.items():
+        if key not in features:
+            if key == CUT:
+                raise never_called(name)
+            raise ConfigError(f"layer {name!r} does not run after the cut: its features cannot be matched")
 
 
 @contextmanager

@@ -38,7 +38,8 @@ class Phase:
     channel
         What packets meet in this phase instead of the insertion's channel: a `ChannelRange`, drawn for every batch.
     match
-        Layers after the cut whose outputs "features" compares; none: the feature itself, before and after the codec.
+        Layers after the cut whose outputs "features" compares, the mean over all their tensors; none: the feature itself,
+        before and after the codec.
     temperature
         T of "kd", which is weighed by T^2.
     clip_norm

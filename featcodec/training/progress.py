@@ -27,7 +27,7 @@ class Event:
     losses
         Means since the epoch began, unweighted, and the weighted "total".
     validation
-        At an epoch's end, where there was one.
+        At an epoch's end, where there was one; as in `History`.
     """
 
     kind: str
@@ -38,7 +38,7 @@ class Event:
     steps: int = 0
     seconds: float = 0.0
     losses: Mapping[str, float] = field(default_factory=dict)
-    validation: Mapping[str, float] = field(default_factory=dict)
+    validation: Mapping[str, float | None] = field(default_factory=dict)
 
 
 Progress = Callable[[Event], None]
@@ -77,7 +77,7 @@ def _line(event: Event) -> str:
     if event.kind == "step":
         where += f", step {event.step}" + (f"/{event.steps}" if event.steps else "")
     figures = [f"{name} {value:.4g}" for name, value in event.losses.items()]
-    figures += [f"validation {name} {value:.4g}" for name, value in event.validation.items()]
+    figures += [f"validation {name} {value:.4g}" for name, value in event.validation.items() if value is not None]
     return f"{where}: {', '.join(figures)}, {event.seconds:.0f} s"
 
 

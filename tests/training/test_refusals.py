@@ -77,7 +77,9 @@ BAD_LOADERS = {
     "gave no samples": list,
     "needs targets": lambda: [toy(4)[0]],
     "4 inputs with 3 targets": lambda: [(toy(4)[0], toy(4)[1][:3])],
-    "yields tensors": lambda: [{"image": toy(4)[0]}],
+    "loss needs targets": lambda: [{"x": toy(4)[0]}],
+    "yields tensors .* got dict of no tensor with an axis": lambda: [{"image": "x.png", "labels": toy(4)[1]}],
+    "put several inputs into a tuple or a dict": lambda: [(*toy(4), toy(4)[1])],
     "only once": lambda: iter([toy(4)]),
 }
 

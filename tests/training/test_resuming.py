@@ -53,6 +53,9 @@ INTERRUPTIONS = [
     ("over a channel", "own generator", 3, None),
     ("entropic", "dataloader", 3, "memory"),
     ("over a channel", "batches", 1, "memory"),
+    ("entropic", "dataloader", 2, "folder"),
+    ("dsc", "own generator", 3, "folder"),
+    ("over a channel", "batches", 1, "folder"),
 ]
 
 
@@ -76,7 +79,8 @@ def test_what_was_interrupted_ends_as_if_it_had_not_been(run, loader, stop, cach
             path = tmp_path / f"{interrupted}.ckpt"
             progress = stop_after(stop) if interrupted and not attempt else None
             make = LOADERS[loader]()
-            options = {"checkpoint": path, "cache": cache, "seed": 4, "progress": progress}
+            folder = tmp_path / f"cache {interrupted}"
+            options = {"checkpoint": path, "cache": folder if cache == "folder" else cache, "seed": 4, "progress": progress}
             options["validation"] = batches() if stop == 2 else None
             try:
                 history = fit(net, cut, make, schedule, **options)
@@ -86,7 +90,7 @@ def test_what_was_interrupted_ends_as_if_it_had_not_been(run, loader, stop, cach
             results.append((state_of(net), record))
     assert results[0][1] == results[1][1]
     assert same(results[0][0], results[1][0])
-    assert list(tmp_path.glob("*.part")) == []
+    assert list(tmp_path.rglob("*.part")) == []
 
 
 def test_a_finished_training_is_not_done_again(net, tmp_path):
@@ -163,7 +167,7 @@ def test_cached_features_train_as_the_whole_model_does(where, train, trained_sta
 
 @pytest.mark.parametrize("mapped_bytes", [0, 1 << 30])
 def test_a_cached_epoch_runs_no_head_and_a_folder_serves_the_next_run(mapped_bytes, net, tmp_path, monkeypatch):
-    monkeypatch.setattr("featcodec.training.cache._MAPPED_BYTES", mapped_bytes)
+    monkeypatch.setattr("featcodec.training.files._MAPPED_BYTES", mapped_bytes)
     runs = []
     net.a.register_forward_hook(lambda *_: runs.append(1))
     with put(net) as cut:
@@ -172,10 +176,10 @@ def test_a_cached_epoch_runs_no_head_and_a_folder_serves_the_next_run(mapped_byt
         fit(net, cut, batches(), bottleneck(3), cache=tmp_path)
         assert len(runs) - first < 4 < first  # where modules lie, and the cut; not once a batch
         assert sorted(p.name for p in tmp_path.iterdir()) == files
-        assert len(files) == 2
+        assert len(files) == 3
         net.a[0].weight.data += 0.1
         fit(net, cut, batches(), bottleneck(1), cache=tmp_path)
-        assert len(list(tmp_path.iterdir())) == 4
+        assert len(list(tmp_path.iterdir())) == 6
 
 
 def test_no_cache_where_the_head_or_the_inputs_change(net):
