@@ -121,10 +121,18 @@ def _pictures(inputs: Any) -> list[Tensor] | None:
 
 def head_of(inputs: Any, samples: int) -> Any:
     """Return the first samples of a batch: of every tensor and list whose first axis is the batch's."""
-    whole = batch_size(inputs)
-    if isinstance(inputs, list) and _pictures(inputs) is inputs:
-        return inputs[:samples]
-    return map_inputs(inputs, lambda x: x[:samples] if x.ndim > 0 and len(x) == whole else x)
+    whole, pictures = batch_size(inputs), _pictures(inputs)
+
+    def first(value: Any) -> Any:
+        if value is pictures and pictures is not None:
+            return pictures[:samples]
+        if isinstance(value, Mapping):
+            return {key: first(item) for key, item in value.items()}
+        if isinstance(value, (tuple, list)):
+            return type(value)(first(item) for item in value)
+        return value[:samples] if isinstance(value, Tensor) and value.ndim > 0 and len(value) == whole else value
+
+    return first(inputs)
 
 
 def unpack(batch: Any) -> tuple[Any, Any]:

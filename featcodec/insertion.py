@@ -53,6 +53,8 @@ class Insertion:
         Dotted name of the layer.
     codec, channel
         What the layer's output goes through.
+    wanted, batch_axis
+        Which of the layer's tensors cross, and their axis that is the batch.
     stats
         What has crossed; `measuring` counts somewhere else for a while.
     crossed
@@ -83,7 +85,7 @@ class Insertion:
         self.stats = Stats()
         self.crossed = 0
         self.uncoded: tuple[str, ...] = ()
-        self._wanted, self._batch_axis = wanted, batch_axis
+        self.wanted, self.batch_axis = wanted, batch_axis
         self._runs, self._has_warned = 0, False
         self._forwards: dict[int, _Forward] = {}
         self._codec = codec
@@ -158,7 +160,7 @@ class Insertion:
         if running is not None:  # the model calls itself
             running.depth += 1
             return
-        seen = see(args, kwargs, self._batch_axis)
+        seen = see(args, kwargs, self.batch_axis)
         forward = _Forward(model, seen.sizes, handled=sys.exc_info()[1])
         forward.crossing.samples, forward.crossing.pixels = seen.samples or 0, seen.pixels
         self._forwards[threading.get_ident()] = forward
@@ -210,7 +212,7 @@ class Insertion:
         def send(path: Path, leaf: Any) -> Any:
             if isinstance(leaf, fx.Proxy):
                 raise not_traceable("torch.fx")
-            if self._wanted.takes(path, leaf):
+            if self.wanted.takes(path, leaf):
                 found.append(path)
                 return self._send_named(codec, leaf, forward)
             if leaf is not None and not isinstance(leaf, (bool, int, float, str)):
@@ -226,7 +228,7 @@ class Insertion:
         return result
 
     def _check_found(self, found: list[Path], output: Any) -> None:
-        missing = [wanted for wanted in self._wanted.paths or () if not any(path[: len(wanted)] == wanted for path in found)]
+        missing = [wanted for wanted in self.wanted.paths or () if not any(path[: len(wanted)] == wanted for path in found)]
         if found and not missing:
             return
         returned = ", ".join(f"{name_of(path)}: {describe(leaf)}" for path, leaf in leaves(output)) or type(output).__name__
@@ -240,7 +242,7 @@ class Insertion:
             raise type(e)(f"layer {self.layer!r}: {e}") from e
 
     def _send(self, codec: Codec, x: Tensor, forward: _Forward) -> Tensor:
-        axis = self._batch_axis
+        axis = self.batch_axis
         if axis >= x.ndim:
             raise FeatureError(f"batch_axis is {axis}, the feature has shape {tuple(x.shape)}")
         self.crossed += 1
@@ -268,7 +270,7 @@ class Insertion:
                 forward.crossing.samples = samples
         else:
             self._warn(
-                f"layer {self.layer!r} gives {samples} along axis {self._batch_axis}, the model was called with a batch of "
+                f"layer {self.layer!r} gives {samples} along axis {self.batch_axis}, the model was called with a batch of "
                 f"{forward.sizes[0]}: every slice along that axis is a packet of its own. If another axis is the batch: "
                 "insert(..., batch_axis=)"
             )

@@ -51,7 +51,10 @@ def test_samples_and_pixels(given, samples, pixels):
 def test_the_first_samples_of_everything_that_has_them():
     first = inputs.head_of({"x": X, "scale": torch.ones(7), "n": 3, "pair": (MASK, None)}, 1)
     assert (len(first["x"]), len(first["scale"]), first["n"], len(first["pair"][0])) == (1, 7, 3, 1)
-    assert len(inputs.head_of([X[0], X[1]], 1)) == 1
+    for given in ([X[0], X[1]], ([X[0], X[1]], 3), {"images": [X[0], X[1]], "n": 3}):
+        found = inputs.head_of(given, 1)
+        first = found["images"] if isinstance(found, dict) else found[0] if isinstance(found, tuple) else found
+        assert [x.shape for x in first] == [X[0].shape]
 
 
 def test_batches_of_loaders():

@@ -55,10 +55,8 @@ def cache_features(
     """
     if getattr(loader, "augment", None) is not None:
         raise ConfigError("features of augmented inputs are not cached: leave out augment, or the cache")
-    if insertion._batch_axis:
-        raise ConfigError(
-            f"cached features have the batch first, the codec is inserted with batch_axis={insertion._batch_axis}"
-        )
+    if insertion.batch_axis:
+        raise ConfigError(f"cached features have the batch first, the codec is inserted with batch_axis={insertion.batch_axis}")
     layer = check_inserted(model, insertion)
 
     kinds: dict[str, str] = {}

@@ -144,7 +144,7 @@ class _Run:
         self.model, self.insertion, self.phases, self.device = model, insertion, phases, device
         self.task, self.metric, self.progress, self.seed = task, metric, progress, seed
         self.codec: Codec = insertion.codec
-        self.batch_axis = insertion._batch_axis
+        self.batch_axis = insertion.batch_axis
         Scorer(metric)  # refused before an epoch is spent
         self._known_paths: dict[int, tuple[_Path, _Path | None]] = {}
 

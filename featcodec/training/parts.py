@@ -138,8 +138,8 @@ def feature_at(model: nn.Module, layer: nn.Module, inputs: Any) -> Tensor:
 def features_at(model: nn.Module, insertion: Insertion, inputs: Any) -> list[Tensor]:
     """Return the tensors that an insertion's codec gets from the layer's first call (`output_at`), (B, ...) each."""
     output = output_at(model, check_inserted(model, insertion), inputs)
-    crossing = [leaf for path, leaf in leaves(output) if insertion._wanted.takes(path, leaf)]
-    return [x.movedim(insertion._batch_axis, 0) for x in crossing]
+    crossing = [leaf for path, leaf in leaves(output) if insertion.wanted.takes(path, leaf)]
+    return [x.movedim(insertion.batch_axis, 0) for x in crossing]
 
 
 @contextmanager
