@@ -26,7 +26,7 @@ class Place:
         if self.host is None:
             path, self.host = _first_leaf(model)
         self._name = "" if self.host is None else _free_name(self.host)
-        self._path = f"{path}.{self._name}" if path else self._name
+        self._parts = (*path.split("."), self._name) if path else (self._name,)
 
     def attach(self, codec: Codec) -> None:
         """Hang the codec there."""
@@ -58,14 +58,15 @@ class Place:
         root = layer if self._in_layer else model
         if root is None or self.host is None:
             return codec
-        try:
-            found = root.get_submodule(self._path)
-        except AttributeError:
+        found: nn.Module | None = root
+        for part in self._parts:
+            found = None if found is None else found._modules.get(part)
+        if found is None:
             # a wrapper may have taken the host's place and kept it inside
-            found = next((m for name, m in root.named_modules() if name.rpartition(".")[2] == self._name), layer)
+            found = next((m for name, m in root.named_modules() if name.rpartition(".")[2] == self._name), None)
         if not isinstance(found, Codec):
             raise LayerError(
-                f"the {type(self.host).__name__} {self._path.rpartition('.')[0]!r} that carried codec {codec.codec_id!r} was "
+                f"the {type(self.host).__name__} {'.'.join(self._parts[:-1])!r} that carried codec {codec.codec_id!r} was "
                 "replaced after insert, by quantisation, say: remove the codec, change the model, insert again"
             )
         return found

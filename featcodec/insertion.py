@@ -40,6 +40,7 @@ class _Forward:
     depth: int = 1
     handled: BaseException | None = None  # the error that its caller was handling when it began
     has_trained: bool = False
+    is_measured: bool = False
     tensors: int = 0
     crossing: Crossing = field(default_factory=Crossing)
 
@@ -195,7 +196,7 @@ class Insertion:
 
     def _commit(self, forward: _Forward) -> None:
         # what a checkpointed segment computes again in the backward has been counted
-        if forward.crossing.elements and torch._C._current_graph_task_id() == -1:
+        if forward.is_measured and forward.crossing.samples and torch._C._current_graph_task_id() == -1:
             self.stats.add(forward.crossing)
 
     # ---- a call of the layer --------------------------------------------------------------------------------------------
@@ -253,6 +254,7 @@ class Insertion:
         if codec.sends(batch, self.channel):
             way = codec.transmit(batch, self.channel)
             y = way.output
+            forward.is_measured = True
             self._count(way, forward.crossing)
         else:
             # of all tensors and calls of one forward the losses add up

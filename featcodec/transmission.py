@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -42,8 +43,7 @@ class Losses:
 NOTHING_LOST = Losses()
 
 
-@dataclass(frozen=True)
-class Transmission:
+class Transmission(NamedTuple):
     """One batch's way through a codec, with what it cost.
 
     Attributes

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -82,5 +83,7 @@ def crushed_in(x: Tensor, y: Tensor) -> Crushed:
 
 
 def _rows(x: Tensor, samples: int, tokens: int) -> NDArray[np.float32]:
-    rows: NDArray[np.float32] = x.detach().resolve_neg().float().contiguous().numpy().reshape(samples, tokens, -1)
+    if x.dtype is not torch.float32 or x.requires_grad or x.is_neg() or not x.is_contiguous():
+        x = x.detach().resolve_neg().float().contiguous()
+    rows: NDArray[np.float32] = x.numpy().reshape(samples, tokens, -1)
     return rows
