@@ -1,9 +1,10 @@
-"""Readers and writers after the words of the format's pages under docs, slow and sharing nothing with the package but LDPC parity."""
+"""Readers and writers after the words of the format's pages under docs: slow, sharing only LDPC parity with the package."""
 
 from __future__ import annotations
 
 import math
 import struct
+from bisect import bisect_right
 from collections.abc import Callable
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
@@ -138,6 +139,51 @@ def from_mosaic(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         for place, token in enumerate(order):
             out[token, c] = tile[place]
     return out.reshape(shape)
+
+
+# ---- bitstream.md: `ans` ----
+
+
+def golomb_list(data: bytes, count: int) -> tuple[list[int], bytes]:
+    """The values of an Exp-Golomb list, and what comes after it."""
+    order, source = data[0], Bits.of(data[1:])
+    values = [source.gamma() - 1 << order | source.get(order) for _ in range(count)]
+    return values, data[1 + source.whole_bytes() :]
+
+
+def ans_symbols(data: bytes, count: int) -> list[int]:
+    (less_one,), data = golomb_list(data, 1)
+    distances, data = golomb_list(data, less_one + 1)
+    symbols = np.cumsum(np.array(distances) + 1) - 1
+    if less_one == 0:
+        assert not data
+        return [int(symbols[0])] * count
+    mantissas, data = golomb_list(data, less_one + 1)
+    exponents, data = golomb_list(data, less_one + 1)
+    weights = [float(m << e) for m, e in zip(mantissas, exponents, strict=True)]
+    p = [weight / sum(weights) for weight in weights]
+    total = 0.0
+    for value in p:
+        total += value
+    t, before, starts = ((1 << 24) - len(p)) / total, 0.0, []
+    for i, value in enumerate(p):
+        starts.append(int(before * t) + i)
+        before += value
+    starts.append(1 << 24)
+    left = list(struct.unpack(f"<{len(data) // 4}I", data))
+    x = 0
+    for _ in range(min(2, len(left))):
+        x = x << 32 | left.pop()
+    out = []
+    for _ in range(count):
+        slot = x % (1 << 24)
+        s = bisect_right(starts, slot) - 1
+        x = (x >> 24) * (starts[s + 1] - starts[s]) + slot - starts[s]
+        if x < 1 << 32 and left:
+            x = x << 32 | left.pop()
+        out.append(int(symbols[s]))
+    assert (x, left) == (0, [])
+    return out
 
 
 # ---- order0.md: the static modes ----

@@ -368,7 +368,17 @@ def test_the_page_names_the_versions_of_constriction():
     pinned = re.search(r"^constriction==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE).group(1)
     least = re.search(r'"constriction>=([\d.]+)"', (ROOT / "pyproject.toml").read_text()).group(1)
     text = " ".join(PAGES["bitstream"].split())
-    assert f"that of constriction {pinned}, by which the goldens are made; the codec runs with {least} and above" in text
+    assert f"as its version {pinned} writes them, by which the goldens are made; the codec runs with {least} and above" in text
+
+
+@pytest.mark.parametrize("bits", [1, 3, 8, 16])
+def test_ans_reads_as_the_page_says(bits):
+    generator = torch.Generator().manual_seed(bits)
+    normal = torch.randn(1, 3000, generator=generator)
+    for x in (normal, normal.relu(), normal[:, :2], (normal > 2.9).float(), normal[:, :40].round()):
+        payload = fc.get_codec("ans", bits=bits).encode(x)[0].payload.tobytes()
+        found = format_readers.ans_symbols(payload[8:], x.numel())
+        assert found == reference.minmax_quantize(x[0].numpy(), bits).tolist()
 
 
 # ---- learned.md ----
