@@ -365,7 +365,10 @@ def test_values_that_are_not_finite_are_refused(codec):
 
 
 def test_the_page_names_the_versions_of_constriction():
-    pinned = re.search(r"^constriction==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE).group(1)
+    constraints = ROOT / "constraints.txt"
+    if not constraints.is_file():
+        pytest.skip("not next to an installed wheel")
+    pinned = re.search(r"^constriction==(\S+)$", constraints.read_text(), re.MULTILINE).group(1)
     least = re.search(r'"constriction>=([\d.]+)"', (ROOT / "pyproject.toml").read_text()).group(1)
     text = " ".join(PAGES["bitstream"].split())
     assert f"as its version {pinned} writes them, by which the goldens are made; the codec runs with {least} and above" in text
