@@ -123,16 +123,53 @@ class Packet:
         BitstreamError
             The bytes are no whole, undamaged packet; the message says what came and what was wanted.
         """
-        if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise FeatureTypeError(f"a packet is parsed from bytes, got {type(data).__name__}")
-        cursor = _Cursor(bytes(data))
-        if cursor.data[:2] == _MAGIC:
-            return _parse_full(cursor)
-        if cursor.data[:1] and cursor.data[0] & ~0x01 == _COMPACT_TAG:
+        packet, end = cls.read_from(data, like=like)
+        size = memoryview(data).nbytes
+        if end != size:
+            raise BitstreamError(f"the packet takes {end} bytes, {size} came: {size - end} are left over")
+        return packet
+
+    @classmethod
+    def read_from(
+        cls, buffer: bytes | bytearray | memoryview, offset: int = 0, like: Packet | None = None
+    ) -> tuple[Packet, int]:
+        """Parse one packet that stands somewhere in a buffer; whatever follows it is not looked at.
+
+        Several packets, one behind another, are read by handing each call the offset that the one before gave, until it is the
+        buffer's size.
+
+        Parameters
+        ----------
+        buffer
+            Any bytes. The packet's payload is a copy: it outlives the buffer.
+        offset
+            Where the packet begins, in bytes.
+        like
+            As for `from_bytes`. Full and compact packets may stand in one buffer.
+
+        Returns
+        -------
+        tuple
+            The packet, and the offset of the byte behind it.
+
+        Raises
+        ------
+        BitstreamError
+            The bytes from `offset` on do not begin with a whole, undamaged packet.
+        FeatureTypeError, FeatureError
+            `buffer` is no bytes, `offset` no integer; `offset` lies outside of the buffer.
+        """
+        cursor = _Cursor(_flat(buffer), offset)
+        front = cursor.peek(2)
+        if front == _MAGIC:
+            packet = _parse_full(cursor)
+        elif front[:1] and front[0] & ~0x01 == _COMPACT_TAG:
             if like is None:
                 raise BitstreamError("a compact packet needs a packet of its session: pass like=")
-            return _parse_compact(cursor, like)
-        raise BitstreamError(f"a packet begins with 'FC' or a compact tag, got {cursor.data[:2]!r}")
+            packet = _parse_compact(cursor, like)
+        else:
+            raise BitstreamError(f"a packet begins with 'FC' or a compact tag, got {front!r}")
+        return packet, cursor.position
 
     @property
     def num_bits(self) -> int:
@@ -211,19 +248,40 @@ def check_shape(shape: tuple[int, ...]) -> None:
         raise FeatureError(f"a sample has at most {MAX_ELEMENTS} elements, got {math.prod(shape)}: {shape}")
 
 
-class _Cursor:
-    """A position in untrusted bytes; every read is checked."""
+def _flat(buffer: Any) -> bytes | memoryview:
+    """The bytes of a buffer, not copied where they lie one behind another."""
+    if isinstance(buffer, bytes):
+        return buffer
+    if not isinstance(buffer, (bytearray, memoryview)):
+        raise FeatureTypeError(f"a packet is parsed from bytes, got {type(buffer).__name__}")
+    view = memoryview(buffer)
+    return view.cast("B") if view.c_contiguous and view.nbytes else view.tobytes()
 
-    def __init__(self, data: bytes) -> None:
+
+class _Cursor:
+    """A position in untrusted bytes; every read is checked, and a copy."""
+
+    def __init__(self, data: bytes | memoryview, offset: int) -> None:
+        if isinstance(offset, bool) or not isinstance(offset, int):
+            raise FeatureTypeError(f"an offset is an integer, got {offset!r}")
+        if not 0 <= offset <= len(data):
+            raise FeatureError(f"an offset into {len(data)} bytes must be 0..{len(data)}, got {offset}")
         self.data = data
-        self.position = 0
+        self.start = self.position = offset
+
+    def peek(self, size: int) -> bytes:
+        return bytes(self.data[self.position : self.position + size])
+
+    def taken(self) -> bytes:
+        """All that was read."""
+        return bytes(self.data[self.start : self.position])
 
     def take(self, size: int, what: str) -> bytes:
         left = len(self.data) - self.position
         if size > left:
             raise BitstreamError(f"truncated packet: {what} takes {size} bytes, {left} are left")
         self.position += size
-        return self.data[self.position - size : self.position]
+        return bytes(self.data[self.position - size : self.position])
 
     def varint(self, what: str) -> int:
         value = 0
@@ -237,13 +295,13 @@ class _Cursor:
         raise BitstreamError(f"{what} is a varint of more than 5 bytes")
 
     def payload(self, kind: PayloadKind, size: int, flagged: bool) -> tuple[np.ndarray[Any, np.dtype[Any]], int | None]:
-        """The rest of the packet: payload and, where flagged, its checksum; nothing may follow."""
+        """The rest of the packet: payload and, where flagged, its checksum."""
         dtype = np.dtype(_PAYLOAD_DTYPES[kind])
         if size > MAX_PAYLOAD_BYTES or size % dtype.itemsize:
             raise BitstreamError(f"a {kind.name} payload cannot have {size} bytes")
         left, wanted = len(self.data) - self.position, size + 4 * flagged
-        if left != wanted:
-            raise BitstreamError(f"payload and checksum take {wanted} bytes, {left} are left")
+        if left < wanted:
+            raise BitstreamError(f"truncated packet: payload and checksum take {wanted} bytes, {left} are left")
         payload = np.frombuffer(self.take(size, "the payload"), dtype)
         return payload, struct.unpack("<I", self.take(4, "the checksum"))[0] if flagged else None
 
@@ -259,8 +317,9 @@ def _parse_full(cursor: _Cursor) -> Packet:
     shape = tuple(cursor.varint("a dimension") for _ in range(num_dims))
     (config_crc,) = struct.unpack("<I", cursor.take(4, "the config's checksum"))
     size = cursor.varint("the payload's length")
+    head = cursor.taken()
     (wanted,) = struct.unpack("<I", cursor.take(4, "the header's checksum"))
-    found = crc32c(cursor.data[: cursor.position - 4])
+    found = crc32c(head)
     if found != wanted:
         raise BitstreamError(f"the header's checksum is {found:#010x}, the packet says {wanted:#010x}: damaged")
     try:
@@ -277,7 +336,7 @@ def _parse_full(cursor: _Cursor) -> Packet:
 def _parse_compact(cursor: _Cursor, like: Packet) -> Packet:
     flagged = bool(cursor.take(1, "the compact tag")[0] & 0x01)
     size = cursor.varint("the payload's length")
-    head = cursor.data[: cursor.position]
+    head = cursor.taken()
     (wanted,) = struct.unpack("<H", cursor.take(2, "the header's checksum"))
     found = crc32c(head + like._session()) & 0xFFFF
     if found != wanted:
