@@ -23,8 +23,8 @@ def parse_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
     ----------
     spec
         ``"id"``, ``"id:key=value,key=value"`` or ``{"id": ..., key: value}``. A value is JSON (``4``, ``0.5``, ``true``,
-        ``null``), a number in another usual spelling (``.5``, ``1.``, ``+2``), else a string. A value in parentheses is kept
-        whole, so that specs nest: ``"outer:inner=(huffman:bits=4)"``.
+        ``null``, ``[1, 2]``), a number in another usual spelling (``.5``, ``1.``, ``+2``), else a string. A value in
+        parentheses is kept whole, so that specs nest: ``"outer:inner=(huffman:bits=4)"``.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def build(kind: str, name: str, make: Callable[..., Any], params: Mapping[str, A
 
 
 def split_outside_parentheses(text: str, separator: str, splits: Callable[[str], bool] = lambda rest: True) -> list[str]:
-    """Return the parts of a text between separators that stand in no parentheses; [] of the empty text.
+    """Return the parts of a text between separators that stand in no parentheses or brackets; [] of the empty text.
 
     A separator counts where `splits` says so of what comes after it.
 
@@ -106,7 +106,7 @@ def split_outside_parentheses(text: str, separator: str, splits: Callable[[str],
     """
     items, depth, start = [], 0, 0
     for i, char in enumerate(text):
-        depth += (char == "(") - (char == ")")
+        depth += (char in "([") - (char in ")]")
         if depth < 0:
             break
         if char == separator and depth == 0 and splits(text[i + 1 :]):

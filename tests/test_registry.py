@@ -116,6 +116,16 @@ values = st.one_of(
 )
 
 
+def test_lists_are_kept_whole():
+    config = {"id": "x", "rate": [[[8, 16], [80, 160]], [[8, 17]]], "n": 3}
+    assert parse_spec(format_spec(config)) == ("x", {"rate": config["rate"], "n": 3})
+    with pytest.raises(fc.ConfigError, match="parentheses do not match"):
+        parse_spec("x:rate=[1,2")
+    codec = fc.get_codec("bottlenet:maps=8,inner=(ldpc:inner=(bitpack:bits=4),rate=auto,channel=(bec:p=0.05))").eval()
+    again = fc.get_codec(codec.config())
+    assert again.config() == codec.config()
+
+
 @given(st.dictionaries(st.sampled_from(["a", "bits", "inner_spec"]), values))
 def test_specs_round_trip(params):
     assert parse_spec(format_spec({"id": "x", **params})) == ("x", params)
