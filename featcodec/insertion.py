@@ -123,6 +123,25 @@ class Insertion:
         finally:
             self.stats = kept
 
+    def module_in(self, model: nn.Module) -> nn.Module:
+        """Return the layer of a model that this codec sits at, or a copy's of that model.
+
+        Raises
+        ------
+        LayerError
+            It is not there: removed, or the layer was replaced, or the model is another.
+        """
+        try:
+            _, module = find_layer(model, self.layer)
+        except LayerError:
+            module = nn.Identity()
+        if insertion_of(module) is not self:
+            raise LayerError(
+                f"codec {self._codec.codec_id!r} is not at layer {self.layer!r} of this model: it was removed, or the layer "
+                "was replaced after insert (insert again), or the model is another"
+            )
+        return module
+
     def remove(self) -> None:
         """Restore the model exactly; more than one call does no harm."""
         if not self._handles:
@@ -182,17 +201,8 @@ class Insertion:
         del self._forwards[me]
         self._runs += 1
         if not forward.tensors:
-            self._check_there(model)
+            self.module_in(model)
         self._commit(forward)
-
-    def _check_there(self, model: nn.Module) -> None:
-        """Raise LayerError where the layer is no longer the one that the codec was inserted at."""
-        try:
-            _, module = find_layer(model, self.layer)
-        except LayerError:
-            module = nn.Identity()
-        if insertion_of(module) is not self:
-            raise LayerError(f"layer {self.layer!r} was replaced after insert: remove the codec and insert it again")
 
     def _commit(self, forward: _Forward) -> None:
         # what a checkpointed segment computes again in the backward has been counted

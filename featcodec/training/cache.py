@@ -15,7 +15,7 @@ from featcodec.insertion import Insertion
 from featcodec.outputs import describe
 from featcodec.training.batches import Batches, read
 from featcodec.training.files import Folder, Row, Samples
-from featcodec.training.parts import Parts, check_inserted, feature_at
+from featcodec.training.parts import Parts, feature_at
 
 MEMORY = "memory"
 
@@ -57,7 +57,7 @@ def cache_features(
         raise ConfigError("features of augmented inputs are not cached: leave out augment, or the cache")
     if insertion.batch_axis:
         raise ConfigError(f"cached features have the batch first, the codec is inserted with batch_axis={insertion.batch_axis}")
-    layer = check_inserted(model, insertion)
+    layer = insertion.module_in(model)
 
     kinds: dict[str, str] = {}
 

@@ -14,8 +14,8 @@ from featcodec._core import crc32c
 from featcodec.errors import ConfigError, LayerError
 from featcodec.evaluation import never_called
 from featcodec.inputs import call
-from featcodec.insertion import Insertion, insertion_of
-from featcodec.layers import evaluating, find_layer
+from featcodec.insertion import Insertion
+from featcodec.layers import evaluating
 from featcodec.outputs import leaves
 from featcodec.training.phase import Phase
 
@@ -58,20 +58,9 @@ class Parts:
         return list(found.values())
 
 
-def check_inserted(model: nn.Module, insertion: Insertion) -> nn.Module:
-    """Return the layer that an insertion sits at; LayerError where the model does not carry it."""
-    try:
-        _, layer = find_layer(model, insertion.layer)
-    except LayerError:
-        layer = nn.Identity()
-    if insertion_of(layer) is not insertion:
-        raise LayerError(f"{insertion!r} is not in this model: it was removed, or belongs to another")
-    return layer
-
-
 def find_parts(model: nn.Module, insertion: Insertion, example: Any) -> Parts:
     """Sort the modules by running the model once, in eval mode, up to the first call of the layer."""
-    layer = check_inserted(model, insertion)
+    layer = insertion.module_in(model)
     codec = set(insertion.codec.modules())
     before: list[nn.Module] = []
 
@@ -137,7 +126,7 @@ def feature_at(model: nn.Module, layer: nn.Module, inputs: Any) -> Tensor:
 
 def features_at(model: nn.Module, insertion: Insertion, inputs: Any) -> list[Tensor]:
     """Return the tensors that an insertion's codec gets from the layer's first call (`output_at`), (B, ...) each."""
-    output = output_at(model, check_inserted(model, insertion), inputs)
+    output = output_at(model, insertion.module_in(model), inputs)
     crossing = [leaf for path, leaf in leaves(output) if insertion.wanted.takes(path, leaf)]
     return [x.movedim(insertion.batch_axis, 0) for x in crossing]
 

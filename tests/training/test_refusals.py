@@ -67,9 +67,9 @@ def test_nothing_to_train(net):
 def test_an_insertion_that_is_not_in_the_model(net):
     with put(net) as cut:
         pass
-    with pytest.raises(fc.LayerError, match="is not in this model"):
+    with pytest.raises(fc.LayerError, match="is not at layer 'b' of this model"):
         fit(net, cut, batches(), bottleneck(1))
-    with put(Net()) as cut, pytest.raises(fc.LayerError, match="is not in this model"):
+    with put(Net()) as cut, pytest.raises(fc.LayerError, match="is not at layer 'b' of this model"):
         fit(net, cut, batches(), bottleneck(1))
 
 
