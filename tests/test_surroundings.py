@@ -428,3 +428,20 @@ def test_fingerprints_tell_weights_apart_where_packets_do_not(tmp_path):
     (tmp_path / "b.safetensors").write_bytes(data)
     with pytest.raises(fc.ConfigError, match="is damaged: its fingerprint is"):
         fc.load_codec(tmp_path / "b.safetensors")
+
+
+def test_the_clock_is_read_when_the_feature_s_device_has_done_its_work(monkeypatch):
+    from featcodec.ops import clock
+
+    waited = []
+
+    class Accelerator:
+        @staticmethod
+        def synchronize(device):
+            waited.append(str(device))
+
+    monkeypatch.setattr(torch, "get_device_module", lambda device: Accelerator)
+    first = clock.now(torch.device("cpu"))
+    assert waited == []
+    assert clock.now(torch.device("cuda:1")) >= first
+    assert waited == ["cuda:1"]
