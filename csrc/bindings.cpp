@@ -392,6 +392,7 @@ PYBIND11_MODULE(_core, m) {
     m.doc() = "featcodec's C++ core: checksums, quantisers, entropy coders, LDPC";
     fc::python::bind_ldpc(m);
     fc::python::bind_packets(m);
+    fc::python::bind_prior(m);
     m.attr("MAX_SYMBOL_BITS") = fc::kMaxSymbolBits;
     m.attr("MAX_CODE_LENGTH") = fc::kMaxCodeLength;
     m.def("crc32c", &crc32c, py::arg("data"), py::arg("crc") = 0);
