@@ -11,6 +11,7 @@
 #include "bindings.hpp"
 #include "cpu.hpp"
 #include "crushed.hpp"
+#include "default_floats.hpp"
 #include "feature.hpp"
 #include "featcodec.hpp"
 #include "threads.hpp"
@@ -358,6 +359,11 @@ private:
     std::unique_ptr<fc::StaticModel> model_;
 };
 
+// with DefaultFloats(): what runs in it, NumPy's arithmetic too, in this thread.
+struct FloatScope {
+    std::optional<fc::DefaultFloats> floats;
+};
+
 // What this machine runs, scalar first.
 std::vector<std::string> isas() {
     std::vector<std::string> names;
@@ -392,6 +398,7 @@ PYBIND11_MODULE(_core, m) {
     m.doc() = "featcodec's C++ core: checksums, quantisers, entropy coders, LDPC";
     fc::python::bind_ldpc(m);
     fc::python::bind_packets(m);
+    fc::python::bind_prior(m);
     m.attr("MAX_SYMBOL_BITS") = fc::kMaxSymbolBits;
     m.attr("MAX_CODE_LENGTH") = fc::kMaxCodeLength;
     m.def("crc32c", &crc32c, py::arg("data"), py::arg("crc") = 0);
@@ -413,6 +420,10 @@ PYBIND11_MODULE(_core, m) {
     m.def("best_isa", [] { return std::string(fc::isa_name(fc::best_isa())); });
     m.def("set_num_threads", &fc::set_num_threads, py::arg("count"));
     m.def("num_threads", &fc::num_threads);
+    py::class_<FloatScope>(m, "DefaultFloats")
+        .def(py::init<>())
+        .def("__enter__", [](FloatScope& scope) { scope.floats.emplace(); })
+        .def("__exit__", [](FloatScope& scope, const py::args&) { scope.floats.reset(); });
     py::class_<FeatureCoder>(m, "FeatureCoder")
         .def(py::init<const std::string&, unsigned, bool, double, bool, bool>(), py::arg("family"), py::arg("bits"), py::arg("per_map") = false,
              py::arg("step") = 0.0, py::arg("zigzag") = false, py::arg("zero_level") = false)

@@ -25,16 +25,18 @@ ContextCounts& counts_scratch() {
     return counts;
 }
 
+std::size_t pack(Symbols<std::uint8_t> symbols, unsigned bits, std::span<std::uint8_t> out) { return pack8_encode(order0(), symbols, bits, out); }
+
+std::size_t pack(Symbols<std::uint16_t> symbols, unsigned bits, std::span<std::uint8_t> out) {
+    const std::size_t size = packed_size(symbols.size(), bits);
+    pack_bits(symbols, bits, out.first(size));
+    return size;
+}
+
 template <typename Symbol>
 std::size_t encode_packed(Symbols<Symbol> symbols, unsigned bits, std::span<std::uint8_t> out) {
     out[0] = static_cast<std::uint8_t>(Mode::packed);
-    if constexpr (sizeof(Symbol) == 1) {
-        return 1 + pack8_encode(order0(), symbols, bits, out.subspan(1));
-    } else {
-        const std::size_t size = packed_size(symbols.size(), bits);
-        pack_bits(symbols, bits, out.subspan(1, size));
-        return 1 + size;
-    }
+    return 1 + pack(symbols, bits, out.subspan(1));
 }
 
 std::uint8_t context_mode(bool is_static, Neighbourhood neighbourhood, unsigned lanes) {
@@ -116,7 +118,7 @@ std::size_t coder_bound(const ContextShape& shape, unsigned bits) {
 }
 
 std::size_t coder_encode(const Coder& coder, Symbols<std::uint8_t> symbols, const ContextShape& shape, std::span<std::uint8_t> out) {
-    if (coder.family == Family::packed) return encode_packed(symbols, coder.bits, out);
+    if (coder.family == Family::packed) return pack(symbols, coder.bits, out);
     if (is_constant(symbols)) return encode_constant(symbols[0], out);
     if (has_static(coder, false)) return encode_static(coder, symbols, shape, out);
     const auto flat = [&](Order0Choice choice) { return order0_encode(order0(), symbols, coder.bits, choice, out); };
@@ -135,7 +137,7 @@ std::size_t coder_encode(const Coder& coder, Symbols<std::uint8_t> symbols, cons
 }
 
 std::size_t coder_encode(const Coder& coder, Symbols<std::uint16_t> symbols, const ContextShape& shape, std::span<std::uint8_t> out) {
-    if (coder.family == Family::packed) return encode_packed(symbols, coder.bits, out);
+    if (coder.family == Family::packed) return pack(symbols, coder.bits, out);
     if (is_constant(symbols)) return encode_constant(symbols[0], out);
     if (has_static(coder, true)) return encode_static(coder, symbols, shape, out);
     if (coder.family == Family::huffman) return huffman_encode(symbols, coder.bits, out);
@@ -209,6 +211,7 @@ Status order0_table_bytes(Mode mode, std::span<const std::uint8_t> body, unsigne
 }  // namespace
 
 Status coder_decode(const Coder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, std::span<std::uint8_t> symbols) {
+    if (coder.family == Family::packed) return pack8_decode(order0(), in, coder.bits, symbols);
     if (in.empty()) return Status::truncated;
     Status status{};
     if (decode_context(coder, in, shape, symbols, status)) return status;
@@ -225,6 +228,7 @@ Status coder_decode(const Coder& coder, std::span<const std::uint8_t> in, const 
 }
 
 Status coder_decode(const Coder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, std::span<std::uint16_t> symbols) {
+    if (coder.family == Family::packed) return unpack_bits(in, coder.bits, symbols);
     if (in.empty()) return Status::truncated;
     Status status{};
     if (decode_context(coder, in, shape, symbols, status)) return status;

@@ -13,6 +13,7 @@
 
 namespace featcodec {
 
+// packed: the symbols alone, without a mode byte.
 enum class Family : std::uint8_t { packed, huffman, rans, context, automatic };
 
 // The mode byte. Normative: docs/bitstream.md, "Symbol streams".
@@ -48,6 +49,7 @@ struct Coder {
     const StaticModel* model = nullptr;   // null: adaptive
 };
 
+// Of the family packed a stream has packed_size bytes.
 std::size_t coder_bound(const ContextShape& shape, unsigned bits);
 // Bytes written. Symbols as uint8 where bits <= 8, else as uint16.
 std::size_t coder_encode(const Coder& coder, std::span<const std::uint8_t> symbols, const ContextShape& shape, std::span<std::uint8_t> out);
@@ -56,7 +58,7 @@ Status coder_decode(const Coder& coder, std::span<const std::uint8_t> in, const 
 Status coder_decode(const Coder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, std::span<std::uint16_t> symbols);
 
 // The bits of the table that such a stream sends before its symbols, padding included, read over as a decoder does; 0 where the mode
-// sends none. What comes after the table is not looked at.
+// sends none. What comes after the table is not looked at. Not for the family packed, whose streams have no table.
 Status coder_table_bits(std::span<const std::uint8_t> in, const ContextShape& shape, unsigned bits, std::uint64_t& table_bits);
 
 }  // namespace featcodec

@@ -65,6 +65,11 @@ void put_floats(const float* values, std::size_t count, std::uint8_t* out) { std
 template <typename Symbol>
 void append_stream(const Coder& coder, std::span<const Symbol> symbols, const ContextShape& shape, std::size_t prefix,
                    std::vector<std::uint8_t>& payload) {
+    if (coder.family == Family::packed) {
+        payload.resize(prefix + packed_size(symbols.size(), coder.bits));
+        coder_encode(coder, symbols, shape, std::span(payload).subspan(prefix));
+        return;
+    }
     // The bound is many times the stream: into memory that is there already, then a copy of what it took.
     thread_local std::vector<std::uint8_t> stream;
     if (const std::size_t bound = coder_bound(shape, coder.bits); stream.size() < bound) stream.resize(bound);
@@ -173,6 +178,9 @@ Status decode_groups(const FeatureCoder& coder, std::span<const std::uint8_t> in
                      MutableFloatSpan x) {
     const std::size_t size = elements_of(shape) / ranges.size();
     const ContextShape kept = kept_of(ranges, shape);
+    if (const std::size_t wanted = packed_size(elements_of(kept), coder.bits); coder.family == Family::packed && in.size() != wanted) {
+        return in.size() < wanted ? Status::truncated : Status::trailing;  // before memory for them
+    }
     auto& symbols = scratch<Symbol>();
     symbols.resize(elements_of(kept));
     const Status status = coder_decode({coder.family, coder.bits, coder.model}, in, kept, std::span<Symbol>(symbols));
@@ -368,11 +376,11 @@ Status feature_table_bits(const FeatureCoder& coder, std::span<const std::uint8_
         bool zigzagged = false;
         unsigned bits = 0;
         const Status status = read_step(payload, bits, zigzagged);
-        return status != Status::ok ? status : coder_table_bits(payload.subspan(1), shape, bits, table_bits);
+        return status != Status::ok || coder.family == Family::packed ? status : coder_table_bits(payload.subspan(1), shape, bits, table_bits);
     }
     std::vector<ValueRange> ranges(coder.per_map ? shape.maps : 1);
     const Status status = read_ranges(ranges, payload);
-    return status != Status::ok || payload.empty() ? status : coder_table_bits(payload, kept_of(ranges, shape), coder.bits, table_bits);
+    return status != Status::ok || payload.empty() || coder.family == Family::packed ? status : coder_table_bits(payload, kept_of(ranges, shape), coder.bits, table_bits);
 }
 
 }  // namespace featcodec

@@ -20,7 +20,7 @@ from featcodec.channel import Channel
 from featcodec.core import follow_num_threads
 from featcodec.errors import BitstreamError, ConfigError
 from featcodec.features import check_feature, check_layout, not_traceable
-from featcodec.ops.cast import DTYPE_NAMES, DTYPES, saturating_cast
+from featcodec.ops.cast import DTYPE_NAMES, DTYPES, from_floats, to_floats
 from featcodec.ops.clock import now
 from featcodec.ops.crushed import Crushed, Watch, crushed_in
 from featcodec.ops.eager import eager
@@ -365,8 +365,7 @@ class Codec(nn.Module):
 
     def _check_input(self, x: Tensor) -> FloatArray:
         check_feature(x)
-        array: FloatArray = x.detach().to(device="cpu", dtype=torch.float32).contiguous().numpy()
-        return array
+        return to_floats(x)
 
     def _check_packets(self, packets: Sequence[Packet | bytes], like: Packet | None) -> list[Packet]:
         parsed = parse_batch(packets, like)
@@ -398,7 +397,7 @@ class Codec(nn.Module):
         wanted = (samples, *first.shape)
         if values.shape != wanted or values.dtype != np.float32:
             raise AssertionError(f"{self.codec_id} decoded to {values.dtype} {values.shape}, not float32 {wanted}")
-        x = saturating_cast(torch.from_numpy(np.ascontiguousarray(values)), DTYPES[first.dtype])
+        x = from_floats(values, DTYPES[first.dtype])
         if not bool(torch.isfinite(x).all()):
             raise BitstreamError("the packets decode to values that are not finite")
         return x

@@ -1,4 +1,4 @@
-"""The range coder and the factorised prior: they give back what they take, near the entropy, and refuse rubbish."""
+"""The range coder, in Python and in the core, and the factorised prior: they give back what they take, and refuse rubbish."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import copy
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import featcodec as fc
+from featcodec import _core
 from featcodec.nets.factorized_prior import LIMIT, WINDOW, FactorizedPrior
-from featcodec.payloads.range_coder import PRECISION, RangeDecoder, RangeEncoder
+from featcodec.payloads import prior_coder
+from tests import prior_reference
+from tests.prior_reference import PRECISION, RangeDecoder, RangeEncoder
 
 TOTAL = 1 << PRECISION
 
@@ -65,6 +70,106 @@ def test_bytes_that_no_symbol_used_are_refused():
     for more in (data + b"\0", data + b"\1" * 40):
         with pytest.raises(fc.BitstreamError, match="bytes came"):
             decode(more, table, 3)
+
+
+# ---- the core's -----------------------------------------------------------------------------------------------------------
+
+
+def tables(maps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies from flat to one entry that takes nearly everything, and first integers to the ends of what is coded."""
+    rng = np.random.default_rng(seed)
+    weights = rng.random((maps, WINDOW + 1)) ** rng.choice([0, 1, 8, 60], (maps, 1)) + 1e-9
+    frequencies = 1 + np.floor(weights / weights.sum(1, keepdims=True) * (TOTAL - WINDOW - 1)).astype(np.int64)
+    frequencies[np.arange(maps), rng.integers(0, WINDOW + 1, maps)] += TOTAL - frequencies.sum(1)
+    return frequencies, rng.choice([-16, 0, -LIMIT, LIMIT - WINDOW, -40_000, 40_000, -(1 << 31)], maps)
+
+
+def outcome(decode, *arguments) -> list[list[int]] | None:
+    try:
+        return decode(*arguments).tolist()
+    except fc.BitstreamError:
+        return None
+
+
+numbers = st.integers(-LIMIT, LIMIT) | st.integers(-20, 60) | st.sampled_from([-LIMIT, LIMIT, WINDOW - 1, WINDOW, -1])
+batches = st.tuples(st.integers(0, 4), st.integers(0, 30)).flatmap(
+    lambda shape: st.lists(numbers, min_size=shape[0] * shape[1], max_size=shape[0] * shape[1]).map(
+        lambda values: np.array(values, np.int64).reshape(shape)
+    )
+)
+
+
+@given(batches, st.integers(0, 1 << 30), st.data())
+def test_the_core_writes_reads_and_refuses_what_python_does(integers, seed, data):
+    frequencies, first = tables(len(integers), seed)
+    sent = prior_reference.encode(integers, frequencies, first)
+    assert prior_coder.encode(integers, frequencies, first) == sent
+    count = integers.shape[1]
+    # an integer escaped far below a first of -2^31 has a distance that no decoder takes
+    assert outcome(prior_coder.decode, sent, count, frequencies, first) == outcome(
+        prior_reference.decode, sent, count, frequencies, first
+    )
+    damaged = bytearray(sent)
+    for _ in range(data.draw(st.integers(0, 3)) if sent else 0):
+        damaged[data.draw(st.integers(0, len(sent) - 1))] ^= data.draw(st.integers(1, 255))
+    cut = bytes(damaged[: data.draw(st.integers(0, len(sent)))]) + data.draw(st.binary(max_size=3))
+    for received in (bytes(damaged), cut):
+        found = outcome(prior_coder.decode, received, count, frequencies, first)
+        assert found == outcome(prior_reference.decode, received, count, frequencies, first)
+
+
+@given(st.binary(max_size=60), st.integers(0, 40), st.integers(0, 1 << 30))
+def test_the_core_makes_of_any_bytes_what_python_does(received, count, seed):
+    own = tables(2, seed)
+    assert outcome(prior_coder.decode, received, count, *own) == outcome(prior_reference.decode, received, count, *own)
+
+
+def test_long_carries_and_escapes_alone_are_python_s_bytes():
+    frequencies = np.full((1, WINDOW + 1), 1, np.int64)
+    for likely in (0, 1, WINDOW - 1, WINDOW):
+        own = frequencies.copy()
+        own[0, likely] = TOTAL - WINDOW
+        for last in (63, 0, 64, -1, LIMIT):
+            values = np.array([[likely] * 3000 + [last] + [63] * 40 + [likely] * 200], np.int64)
+            sent = prior_coder.encode(values, own, np.zeros(1, np.int64))
+            assert sent == prior_reference.encode(values, own, np.zeros(1, np.int64))
+            assert np.array_equal(prior_coder.decode(sent, values.shape[1], own, np.zeros(1, np.int64)), values)
+
+
+def test_a_claim_of_many_integers_for_no_bytes_ends_soon():
+    frequencies, first = tables(16, 1)
+    frequencies[:], first[:] = 1, 0
+    frequencies[:, 0] = TOTAL - WINDOW
+    assert not prior_coder.decode(b"", 1 << 16, frequencies, first).any()
+    frequencies[:, :2] = 1
+    frequencies[:, WINDOW] = TOTAL - WINDOW  # bits that are all 0: an escape's length that never ends is refused
+    with pytest.raises(fc.BitstreamError, match="not ones that an encoder writes"):
+        prior_coder.decode(b"\xff" * 20, 1 << 16, frequencies, first)
+
+
+def test_what_the_core_refuses():
+    frequencies, first = tables(2, 3)
+    zeros = np.zeros((2, 5), np.int64)
+    for bad in (frequencies + 1, np.where(frequencies == frequencies.max(), 0, frequencies), -frequencies, frequencies << 48):
+        with pytest.raises(fc.BitstreamError, match="no frequencies"):
+            prior_coder.encode(zeros, bad, first)
+        with pytest.raises(fc.BitstreamError, match="no frequencies"):
+            prior_coder.decode(b"", 5, bad, first)
+    with pytest.raises(fc.BitstreamError, match="no frequencies"):
+        prior_coder.encode(zeros, frequencies, first + (1 << 40))
+    for far in (LIMIT + 1, -LIMIT - 1, np.iinfo(np.int64).max, np.iinfo(np.int64).min):
+        with pytest.raises(ValueError, match=r"within \+-32767"):
+            prior_coder.encode(zeros + far, frequencies, np.zeros(2, np.int64))
+    for integers, own, low in (
+        (zeros[:1], frequencies, first),
+        (zeros[0], frequencies, first),
+        (zeros, frequencies[:, 1:].copy(), first),
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            prior_coder.encode(integers, own, low)
+    for array in (zeros.astype(np.int32), zeros[:, ::-1], zeros.astype(np.float64)):
+        with pytest.raises(TypeError, match="incompatible"):
+            _core.prior_encode(array, frequencies, first)
 
 
 def spread(maps: int, seed: int) -> np.ndarray:

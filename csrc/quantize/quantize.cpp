@@ -9,48 +9,11 @@
 #include <stdexcept>
 #include <string>
 
+#include "default_floats.hpp"
 #include "quantize_kernels.hpp"
-
-#if defined(FEATCODEC_X86)
-#include <xmmintrin.h>
-#endif
 
 namespace featcodec {
 namespace {
-
-// ---- floating-point environment -----------------------------------------------------------------------------------------
-// Round to nearest even, subnormals kept, no traps, while in scope.
-class DefaultRounding {
-public:
-    DefaultRounding(const DefaultRounding&) = delete;
-    DefaultRounding& operator=(const DefaultRounding&) = delete;
-#if defined(FEATCODEC_X86)
-    DefaultRounding() : before_(_mm_getcsr()) {
-        if ((before_ & ~kFlags) != kDefault) _mm_setcsr(kDefault);
-    }
-    ~DefaultRounding() {
-        if ((before_ & ~kFlags) != kDefault) _mm_setcsr(before_);
-    }
-
-private:
-    static constexpr unsigned kFlags = 0x3F;  // sticky: what has happened so far
-    static constexpr unsigned kDefault = 0x1F80;
-    unsigned before_;
-#elif defined(__aarch64__)
-    DefaultRounding() {
-        __asm__ volatile("mrs %0, fpcr" : "=r"(before_));
-        if (before_ != 0) __asm__ volatile("msr fpcr, %0" ::"r"(std::uint64_t{0}));
-    }
-    ~DefaultRounding() {
-        if (before_ != 0) __asm__ volatile("msr fpcr, %0" ::"r"(before_));
-    }
-
-private:
-    std::uint64_t before_;
-#else
-    DefaultRounding() {}
-#endif
-};
 
 // ---- checks ------------------------------------------------------------------------------------------------------------------
 void require(bool condition, const char* wanted) {
@@ -175,7 +138,7 @@ const QuantizeKernels& quantize_kernels(Isa isa) noexcept {
 
 ValueRange value_range(FloatSpan x) noexcept {
     if (x.count == 0) return {0.0f, 0.0f, true};
-    const DefaultRounding rounding;
+    const DefaultFloats floats;
     BitExtremes bits{};
     (x.type == FloatType::float32 ? kernels().extremes32 : kernels().extremes16)(x.data, x.count, bits);
     const std::uint32_t sign = sign_of(x.type);
@@ -191,7 +154,7 @@ ValueRange value_range(FloatSpan x) noexcept {
 ValueRange zero_level_range(const ValueRange& range, unsigned bits) {
     check_bits(bits, 16);
     require(bits >= 2, "a level for zero needs at least 2 bits");
-    const DefaultRounding rounding;
+    const DefaultFloats floats;
     return zero_level(range, bits);
 }
 
@@ -208,14 +171,14 @@ std::size_t first_nonfinite(FloatSpan x) noexcept {
 void quantize(FloatSpan x, float min, float max, unsigned bits, std::span<std::uint8_t> out) {
     check_bits(bits, 8);
     check_sizes(x.count, out.size());
-    const DefaultRounding rounding;
+    const DefaultFloats floats;
     quantize_blocks(x, quantize_plan(min, max, bits), kernels().quantize8[index_of(x.type)], out.data());
 }
 
 void quantize(FloatSpan x, float min, float max, unsigned bits, std::span<std::uint16_t> out) {
     check_bits(bits, 16);
     check_sizes(x.count, out.size());
-    const DefaultRounding rounding;
+    const DefaultFloats floats;
     quantize_blocks(x, quantize_plan(min, max, bits), kernels().quantize16[index_of(x.type)], out.data());
 }
 
@@ -228,28 +191,28 @@ void count_symbols(std::span<const std::uint8_t> symbols, unsigned bits, std::sp
 void dequantize(std::span<const std::uint8_t> symbols, float min, float max, unsigned bits, MutableFloatSpan out) {
     check_bits(bits, 8);
     check_sizes(symbols.size(), out.count);
-    const DefaultRounding rounding;
+    const DefaultFloats floats;
     kernels().dequantize8[index_of(out.type)](symbols.data(), symbols.size(), dequantize_plan(min, max, bits), out.data);
 }
 
 void dequantize(std::span<const std::uint16_t> symbols, float min, float max, unsigned bits, MutableFloatSpan out) {
     check_bits(bits, 16);
     check_sizes(symbols.size(), out.count);
-    const DefaultRounding rounding;
+    const DefaultFloats floats;
     kernels().dequantize16[index_of(out.type)](symbols.data(), symbols.size(), dequantize_plan(min, max, bits), out.data);
 }
 
 std::size_t quantize_step(FloatSpan x, float step, std::span<std::int16_t> out) {
     check_step(step);
     check_sizes(x.count, out.size());
-    const DefaultRounding rounding;
+    const DefaultFloats floats;
     return kernels().quantize_step[index_of(x.type)](x.data, x.count, step, out.data());
 }
 
 void dequantize_step(std::span<const std::int16_t> symbols, float step, MutableFloatSpan out) {
     check_step(step);
     check_sizes(symbols.size(), out.count);
-    const DefaultRounding rounding;
+    const DefaultFloats floats;
     kernels().dequantize_step[index_of(out.type)](symbols.data(), symbols.size(), step, out.data);
 }
 

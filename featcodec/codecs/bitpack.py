@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from featcodec import _core
+from featcodec.bitstream import Packet, PayloadKind
 from featcodec.codec import FloatArray, Payload
 from featcodec.errors import BitstreamError
+from featcodec.families.entropy import EntropyCodec
 from featcodec.families.quantized import QuantizedCodec
 from featcodec.ops.soft_bits import bit_probabilities, soft_words
 from featcodec.payloads import ranged
 from featcodec.payloads.layout import num_groups
-from featcodec.payloads.quantizer import Symbols
 
 
-class BitpackCodec(QuantizedCodec):
-    """Symbols of `bits` bits, most significant bit first, zero-padded to a byte."""
+class BitpackCodec(EntropyCodec):
+    """Symbols of `bits` bits, most significant bit first, zero-padded to a byte.
+
+    Parameters
+    ----------
+    bits
+        n, 1..16: the min-max quantiser of `featcodec.payloads.quantizer`, symbols 0..2^n - 1.
+    axis
+        "sample": one range for the whole sample; "map": one for every map; "token": one for every token, a row of (T, D), in
+        which 0 is a level, n at least 2.
+    """
 
     codec_id = "bitpack"
+    family = "packed"
+    examples = QuantizedCodec.examples
 
-    def encode_symbols(self, symbols: Symbols) -> Payload:
-        """Pack."""
-        return _core.pack_bits(symbols, self.bits)
-
-    def decode_symbols(self, data: Payload, count: int) -> Symbols:
-        """Unpack."""
-        return _core.unpack_bits(data, count, self.bits)
+    def __init__(self, *, bits: int = 8, axis: str = "sample") -> None:
+        super().__init__(bits=bits, axis=axis)
 
     def decode_soft(self, llr: Payload, shape: tuple[int, ...]) -> FloatArray | None:
         """Decode symbols to their expected values (`ops.soft_bits`); None where the ranges hold as likely as not a wrong bit.
@@ -44,3 +53,9 @@ class BitpackCodec(QuantizedCodec):
             return soft_words(llr[ranges_bits:][: count * self.bits], self.bits)
 
         return ranged.decode(np.packbits(llr < 0), shape, self.bits, self.axis, expected_symbols)
+
+    def _decode_unknown(self, packets: Sequence[Packet | bytes], like: Packet | None) -> Tensor:
+        parsed = self._check_packets(packets, like)
+        if any(packet.kind is PayloadKind.LLR and not packet.payload.all() for packet in parsed):
+            return self._to_feature(self._decode_values(parsed), len(parsed), parsed[0])
+        return super()._decode_unknown(parsed, None)

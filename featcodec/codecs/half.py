@@ -10,7 +10,7 @@ from torch import Tensor
 
 from featcodec.codec import Codec, FloatArray, Payload
 from featcodec.errors import BitstreamError
-from featcodec.ops.cast import saturating_cast
+from featcodec.ops.cast import from_floats, saturating_cast, to_floats
 from featcodec.spec import check_choice
 
 _FORMATS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -38,7 +38,7 @@ class HalfCodec(Codec):
 
     def encode_payload(self, x: FloatArray) -> Payload:
         """Round, and return the bytes."""
-        bits = saturating_cast(torch.from_numpy(x), _FORMATS[self.format]).view(torch.int16).numpy()
+        bits = from_floats(x, _FORMATS[self.format]).view(torch.int16).numpy()
         return bits.astype("<i2", copy=False).reshape(-1).view(np.uint8)
 
     def decode_payload(self, payload: Payload, shape: tuple[int, ...]) -> FloatArray:
@@ -47,8 +47,7 @@ class HalfCodec(Codec):
         if payload.size != wanted:
             raise BitstreamError(f"a half payload of shape {shape} has {wanted} bytes, got {payload.size}")
         bits = np.frombuffer(payload.tobytes(), "<i2").astype(np.int16).reshape(shape)
-        values: FloatArray = torch.from_numpy(bits).view(_FORMATS[self.format]).float().numpy()
-        return values
+        return to_floats(torch.from_numpy(bits).view(_FORMATS[self.format]))
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Round where `x` is."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from featcodec.families.mosaic import MosaicCodec, Picture
 from featcodec.spec import check_int
@@ -59,7 +60,7 @@ class JpegCodec(MosaicCodec):
     def decode_picture(self, data: bytes, height: int, width: int) -> Picture:
         """Put the headers back before the scan and decode."""
         file = jpeg_header(self.quality, height, width) + data + b"\xff\xd9"
-        return np.asarray(Image.open(io.BytesIO(file), formats=("JPEG",)))
+        return np.asarray(JpegImageFile(io.BytesIO(file)))
 
 
 def quantization_table(quality: int) -> list[int]:

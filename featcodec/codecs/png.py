@@ -8,6 +8,7 @@ import zlib
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from featcodec.errors import BitstreamError
 from featcodec.families.mosaic import MosaicCodec, Picture
@@ -42,7 +43,7 @@ class PngCodec(MosaicCodec):
         wanted = height * (width + 1)
         if len(inflater.decompress(data, wanted)) != wanted or not inflater.eof or inflater.unused_data:
             raise BitstreamError(f"the picture's data does not inflate to just the {wanted} bytes of {height} x {width}")
-        return np.asarray(Image.open(io.BytesIO(file), formats=("PNG",)))
+        return np.asarray(PngImageFile(io.BytesIO(file)))
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, _webp
 
 from featcodec.errors import BitstreamError
 from featcodec.families.mosaic import MosaicCodec, Picture
@@ -58,8 +58,12 @@ class WebpCodec(MosaicCodec):
             raise BitstreamError(f"the picture claims {_claimed_size(data, self.lossless)}, wanted {(height, width)}")
         padded = data + b"\0" * (len(data) % 2)
         body = b"WEBP" + self._chunk_kind + struct.pack("<I", len(data)) + padded
-        image = Image.open(io.BytesIO(b"RIFF" + struct.pack("<I", len(body)) + body), formats=("WEBP",))
-        return np.ascontiguousarray(np.asarray(image.convert("RGB"))[:, :, 1])
+        # Pillow's decoder itself: its file class has the user's limit of pixels in it
+        frame = _webp.WebPAnimDecoder(b"RIFF" + struct.pack("<I", len(body)) + body).get_next()
+        if frame is None:
+            raise BitstreamError("the picture's data ends early or is damaged")
+        rgba: Picture = np.frombuffer(frame[0], np.uint8).reshape(height, width, 4)
+        return np.ascontiguousarray(rgba[:, :, 1])
 
 
 def _claimed_size(data: bytes, lossless: bool) -> tuple[int, int] | None:

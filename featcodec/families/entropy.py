@@ -15,7 +15,7 @@ from torch import Tensor
 from featcodec import _core
 from featcodec.bitstream import Packet, PayloadKind
 from featcodec.channel import Channel
-from featcodec.codec import Codec, Payload
+from featcodec.codec import Codec, FloatArray, Payload
 from featcodec.errors import ConfigError, FeatureError
 from featcodec.families.quantized import check_axis
 from featcodec.features import check_feature, check_layout
@@ -251,10 +251,13 @@ class EntropyCodec(Codec):
         layout = self._layout(shape)
         if not layout.transposes:
             _remember(coder.decoding, shape, dtype, way)
-        x = coder.decode_payloads([self._receive(packet) for packet in parsed], way)
-        if layout.transposes:
-            x = x.view(-1, shape[1], shape[0]).transpose(1, 2).contiguous()
-        return x
+        return _put_in_order(coder.decode_payloads([self._receive(packet) for packet in parsed], way), layout)
+
+    def decode_payloads(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
+        """Decode payloads of samples of one shape to (B, ...) float32."""
+        x = self._coder_of_tables().decode_payloads(list(payloads), self._way(shape, "float32", len(payloads)))
+        values: FloatArray = _put_in_order(x, self._layout(shape)).numpy()
+        return values
 
     def _way(self, shape: tuple[int, ...], dtype: str, samples: int) -> _core.Way:
         """How samples of this shape and type are coded."""
@@ -308,6 +311,11 @@ def _arrange(x: Tensor, transposes: bool) -> Tensor:
     """The batch as the core reads it: in order, in the CPU's memory."""
     values = x.detach().cpu().resolve_neg()
     return (values.transpose(1, 2) if transposes else values).contiguous()
+
+
+def _put_in_order(x: Tensor, layout: _Layout) -> Tensor:
+    """Undo `_arrange`."""
+    return x.view(-1, *layout.shape[::-1]).transpose(1, 2).contiguous() if layout.transposes else x
 
 
 def _remember(ways: _Ways, shape: tuple[int, ...], dtype: Any, way: _core.Way) -> None:

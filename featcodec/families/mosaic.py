@@ -34,7 +34,11 @@ class MosaicCodec(Codec):
         raise NotImplementedError
 
     def decode_picture(self, data: bytes, height: int, width: int) -> Picture:
-        """Decode to (height, width) grey; check sizes before allocating, raise BitstreamError (or let the library raise)."""
+        """Decode to (height, width) grey; check sizes before allocating, raise BitstreamError (or let the library raise).
+
+        Both are within `max_side`, and so of no more pixels than a packet's elements ask for. Pillow's own limit of pixels, the
+        user's to set for their own pictures, is not ours: Image.open has it in it, a format's own class mostly not.
+        """
         raise NotImplementedError
 
     def encode_payload(self, x: FloatArray) -> Payload:

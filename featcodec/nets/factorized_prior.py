@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from featcodec.payloads import prior_coder
-from featcodec.payloads.prior_coder import LIMIT, WINDOW, Integers
-from featcodec.payloads.range_coder import PRECISION
+from featcodec.payloads.prior_coder import LIMIT, PRECISION, WINDOW, Integers
 
 _COMPONENTS = 3
 _LEAST = 1e-9  # of a probability in training

@@ -1,9 +1,19 @@
-"""The dtypes of features by name, and casting to a narrower float type without making infinities."""
+"""The dtypes of features by name, and casting to a narrower float type without making infinities.
+
+What is sent and what is received does not depend on whether a thread flushes subnormals to zero (torch.set_flush_denormal):
+`to_floats` and `from_floats` keep them.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from featcodec._core import DefaultFloats
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}  # what a packet carries
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -15,3 +25,16 @@ def saturating_cast(x: Tensor, dtype: torch.dtype) -> Tensor:
         return x
     largest = torch.finfo(dtype).max
     return x.clamp(-largest, largest).to(dtype) if largest < torch.finfo(x.dtype).max else x.to(dtype)
+
+
+def to_floats(x: Tensor) -> NDArray[np.float32]:
+    """Return a tensor's values as float32, contiguous, in the CPU's memory."""
+    with DefaultFloats():
+        values: NDArray[np.float32] = x.detach().to(device="cpu", dtype=torch.float32).contiguous().numpy()
+    return values
+
+
+def from_floats(values: NDArray[Any], dtype: torch.dtype) -> Tensor:
+    """Return float32 values as a tensor of this dtype, saturated."""
+    with DefaultFloats():
+        return saturating_cast(torch.from_numpy(np.ascontiguousarray(values)), dtype)

@@ -24,8 +24,8 @@ MAX_BITS = 16
 
 
 def minmax_ranges(groups: FloatArray) -> FloatArray:
-    """Return (G, 2): minimum and maximum of each row of `groups` (G, N), N >= 1."""
-    ranges: FloatArray = np.stack([groups.min(axis=1), groups.max(axis=1)], axis=1)
+    """Return (G, 2): minimum and maximum of each row of `groups` (G, N), N >= 1; zeros +0, whichever NumPy comes upon first."""
+    ranges: FloatArray = np.stack([groups.min(axis=1), groups.max(axis=1)], axis=1) + np.float32(0)
     return ranges
 
 

@@ -2,6 +2,9 @@
 
 For every group its minimum and maximum, float32 little-endian, then the symbols. Where no group varies the minima alone are
 sent and nothing follows. A group is the whole sample, a map or a token (`payloads.layout`).
+
+Both ways run in the default floating-point environment: a thread that flushes subnormals to zero (torch.set_flush_denormal)
+would find other ranges, and none where there is one.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featcodec import _core
 from featcodec.errors import BitstreamError
 from featcodec.payloads.layout import from_groups, num_groups, to_groups
 from featcodec.payloads.quantizer import Symbols, minmax_dequantize, minmax_quantize, minmax_ranges, zero_level_ranges
@@ -22,6 +26,11 @@ Payload = np.ndarray[Any, np.dtype[Any]]
 
 def encode(x: FloatArray, bits: int, axis: str, encode_symbols: Callable[[Symbols], Payload]) -> Payload:
     """Quantise a sample to n bits and write its ranges and what `encode_symbols` makes of (N,) symbols, N >= 1."""
+    with _core.DefaultFloats():
+        return _encode(x, bits, axis, encode_symbols)
+
+
+def _encode(x: FloatArray, bits: int, axis: str, encode_symbols: Callable[[Symbols], Payload]) -> Payload:
     groups = to_groups(x, axis)
     ranges = minmax_ranges(groups)
     if axis == "token":
@@ -44,6 +53,13 @@ def decode(
     BitstreamError
         No encoder writes these bytes.
     """
+    with _core.DefaultFloats():
+        return _decode(payload, shape, bits, axis, decode_symbols)
+
+
+def _decode(
+    payload: Payload, shape: tuple[int, ...], bits: int, axis: str, decode_symbols: Callable[[Payload, int], NDArray[Any]]
+) -> FloatArray:
     groups = num_groups(shape, axis)
     elements = int(np.prod(shape, dtype=np.int64)) // groups
     if payload.size == 4 * groups:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -93,6 +94,26 @@ def test_pictures_too_large_for_the_coder_are_refused_at_both_ends(codec_id, wid
     claim = Packet((1, 1, width), "float32", fc.PayloadKind.BYTES, codec.config_crc(), np.arange(20, dtype=np.uint8))
     with pytest.raises(fc.BitstreamError):
         codec.decode([claim])
+
+
+@pytest.mark.parametrize("codec_id", IDS)
+@pytest.mark.parametrize("limit", [80, 1])  # of 120 pixels: Pillow would warn, and fail
+def test_pillow_s_limit_of_pixels_is_the_user_s_own(codec_id, limit, monkeypatch):
+    codec = fc.get_codec(codec_id)
+    x = features((1, 12, 10))["signed"]
+    packets = codec.encode(x)
+    wanted = codec.decode(packets)
+    too_large = Packet((1, 1, 1 << 17), "float32", fc.PayloadKind.BYTES, codec.config_crc(), np.arange(20, dtype=np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert codec.encode(x)[0].to_bytes() == packets[0].to_bytes()
+        assert torch.equal(codec.decode(packets), wanted)
+        with pytest.raises(fc.FeatureError, match="makes 1 x 131072"):
+            codec.encode(torch.linspace(0, 1, 1 << 17).reshape(1, 1, 1, -1))
+        with pytest.raises(fc.BitstreamError, match=r"makes 1 x 131072|range"):
+            codec.decode([too_large])
+    assert limit == Image.MAX_IMAGE_PIXELS
 
 
 def test_a_webp_that_claims_another_size_is_refused_before_it_is_decoded():

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 import featcodec as fc
+from featcodec import _core
 from featcodec.bitstream import Packet
+from featcodec.payloads import ranged
 from tests import reference
-from tests.features import features
+from tests.features import batch, features
 
 IDS = ("ans", "bitpack", "huffman", "rans", "context", "auto")
 
@@ -39,6 +41,38 @@ def test_bitpack_byte_by_byte():
     x = torch.tensor([[-1.0, 0.0, 2.0]])
     wanted = struct.pack("<ff", -1.0, 2.0) + reference.pack_bits([0, 1, 3], 2)
     assert payload(fc.get_codec("bitpack", bits=2), x) == wanted
+
+
+@pytest.mark.parametrize("shape", [(8, 7, 5), (6, 11), (3, 2, 5, 3), (13,), ()], ids=str)
+@pytest.mark.parametrize("axis", ["sample", "map", "token"])
+@pytest.mark.parametrize("bits", range(1, 17))
+def test_bitpack_s_core_writes_and_reads_what_numpy_does(bits, axis, shape):
+    """`payloads.ranged` is its format too, and what decodes soft bits."""
+    if axis == "token" and bits == 1:
+        return
+    codec = fc.get_codec("bitpack", bits=bits, axis=axis)
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        x = (batch(shape) if shape else torch.tensor([0.5, -2.0])).clamp(-6e4, 6e4).to(dtype)
+        packets = codec.encode(x)
+        decoded = codec.decode(packets)
+        for sample, packet, value in zip(x, packets, decoded, strict=True):
+            wanted = ranged.encode(sample.float().numpy(), bits, axis, lambda symbols: _core.pack_bits(symbols, bits))
+            assert packet.payload.tobytes() == wanted.tobytes()
+            back = ranged.decode(wanted, shape, bits, axis, lambda data, count: _core.unpack_bits(data, count, bits))
+            assert torch.equal(value, torch.from_numpy(np.asarray(back)).to(dtype))
+
+
+@pytest.mark.parametrize("codec_id", [*IDS, "jpeg", "png"])
+def test_a_zero_s_sign_is_not_sent(codec_id):
+    """NumPy's minimum of zeros has the sign of the one its lanes meet last."""
+    codec = fc.get_codec(codec_id)
+    for x in (features((4, 5, 5))["relu"], torch.zeros(1, 7)):
+        wanted = payload(codec, x)
+        for i in (x == 0).flatten().nonzero():
+            signed = x.clone()
+            signed.view(-1)[i] = -0.0
+            assert payload(codec, signed) == wanted
+        assert payload(codec, torch.where(x == 0, -0.0, x)) == wanted
 
 
 def test_bitpack_per_map_sends_no_symbols_of_constant_maps():

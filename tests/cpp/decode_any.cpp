@@ -11,6 +11,7 @@
 #include "cpu.hpp"
 #include "feature.hpp"
 #include "featcodec.hpp"
+#include "prior/prior.hpp"
 
 namespace fc = featcodec;
 
@@ -63,6 +64,22 @@ void decode_features(std::span<const std::uint8_t> head, std::span<const std::ui
     }
 }
 
+// Tables from nearly flat ones to an entry that takes nearly everything, and often the escape.
+void decode_prior(std::span<const std::uint8_t> head, std::span<const std::uint8_t> body) {
+    constexpr std::size_t kEntries = fc::kPriorWindow + 1;
+    const std::size_t maps = 1 + head[1] % 4;
+    std::vector<std::int64_t> frequencies(maps * kEntries, 1 + head[3] * 3), first(maps, std::int64_t{head[5]} * 300 - 38000);
+    for (std::size_t map = 0; map < maps; ++map) {
+        const std::size_t likely = (head[2] & 1) != 0 ? fc::kPriorWindow : (head[2] + map) % kEntries;
+        frequencies[map * kEntries + likely] = 65536 - static_cast<std::int64_t>(fc::kPriorWindow) * (1 + head[3] * 3);
+    }
+    std::vector<std::int64_t> integers(maps * (1 + 4 * std::size_t{head[4]}));
+    if (fc::prior_decode({frequencies, first}, body, integers) != fc::Status::ok) return;
+    std::vector<std::uint8_t> again(fc::prior_bound(integers.size()));
+    std::size_t size = 0;
+    if (fc::prior_encode({frequencies, first}, integers, again, size) != fc::Status::ok || size > body.size()) std::abort();
+}
+
 }  // namespace
 
 void choose_isa(std::uint8_t byte) {
@@ -77,7 +94,7 @@ void decode_any(const std::uint8_t* data, std::size_t size) {
     const unsigned bits = 1 + head[1] % 16;
     const std::size_t count = 1 + head[3] + 256u * (head[4] % 16);
     std::vector<std::uint16_t> symbols(count);
-    switch (head[7] % 4) {
+    switch (head[7] % 5) {
         case 0: static_cast<void>(fc::huffman_decode(body, bits, symbols)); break;
         case 1: static_cast<void>(fc::unpack_bits(body, bits, symbols)); break;
         case 2: {
@@ -86,6 +103,7 @@ void decode_any(const std::uint8_t* data, std::size_t size) {
             if (fc::golomb_decode(body, values, used) == fc::Status::ok && used > body.size()) std::abort();
             break;
         }
+        case 4: decode_prior(head, body); break;
         default: decode_features(head, body); break;
     }
 }

@@ -13,6 +13,7 @@
 #include "decode_any.hpp"
 #include "feature.hpp"
 #include "order0/order0.hpp"
+#include "prior/prior.hpp"
 #include "threads.hpp"
 
 namespace fc = featcodec;
@@ -145,6 +146,41 @@ void damage(const fc::FeatureCoder& coder, const fc::ContextShape& shape, const 
     }
 }
 
+// Integers by tables from flat to one entry that takes nearly everything, outliers among them; then their bytes damaged.
+void prior_round_trips() {
+    constexpr std::size_t kEntries = fc::kPriorWindow + 1;
+    for (unsigned round = 0; round < 2000; ++round) {
+        const std::size_t maps = rng() % 4;
+        std::vector<std::int64_t> frequencies(maps * kEntries), first(maps), integers(maps * (rng() % 60));
+        for (std::size_t map = 0; map < maps; ++map) {
+            std::int64_t left = 65536;
+            for (std::size_t k = 1; k < kEntries; ++k) {
+                frequencies[map * kEntries + k] = 1 + static_cast<std::int64_t>(rng() % (round % 2 == 0 ? 2 : 1000));
+                left -= frequencies[map * kEntries + k];
+            }
+            frequencies[map * kEntries] = left;
+            std::swap(frequencies[map * kEntries], frequencies[map * kEntries + rng() % kEntries]);
+            first[map] = static_cast<std::int64_t>(rng() % 66000) - 33000;
+        }
+        for (std::size_t i = 0; i < integers.size(); ++i) {
+            const std::int64_t near = first[i * maps / integers.size()] + static_cast<std::int64_t>(rng() % fc::kPriorWindow);
+            integers[i] = rng() % 8 != 0 ? near : static_cast<std::int64_t>(rng() % (2 * fc::kPriorLimit + 1)) - fc::kPriorLimit;
+        }
+        const fc::PriorTables tables{frequencies, first};
+        std::vector<std::uint8_t> bytes(fc::prior_bound(integers.size()));
+        std::size_t size = 0;
+        expect(fc::prior_encode(tables, integers, bytes, size) == fc::Status::ok, "integers are encoded");
+        bytes.resize(size);
+        std::vector<std::int64_t> back(integers.size());
+        expect(fc::prior_decode(tables, bytes, back) == fc::Status::ok && back == integers, "integers come back");
+        for (unsigned flips = 0; flips < 4 && !bytes.empty(); ++flips) {
+            bytes[rng() % bytes.size()] ^= static_cast<std::uint8_t>(1u << rng() % 8);
+            static_cast<void>(fc::prior_decode(tables, bytes, back));
+            bytes.resize(bytes.size() - rng() % 2);
+        }
+    }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -152,6 +188,7 @@ int main(int argc, char** argv) {
     const fc::ContextShape shapes[] = {{1, 1, 1}, {1, 1, 37}, {3, 1, 9}, {8, 7, 5}, {70, 3, 4}, {40, 13, 11}, {64, 16, 16}, {1, 40, 40}, {16, 40, 40}};
     unsigned number = 0, cases = 0;
     huffman_codes();
+    prior_round_trips();
     fc::set_num_threads(3);
     for (const fc::Family family : {fc::Family::packed, fc::Family::huffman, fc::Family::rans, fc::Family::context, fc::Family::automatic}) {
         for (const unsigned bits : {1u, 2u, 3u, 4u, 5u, 6u, 8u, 9u, 12u, 16u}) {
