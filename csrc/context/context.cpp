@@ -7,6 +7,7 @@
 #include "bits.hpp"
 #include "context_buffer.hpp"
 #include "context_internal.hpp"
+#include "scratch.hpp"
 
 namespace featcodec {
 namespace {
@@ -198,8 +199,15 @@ std::span<const Symbol> sampled_strips(std::span<const Symbol> symbols, const Co
 struct Chosen {
     Neighbourhood neighbourhood = Neighbourhood::near;
     bool counted = false;
-    ContextCounts near{};
-    ContextCounts gradient{};
+    ContextCounts near;
+    ContextCounts gradient;
+
+    void begin() {
+        neighbourhood = Neighbourhood::near;
+        counted = false;
+        near.fill(0);
+        gradient.fill(0);
+    }
 };
 
 template <class Symbol>
@@ -222,7 +230,8 @@ std::size_t encode_below_any(const ContextKernels& kernels, std::span<const Symb
     check(symbols, shape, bits, Neighbourhood::near);
     out = bounded(out, shape, bits);
     if (symbols.empty()) return 0;
-    Chosen chosen;
+    Chosen& chosen = thread_room<Chosen>();
+    chosen.begin();
     choose(kernels, symbols, shape, bits, chosen);
     const Neighbourhood neighbourhood = chosen.neighbourhood;
     const LaneJob job{kernels, shape, neighbours_of(neighbourhood, bits), bits};

@@ -13,6 +13,7 @@
 #include "decode_any.hpp"
 #include "feature.hpp"
 #include "order0/order0.hpp"
+#include "test_threads.hpp"
 #include "threads.hpp"
 
 namespace fc = featcodec;
@@ -151,6 +152,7 @@ int main(int argc, char** argv) {
     const unsigned share = argc > 1 ? static_cast<unsigned>(std::max(1, std::atoi(argv[1]))) : 1;
     const fc::ContextShape shapes[] = {{1, 1, 1}, {1, 1, 37}, {3, 1, 9}, {8, 7, 5}, {70, 3, 4}, {40, 13, 11}, {64, 16, 16}, {1, 40, 40}, {16, 40, 40}};
     unsigned number = 0, cases = 0;
+    small_stacks();
     huffman_codes();
     fc::set_num_threads(3);
     for (const fc::Family family : {fc::Family::packed, fc::Family::huffman, fc::Family::rans, fc::Family::context, fc::Family::automatic}) {

@@ -1,0 +1,5 @@
+// What the core gets along with: little stack.
+#pragma once
+
+// Every family, width and sort of input on every instruction set, in threads of 64 KB. Before any other thread of the pool is made.
+void small_stacks();
