@@ -376,28 +376,16 @@ Status context_decode_adaptive(const ContextKernels& kernels, std::span<const st
     return decode_adaptive_any(kernels, in, shape, bits, neighbourhood, symbols);
 }
 
-const ContextKernels* context_kernels(Isa isa) noexcept {
-    switch (isa) {
-        case Isa::scalar: return &kContextScalar;
+const ContextKernels& context_kernels([[maybe_unused]] Isa isa) noexcept {
 #ifdef FEATCODEC_X86
-        case Isa::avx2:
-            return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") ? &kContextAvx2 : nullptr;
-        case Isa::avx512:
-            return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-                           __builtin_cpu_supports("bmi2")
-                       ? &kContextAvx512
-                       : nullptr;
-        case Isa::avx512vbmi:
-            return __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512bw") &&
-                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("bmi2")
-                       ? &kContextAvx512Vbmi
-                       : nullptr;
-#endif
-#ifdef FEATCODEC_NEON
-        case Isa::neon: return &kContextScalar;  // no kernels of its own yet
-#endif
-        default: return nullptr;
+    switch (isa) {
+        case Isa::avx2: return kContextAvx2;
+        case Isa::avx512: return kContextAvx512;
+        case Isa::avx512vbmi: return kContextAvx512Vbmi;
+        default: break;
     }
+#endif
+    return kContextScalar;  // NEON has no kernels of its own yet
 }
 
 }  // namespace featcodec

@@ -153,6 +153,7 @@ int main(int argc, char** argv) {
     const fc::ContextShape shapes[] = {{1, 1, 1}, {1, 1, 37}, {3, 1, 9}, {8, 7, 5}, {70, 3, 4}, {40, 13, 11}, {64, 16, 16}, {1, 40, 40}, {16, 40, 40}};
     unsigned number = 0, cases = 0;
     small_stacks();
+    forked_children();
     huffman_codes();
     fc::set_num_threads(3);
     for (const fc::Family family : {fc::Family::packed, fc::Family::huffman, fc::Family::rans, fc::Family::context, fc::Family::automatic}) {

@@ -1,6 +1,8 @@
 // The pool's threads, and callers of our own, with the least of what a system gives.
 #include "test_threads.hpp"
 
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -9,6 +11,8 @@
 
 #if defined(__linux__)
 #include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #endif
 
 #include "cpu.hpp"
@@ -53,6 +57,19 @@ void code_all() {
     }
 }
 
+// How many threads have taken part in some tasks that take a while.
+std::size_t threads_at_work() {
+    static std::atomic<unsigned> number;
+    static thread_local unsigned own;
+    std::atomic<unsigned> seen{0};
+    fc::parallel_for(64, [&](std::size_t) {
+        if (own == 0) own = ++number;
+        seen |= 1u << own;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    });
+    return static_cast<std::size_t>(__builtin_popcount(seen.load()));
+}
+
 #endif
 
 }  // namespace
@@ -71,5 +88,17 @@ void small_stacks() {
     }
     pthread_setattr_default_np(&before);
     fc::reset_isa();
+#endif
+}
+
+void forked_children() {
+#if defined(__linux__)
+    fc::set_num_threads(3);
+    expect(threads_at_work() > 1, "tasks are shared");
+    const pid_t child = fork();
+    if (child == 0) _exit(threads_at_work() > 1 ? 0 : 1);
+    int status = 0;
+    expect(waitpid(child, &status, 0) == child && WIFEXITED(status), "a forked child ends");
+    expect(WEXITSTATUS(status) == 0, "a forked child shares its tasks");
 #endif
 }
