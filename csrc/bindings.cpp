@@ -270,7 +270,8 @@ public:
 
     Array<std::uint8_t> decode_symbols(const Array<std::uint8_t>& data, std::size_t maps, std::size_t height, std::size_t width) const {
         if (coder_.bits > 8) throw py::value_error("symbols of more than 8 bits are coded from features only");
-        const auto in = view(data);
+        const fc::python::SteadyBytes steady({&data, 1});
+        const auto in = steady.views()[0];
         Array<std::uint8_t> symbols({maps, height, width});
         const std::span<std::uint8_t> to(symbols.mutable_data(), static_cast<std::size_t>(symbols.size()));
         fc::Status status{};
@@ -379,7 +380,53 @@ void set_isa(const std::string& name) {
     if (!fc::set_isa(isa)) throw py::value_error("this machine cannot run " + name + "; its best is " + fc::isa_name(fc::best_isa()));
 }
 
+PyObject* thread_counter = nullptr;  // never freed: Python may be gone by then
+
+// Whom to ask instead of a number once set; None: nobody.
+void set_num_threads_by(const py::object& counter) {
+    Py_XDECREF(thread_counter);
+    thread_counter = counter.is_none() ? nullptr : counter.inc_ref().ptr();
+}
+
+void set_num_threads(unsigned count) {
+    set_num_threads_by(py::none());
+    fc::set_num_threads(count);
+}
+
+unsigned num_threads() {
+    fc::python::ask_num_threads();
+    return fc::num_threads();
+}
+
+bool is_of_bytes(const py::array& array) {
+    py::object base = array.base();
+    while (base && py::isinstance<py::array>(base)) base = py::reinterpret_borrow<py::array>(base).base();
+    return base && PyBytes_Check(base.ptr());
+}
+
 }  // namespace
+
+void fc::python::ask_num_threads() {
+    if (thread_counter == nullptr) return;
+    const auto count = py::reinterpret_steal<py::object>(PyObject_CallNoArgs(thread_counter));
+    if (!count) throw py::error_already_set();
+    fc::set_num_threads(count.cast<unsigned>());
+}
+
+fc::python::SteadyBytes::SteadyBytes(std::span<const Array<std::uint8_t>> arrays) {
+    std::size_t copied = 0;
+    for (const auto& array : arrays) copied += is_of_bytes(array) ? 0 : static_cast<std::size_t>(array.size());
+    copies_ = std::make_unique_for_overwrite<std::uint8_t[]>(copied);
+    views_.reserve(arrays.size());
+    std::uint8_t* to = copies_.get();
+    for (const auto& array : arrays) {
+        views_.push_back(view(array));
+        if (is_of_bytes(array)) continue;
+        std::copy(views_.back().begin(), views_.back().end(), to);
+        views_.back() = {to, views_.back().size()};
+        to += views_.back().size();
+    }
+}
 
 void fc::python::raise(const char* error_class, const std::string& message) {
     const py::object error = py::module_::import("featcodec.errors").attr(error_class);
@@ -418,8 +465,9 @@ PYBIND11_MODULE(_core, m) {
     m.def("isas", &isas);
     m.def("isa", [] { return std::string(fc::isa_name(fc::current_isa())); });
     m.def("best_isa", [] { return std::string(fc::isa_name(fc::best_isa())); });
-    m.def("set_num_threads", &fc::set_num_threads, py::arg("count"));
-    m.def("num_threads", &fc::num_threads);
+    m.def("set_num_threads", &set_num_threads, py::arg("count"));
+    m.def("set_num_threads_by", &set_num_threads_by, py::arg("counter"));
+    m.def("num_threads", &num_threads);
     py::class_<FloatScope>(m, "DefaultFloats")
         .def(py::init<>())
         .def("__enter__", [](FloatScope& scope) { scope.floats.emplace(); })

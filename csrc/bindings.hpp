@@ -5,9 +5,12 @@
 #include <pybind11/pybind11.h>
 
 #include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "feature.hpp"
 #include "featcodec.hpp"
@@ -50,13 +53,30 @@ std::span<T> out_view(Array<T>& array) {
     return {array.mutable_data(), static_cast<std::size_t>(array.size())};
 }
 
+// The bytes of 1-D arrays for as long as this lives. Another thread may write to an array while it is decoded, and what was checked
+// would be read again as something else: they are copied, but for those of a bytes object, to which nobody writes.
+class SteadyBytes {
+public:
+    explicit SteadyBytes(std::span<const Array<std::uint8_t>> arrays);
+    std::span<const std::span<const std::uint8_t>> views() const { return views_; }
+
+private:
+    std::unique_ptr<std::uint8_t[]> copies_;
+    std::vector<std::span<const std::uint8_t>> views_;
+};
+
+// Asks whom set_num_threads_by named for the core's number of threads: before the GIL is let go of for work that threads share.
+void ask_num_threads();
+
 // A call on fewer values takes microseconds: to let go of the GIL for it, and to wait for it again, would not help another thread.
 inline constexpr std::size_t kBriefValues = 1 << 14;
 
 class GilReleaseUnlessBrief {
 public:
     explicit GilReleaseUnlessBrief(std::size_t values) {
-        if (values >= kBriefValues) release_.emplace();
+        if (values < kBriefValues) return;
+        ask_num_threads();
+        release_.emplace();
     }
 
 private:

@@ -37,6 +37,7 @@ public:
         const std::size_t blocks = rows_of(info, bytes_of(k()));
         auto sent = make<std::uint8_t>(blocks, bytes_of(n()));
         const auto to = out_view(sent);
+        ask_num_threads();
         const py::gil_scoped_release release;
         coder_->encode(info.values, to, blocks);
         return sent;
@@ -46,6 +47,7 @@ public:
         const std::size_t blocks = rows_of(info, bytes_of(k()));
         auto mother = make<std::uint8_t>(blocks, bytes_of(mother_bits()));
         const auto to = out_view(mother);
+        ask_num_threads();
         const py::gil_scoped_release release;
         coder_->encode_mother(info.values, to, blocks);
         return mother;
@@ -121,6 +123,7 @@ private:
         auto iterations = make<std::uint16_t>(blocks);
         const ldpc::Decoded out{out_view(bits), {reinterpret_cast<std::uint8_t*>(ok.mutable_data()), blocks}, out_view(iterations)};
         {
+            ask_num_threads();
             const py::gil_scoped_release release;
             run(received.values, blocks, out);
         }

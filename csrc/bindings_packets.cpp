@@ -206,15 +206,14 @@ public:
     // The tensor that the payloads of packets decode to.
     py::object decode_payloads(const std::vector<py::object>& payloads, const Way& way) const {
         std::vector<Array<std::uint8_t>> arrays;
-        std::vector<std::span<const std::uint8_t>> views;
         arrays.reserve(payloads.size());
-        views.reserve(payloads.size());
         for (const py::object& payload : payloads) {  // a cast of what is an array already takes as long as decoding it
             const bool is_array = payload && Array<std::uint8_t>::check_(payload);
             arrays.push_back(is_array ? py::reinterpret_borrow<Array<std::uint8_t>>(payload) : Array<std::uint8_t>::ensure(payload));
             if (!arrays.back() || arrays.back().ndim() != 1) throw py::type_error("payloads are 1-D arrays of uint8");
-            views.emplace_back(arrays.back().data(), static_cast<std::size_t>(arrays.back().size()));
         }
+        const SteadyBytes steady(arrays);
+        const auto views = steady.views();
         py::array x = way.array(payloads.size());
         const MutableFloatSpan to = way.values_of(x);
         Status status{};

@@ -15,7 +15,7 @@ template <typename Symbol>
 using Symbols = std::span<const Symbol>;
 
 const Order0Kernels& order0() noexcept { return order0_kernels(current_isa()); }
-const ContextKernels& context() noexcept { return *context_kernels(current_isa()); }
+const ContextKernels& context() noexcept { return context_kernels(current_isa()); }
 
 std::size_t count_of(const ContextShape& shape) { return shape.maps * shape.height * shape.width; }
 

@@ -130,6 +130,21 @@ bool set_isa(Isa isa) noexcept {
 
 void reset_isa() noexcept { pinned.store(-1, std::memory_order_relaxed); }
 
+bool is_amd() noexcept {
+#if defined(FEATCODEC_X86)
+    static const bool once = [] {
+        std::uint32_t a = 0;
+        std::uint32_t b = 0;
+        std::uint32_t c = 0;
+        std::uint32_t d = 0;
+        return __get_cpuid(0, &a, &b, &c, &d) != 0 && b == 0x68747541;  // "Auth" of "AuthenticAMD"
+    }();
+    return once;
+#else
+    return false;
+#endif
+}
+
 bool has_arm_crc32() noexcept {
 #if defined(FEATCODEC_NEON) && defined(__linux__)
     constexpr unsigned long kCrc32 = 1ul << 7;  // HWCAP_CRC32

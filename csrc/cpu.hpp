@@ -3,6 +3,8 @@
 
 #include <string_view>
 
+#include "exact_math.hpp"
+
 namespace featcodec {
 
 // scalar runs anywhere, avx2 to avx512vbmi on x86-64, neon on AArch64.
@@ -28,6 +30,8 @@ void reset_isa() noexcept;
 // Why FEATCODEC_ISA was not followed, for a warning by the caller; nullptr where it was, or where it is not set.
 const char* isa_problem() noexcept;
 
+// Whether an x86 processor is AMD's, where other kernels are the fastest.
+bool is_amd() noexcept;
 // Whether an ARM processor has the CRC instructions, which NEON does not imply.
 bool has_arm_crc32() noexcept;
 

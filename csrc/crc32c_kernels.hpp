@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "exact_math.hpp"
+
 namespace featcodec {
 
 std::uint32_t crc32c_scalar(const std::uint8_t* data, std::size_t size, std::uint32_t state) noexcept;

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <span>
 
+#include "exact_math.hpp"
+
 namespace featcodec {
 
 // The rows x of `width` values with sum (x - y)^2 > 0.5 sum (x - mean(x))^2, in double; a row of one value that y kept is none.

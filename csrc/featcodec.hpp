@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <span>
 
+#include "exact_math.hpp"
+
 namespace featcodec {
 
 enum class Status {

@@ -1,43 +1,35 @@
-// A pool that is made when first needed, sleeps between batches and is left behind at exit and by fork.
+// A pool that is made when first needed, sleeps between batches and is left behind at exit; a child of fork makes its own.
 #include "threads.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <thread>
 
 #if defined(__unix__) || defined(__APPLE__)
-#include <unistd.h>
+#include <pthread.h>
 #endif
 
 namespace featcodec {
 namespace {
 
-long process_id() noexcept {
-#if defined(__unix__) || defined(__APPLE__)
-    return static_cast<long>(getpid());
-#else
-    return 0;
-#endif
-}
-
 class Pool {
 public:
-    // True where the helpers took part; false where another caller has them.
+    // False, with nothing done, where another caller has the helpers or there are none.
     bool run(std::size_t count, unsigned threads, const std::function<void(std::size_t)>& task) {
         const std::unique_lock<std::mutex> owner(owner_, std::try_to_lock);
         if (!owner.owns_lock()) return false;
         {
             const std::lock_guard<std::mutex> lock(mutex_);
-            while (helpers_ + 1 < threads) {
-                std::thread([this, index = helpers_] { help(index); }).detach();
-                ++helpers_;
-            }
+            add_helpers(threads - 1);
+            if (helpers_ == 0) return false;
             task_ = &task;
             count_ = count;
             next_.store(0, std::memory_order_relaxed);
-            wanted_ = threads - 1;
+            wanted_ = std::min(threads - 1, helpers_);
             working_ = wanted_;
             ++batch_;
         }
@@ -49,6 +41,17 @@ public:
     }
 
 private:
+    // As many as the system lets this process have: fewer take longer, and that is all.
+    void add_helpers(unsigned most) {
+        try {
+            while (helpers_ < most) {
+                std::thread([this, index = helpers_] { help(index); }).detach();
+                ++helpers_;
+            }
+        } catch (const std::exception&) {  // no thread, or no memory for one
+        }
+    }
+
     void work(const std::function<void(std::size_t)>& task, std::size_t count) {
         for (std::size_t i = next_.fetch_add(1); i < count; i = next_.fetch_add(1)) task(i);
     }
@@ -84,10 +87,22 @@ private:
 
 std::atomic<unsigned> thread_count{1};
 
+std::atomic<Pool*> current_pool{nullptr};
+
+// A child of fork has none of its parent's helpers, and perhaps locked mutexes: it makes a pool of its own.
+void forget_pool() { current_pool.store(nullptr); }
+
 // Never freed: detached helpers sleep in it while the process ends.
 Pool& pool() {
-    static Pool* const instance = new Pool;
-    return *instance;
+#if defined(__unix__) || defined(__APPLE__)
+    [[maybe_unused]] static const int once = pthread_atfork(nullptr, nullptr, forget_pool);
+#endif
+    Pool* known = current_pool.load();
+    if (known == nullptr) {
+        auto made = std::make_unique<Pool>();
+        if (current_pool.compare_exchange_strong(known, made.get())) known = made.release();
+    }
+    return *known;
 }
 
 }  // namespace
@@ -96,9 +111,8 @@ void set_num_threads(unsigned count) noexcept { thread_count.store(count > 0 ? c
 unsigned num_threads() noexcept { return thread_count.load(); }
 
 void parallel_for(std::size_t count, const std::function<void(std::size_t)>& task) {
-    static const long owner = process_id();
     const auto threads = static_cast<unsigned>(count < num_threads() ? count : num_threads());
-    if (threads > 1 && process_id() == owner) {
+    if (threads > 1) {
         std::exception_ptr failure;
         std::mutex guard;
         const std::function<void(std::size_t)> guarded = [&](std::size_t i) {

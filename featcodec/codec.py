@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 # the core shares its work as torch does, from the first codec on
-follow_num_threads(torch.get_num_threads())
+follow_num_threads(torch.get_num_threads)
 
 FloatArray = NDArray[np.float32]
 Payload = np.ndarray[Any, np.dtype[Any]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from featcodec import _core
 
 
@@ -18,7 +20,9 @@ _chosen = False  # whether a user has set the number of threads
 
 
 def set_num_threads(count: int) -> None:
-    """Set how many threads the core uses for the samples of a batch; torch's number unless set.
+    """Set how many threads the core uses for the samples of a batch.
+
+    Unless set it is torch's, asked for at each large call: a worker of a DataLoader, for which torch has one, uses one.
 
     Raises
     ------
@@ -32,7 +36,7 @@ def set_num_threads(count: int) -> None:
     _core.set_num_threads(count)
 
 
-def follow_num_threads(count: int) -> None:
-    """Set the number of threads unless a user has."""
+def follow_num_threads(counter: Callable[[], int]) -> None:
+    """Let the core ask for its number of threads, unless a user has set it."""
     if not _chosen:
-        _core.set_num_threads(count)
+        _core.set_num_threads_by(counter)

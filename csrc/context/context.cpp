@@ -7,6 +7,7 @@
 #include "bits.hpp"
 #include "context_buffer.hpp"
 #include "context_internal.hpp"
+#include "scratch.hpp"
 
 namespace featcodec {
 namespace {
@@ -198,8 +199,15 @@ std::span<const Symbol> sampled_strips(std::span<const Symbol> symbols, const Co
 struct Chosen {
     Neighbourhood neighbourhood = Neighbourhood::near;
     bool counted = false;
-    ContextCounts near{};
-    ContextCounts gradient{};
+    ContextCounts near;
+    ContextCounts gradient;
+
+    void begin() {
+        neighbourhood = Neighbourhood::near;
+        counted = false;
+        near.fill(0);
+        gradient.fill(0);
+    }
 };
 
 template <class Symbol>
@@ -222,7 +230,8 @@ std::size_t encode_below_any(const ContextKernels& kernels, std::span<const Symb
     check(symbols, shape, bits, Neighbourhood::near);
     out = bounded(out, shape, bits);
     if (symbols.empty()) return 0;
-    Chosen chosen;
+    Chosen& chosen = thread_room<Chosen>();
+    chosen.begin();
     choose(kernels, symbols, shape, bits, chosen);
     const Neighbourhood neighbourhood = chosen.neighbourhood;
     const LaneJob job{kernels, shape, neighbours_of(neighbourhood, bits), bits};
@@ -367,28 +376,16 @@ Status context_decode_adaptive(const ContextKernels& kernels, std::span<const st
     return decode_adaptive_any(kernels, in, shape, bits, neighbourhood, symbols);
 }
 
-const ContextKernels* context_kernels(Isa isa) noexcept {
-    switch (isa) {
-        case Isa::scalar: return &kContextScalar;
+const ContextKernels& context_kernels([[maybe_unused]] Isa isa) noexcept {
 #ifdef FEATCODEC_X86
-        case Isa::avx2:
-            return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") ? &kContextAvx2 : nullptr;
-        case Isa::avx512:
-            return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-                           __builtin_cpu_supports("bmi2")
-                       ? &kContextAvx512
-                       : nullptr;
-        case Isa::avx512vbmi:
-            return __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512bw") &&
-                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("bmi2")
-                       ? &kContextAvx512Vbmi
-                       : nullptr;
-#endif
-#ifdef FEATCODEC_NEON
-        case Isa::neon: return &kContextScalar;  // no kernels of its own yet
-#endif
-        default: return nullptr;
+    switch (isa) {
+        case Isa::avx2: return kContextAvx2;
+        case Isa::avx512: return kContextAvx512;
+        case Isa::avx512vbmi: return kContextAvx512Vbmi;
+        default: break;
     }
+#endif
+    return kContextScalar;  // NEON has no kernels of its own yet
 }
 
 }  // namespace featcodec

@@ -83,8 +83,8 @@ struct ContextPlan {
 };
 
 struct ContextKernels;  // one set per instruction set
-// nullptr where this build or this processor lacks it.
-const ContextKernels* context_kernels(Isa isa) noexcept;
+// The kernels of that level; it must be supported.
+const ContextKernels& context_kernels(Isa isa) noexcept;
 
 // Bytes that any encoding of this shape fits in (adaptive or static).
 std::size_t context_bound(const ContextShape& shape, unsigned bits);

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "scratch.hpp"
+
 namespace featcodec {
 namespace {
 
@@ -68,8 +70,9 @@ struct Chain {
 };
 
 // Every seen context is a group; below `floor` symbols it joins the one before, which saves the exact comparison.
-Chain start_groups(const ContextCounts& counts, Neighbours neighbours, std::uint32_t floor) {
-    Chain chain;
+Chain& start_groups(const ContextCounts& counts, Neighbours neighbours, std::uint32_t floor) {
+    Chain& chain = thread_room<Chain>();
+    chain.size = 0;
     std::uint32_t weight = 0;
     for (unsigned place = 0; place < order_size(neighbours); ++place) {
         TokenRow row{};
@@ -132,7 +135,8 @@ void merge_any(Chain& chain, unsigned entry_bits, Grouping& grouping) {
     const unsigned size = chain.size;
     std::array<std::int64_t, kMostRuns> own{};
     std::array<bool, kMostRuns> gone{};
-    std::array<std::array<std::int64_t, kMostRuns>, kMostRuns> loss{};  // [a][b], a < b
+    using Losses = std::array<std::array<std::int64_t, kMostRuns>, kMostRuns>;
+    auto& loss = thread_room<Losses>();  // [a][b], a < b
     const auto measure = [&](unsigned a, unsigned b) {
         const TokenRow& one = chain.at(a).row;
         const TokenRow& other = chain.at(b).row;
@@ -214,7 +218,7 @@ unsigned ordered_context(unsigned place, Neighbours neighbours) {
 Grouping group_contexts(const ContextCounts& counts, Neighbours neighbours, std::uint32_t floor, unsigned entry_bits) {
     const bool any = neighbours == Neighbours::gradient;
     const unsigned most = neighbours == Neighbours::two ? kFewTables : kContextTables;
-    Chain chain = start_groups(counts, neighbours, floor);
+    Chain& chain = start_groups(counts, neighbours, floor);
     merge_neighbours(chain, entry_bits, any ? kRunBits : 0, any ? kMostRuns : most);
     Grouping grouping;
     assign(chain, neighbours, grouping);

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "context_internal.hpp"
+#include "scratch.hpp"
 
 namespace featcodec {
 namespace {
@@ -125,7 +126,11 @@ template <unsigned Copies, unsigned Contexts>
 static void count_in(const std::uint16_t* indices, std::size_t number, std::uint32_t* counts) {
     constexpr std::size_t kSize = Contexts * kTokens;
     constexpr std::size_t kStride = kSize + 48;  // equal places 4 KB apart would look like the same address to the store buffer
-    std::uint32_t more[Copies][kStride] = {};
+    struct Room {
+        std::uint32_t more[Copies][kStride];
+    };
+    auto& more = thread_room<Room>().more;
+    std::memset(more, 0, sizeof more);
     std::size_t i = 0;
     for (; i + Copies <= number; i += Copies) {
         for (unsigned copy = 0; copy < Copies; ++copy) ++more[copy][indices[i + copy]];

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "exact_math.hpp"
+
 namespace featcodec::ldpc {
 
 // Columns are kept doubled (z bits, then the same again), so that a rotation is a read at another bit. This is where: a 64-bit word, and a bit of it.

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "exact_math.hpp"
+
 namespace featcodec::ldpc {
 
 inline constexpr unsigned kMaxLifting = 384;

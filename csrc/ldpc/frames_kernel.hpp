@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "exact_math.hpp"
+
 namespace featcodec::ldpc {
 
 inline constexpr unsigned kMostCheckBits = 24;  // the standard matrices have up to 22 in a check

@@ -10,6 +10,8 @@
 #include <span>
 #include <vector>
 
+#include "exact_math.hpp"
+
 namespace featcodec::ldpc {
 
 // The parity checks: rows x cols blocks of z x z. A block of shift s is the identity whose row r has its one in column (r + s) mod z; -1 is the zero block.

@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "exact_math.hpp"
+
 namespace featcodec::ldpc::single {
 
 inline constexpr int kClip = 31;             // channel values and the magnitudes that enter a check are clipped here

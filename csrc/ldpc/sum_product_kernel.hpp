@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "exact_math.hpp"
+
 namespace featcodec::ldpc {
 
 // One z x z block of a row.

@@ -7,6 +7,7 @@
 #include "bits.hpp"
 #include "curve8.hpp"
 #include "lane_states.hpp"
+#include "scratch.hpp"
 
 namespace featcodec {
 namespace {
@@ -66,7 +67,10 @@ void collect_rare(const Order0Kernels& kernels, std::span<const std::uint8_t> sy
 const std::uint8_t* decode_words(const Order0Kernels& kernels, const RansCode& code, unsigned bits, const std::uint8_t* begin, const std::uint8_t* end,
                                  unsigned lanes, std::uint32_t* states, std::span<std::uint8_t> symbols, const RareSymbols& rare,
                                  std::vector<std::uint32_t>& markers) {
-    RansSlots slots;
+    struct Room {
+        RansSlots slots;
+    };
+    auto& slots = thread_room<Room>().slots;
     const bool needed = kernels.rans_needs_slots(bits, lanes);
     if (needed) kernels.rans_slots(code, bits, slots);
     markers.clear();

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "order0.hpp"
+#include "scratch.hpp"
 
 namespace featcodec {
 namespace {
@@ -46,7 +47,10 @@ struct EncodeLanes {
 // once the one before it is done; bounds are checked as the results are copied.
 template <std::size_t SegmentBound>
 bool encode_lanes(const EncodeJob& job, const EncodeLanes& lanes, std::size_t first, std::span<std::uint8_t> out, std::size_t& at) {
-    std::uint8_t coded[kHuffmanLanes][SegmentBound];
+    struct Room {
+        std::uint8_t coded[kHuffmanLanes][SegmentBound];
+    };
+    auto& coded = thread_room<Room>().coded;
     std::uint8_t* to[kHuffmanLanes];
     std::size_t written[kHuffmanLanes];
     for (std::size_t lane = 0; lane < kHuffmanLanes; ++lane) to[lane] = coded[lane];
@@ -66,8 +70,11 @@ bool encode_lanes(const EncodeJob& job, const EncodeLanes& lanes, std::size_t fi
 template <std::size_t MostBytes>
 bool encode_small(const EncodeJob& job, std::span<std::uint8_t> out, std::size_t& at) {
     constexpr std::size_t kMostSegments = 6;
-    std::uint8_t packed[MostBytes];
-    std::uint8_t striped[MostBytes + kMostSegments * kHuffmanStripe];
+    struct Room {
+        std::uint8_t packed[MostBytes];
+        std::uint8_t striped[MostBytes + kMostSegments * kHuffmanStripe];
+    };
+    auto& [packed, striped] = thread_room<Room>();
     const std::uint8_t* coded = job.coded;
     if (coded == nullptr) {
         job.kernels.pack(job.symbols.data(), job.symbols.size(), job.bits, packed);
@@ -105,7 +112,10 @@ bool encode_small(const EncodeJob& job, std::span<std::uint8_t> out, std::size_t
 }
 
 bool encode_large(const EncodeJob& job, std::span<std::uint8_t> out, std::size_t& at) {
-    std::uint8_t packed[kHuffmanLanes][kHuffmanSegment];
+    struct Room {
+        std::uint8_t packed[kHuffmanLanes][kHuffmanSegment];
+    };
+    auto& packed = thread_room<Room>().packed;
     const unsigned per_byte = symbols_per_byte(job.bits);
     const std::size_t segment = job.layout.segment_size;
     for (std::size_t first = 0; first < job.layout.segments; first += kHuffmanLanes) {
@@ -138,6 +148,10 @@ std::size_t encode_segments(const EncodeJob& job, std::span<std::uint8_t> out) {
     return good ? at : 0;
 }
 
+struct DecodeRoom {
+    std::uint8_t segments[kHuffmanDecodeRoom];
+};
+
 Status decode_segments(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, const HuffmanCode& code,
                        const std::uint64_t* table, unsigned index_bits, std::span<std::uint8_t> symbols) {
     const std::size_t size = coded_bytes(symbols.size(), bits);
@@ -158,7 +172,8 @@ Status decode_segments(const Order0Kernels& kernels, std::span<const std::uint8_
                          .segment_size = layout.segment_size,
                          .bits = bits,
                          .out = symbols.data(),
-                         .count = symbols.size()};
+                         .count = symbols.size(),
+                         .room = table != nullptr ? thread_room<DecodeRoom>().segments : nullptr};
     return kernels.huffman_decode(job) ? Status::ok : Status::bad_code;
 }
 
@@ -201,8 +216,11 @@ Status huffman8_decode(const Order0Kernels& kernels, std::span<const std::uint8_
     const std::size_t size = coded_bytes(symbols.size(), bits);
     if (size < kHuffmanSmall) return decode_segments(kernels, in.subspan(used), bits, code, nullptr, 0, symbols);
     const TableShape shape = table_shape(code, size);
-    std::uint64_t table[1u << kHuffmanMaxLength];
-    std::uint64_t scratch[1u << kHuffmanMaxLength];
+    struct Room {
+        std::uint64_t table[1u << kHuffmanMaxLength];
+        std::uint64_t scratch[1u << kHuffmanMaxLength];
+    };
+    auto& [table, scratch] = thread_room<Room>();
     kernels.huffman_table(code, shape.index_bits, shape.depth, table, scratch);
     return decode_segments(kernels, in.subspan(used), bits, code, table, shape.index_bits, symbols);
 }

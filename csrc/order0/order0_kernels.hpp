@@ -18,6 +18,8 @@ inline constexpr unsigned kHuffmanDecodeLanes = 6;      // segments that the dec
 inline constexpr std::size_t kHuffmanStripe = 16;       // coded bytes dealt out at a time, where segments are striped
 inline constexpr std::size_t kHuffmanStriped = 16384;   // below these coded bytes they are
 inline constexpr std::size_t kHuffmanSmall = 4096;      // below these a table of single symbols will do
+// What a decoder of large inputs wants beside its stack: a segment of each lane, and striped segments brought together.
+inline constexpr std::size_t kHuffmanDecodeRoom = kHuffmanDecodeLanes * kHuffmanSegment + kHuffmanStriped;
 inline constexpr std::size_t kHuffmanSegmentBound = kHuffmanSegment * kHuffmanMaxLength / 8 + 64;
 
 // A canonical code over bytes: what encoding and table building need.
@@ -48,6 +50,7 @@ struct HuffmanJob {
     unsigned bits;                   // of a symbol; <= 4: a coded byte holds several
     std::uint8_t* out;
     std::size_t count;               // symbols in `out`
+    std::uint8_t* room;              // kHuffmanDecodeRoom bytes; null where `table` is
 };
 
 // ---- rANS --------------------------------------------------------------------------------------------------------------

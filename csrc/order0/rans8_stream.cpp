@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "order0.hpp"
+#include "scratch.hpp"
 
 namespace featcodec {
 namespace {
@@ -59,7 +60,10 @@ Status rans8_decode(const Order0Kernels& kernels, std::span<const std::uint8_t> 
     RansCode code;
     std::size_t used = 0;
     if (const Status status = rans8_read_table(in, bits, code, used); status != Status::ok) return status;
-    RansSlots slots;
+    struct Room {
+        RansSlots slots;
+    };
+    auto& slots = thread_room<Room>().slots;
     const bool needed = kernels.rans_needs_slots(bits, rans8_lanes(symbols.size()));
     if (needed) kernels.rans_slots(code, bits, slots);
     return decode_words(kernels, in.subspan(used), bits, code, needed ? slots : nullptr, symbols);

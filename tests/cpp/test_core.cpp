@@ -14,6 +14,7 @@
 #include "feature.hpp"
 #include "order0/order0.hpp"
 #include "prior/prior.hpp"
+#include "test_threads.hpp"
 #include "threads.hpp"
 
 namespace fc = featcodec;
@@ -187,6 +188,8 @@ int main(int argc, char** argv) {
     const unsigned share = argc > 1 ? static_cast<unsigned>(std::max(1, std::atoi(argv[1]))) : 1;
     const fc::ContextShape shapes[] = {{1, 1, 1}, {1, 1, 37}, {3, 1, 9}, {8, 7, 5}, {70, 3, 4}, {40, 13, 11}, {64, 16, 16}, {1, 40, 40}, {16, 40, 40}};
     unsigned number = 0, cases = 0;
+    small_stacks();
+    forked_children();
     huffman_codes();
     prior_round_trips();
     fc::set_num_threads(3);

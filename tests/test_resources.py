@@ -1,0 +1,180 @@
+"""What the core gets along with: little stack, no threads to be had, fork, and payloads that change while they are decoded.
+
+Each in a process of its own: it ends by a signal where the core does not get along.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="limits and /proc are Linux's")
+CSRC = Path(__file__).resolve().parents[1] / "csrc"
+
+
+def run(code: str, *args: str) -> str:
+    """What a process prints; its own end is an error."""
+    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, f"ended with {done.returncode}: {done.stderr[-2000:]}"
+    return done.stdout.strip()
+
+
+SMALL_STACK = """
+import sys, threading
+import torch
+import featcodec as fc
+from featcodec import _core
+
+fc.set_num_threads(1)  # all in the one thread with little stack
+random = torch.randn(2, 64, 48, 48)
+smooth = torch.cumsum(random, -1)
+done = []
+
+def work():
+    for isa in _core.isas():
+        _core.set_isa(isa)
+        for family in ("bitpack", "huffman", "rans", "context", "auto"):
+            for spec in ("bits=8", "bits=4", "bits=1", "bits=12", "bits=8,axis=map", "step=0.05"):
+                if family == "bitpack" and "step" in spec:
+                    continue
+                codec = fc.get_codec(f"{family}:{spec}")
+                for x in (random, smooth, random[:, :8, :9], smooth[:, :4]):
+                    codec.decode(codec.encode(x))
+        done.append(isa)
+
+threading.stack_size(128 << 10)  # musl's default; Python and torch want some of it
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+assert done == _core.isas()
+"""
+
+
+@LINUX
+def test_core_codecs_get_along_with_128_kb_of_stack():
+    run(SMALL_STACK)
+
+
+NO_THREADS = """
+import resource
+import torch
+import featcodec as fc
+
+x = torch.randn(4, 32, 40, 40)
+codec = fc.get_codec("huffman:bits=8")
+fc.set_num_threads(1)
+packets = codec.encode(x)
+codec.decode(packets)
+fc.set_num_threads(4)
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (4 << 20), -1))  # no room for a thread's 8 MB of stack
+again = codec.encode(x)
+resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+assert [p.to_bytes() for p in again] == [p.to_bytes() for p in packets]
+with open("/proc/self/status") as file:
+    print(*(line for line in file if line.startswith("Threads")))
+assert torch.equal(codec.decode(again), codec.decode(packets))
+"""
+
+
+@LINUX
+def test_where_no_thread_can_be_made_the_caller_works_alone():
+    assert run(NO_THREADS) != ""
+
+
+FORK = """
+import os, sys
+import torch
+import featcodec as fc
+
+x = torch.randn(8, 32, 40, 40)
+codec = fc.get_codec("huffman:bits=8")
+torch.set_num_threads(4)
+
+def count():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Threads"))
+
+def more_threads():
+    before = count()
+    codec.decode(codec.encode_over(x, None))
+    return count() - before
+
+if sys.argv[1] == "used":
+    fc.set_num_threads(4)
+    more_threads()
+read, write = os.pipe()
+if os.fork() == 0:
+    if sys.argv[1] == "worker":
+        torch.set_num_threads(1)  # as a DataLoader's worker does
+    os.write(write, str(more_threads()).encode())
+    os._exit(0)
+os.close(write)
+print(os.read(read, 100).decode())
+os.wait()
+"""
+
+
+@LINUX
+def test_a_forked_child_of_a_process_that_used_threads_uses_threads_too():
+    assert run(FORK, "used") == "3"
+
+
+@LINUX
+def test_a_forked_child_uses_as_many_threads_as_torch():
+    assert run(FORK, "worker") == "0"
+    assert run(FORK, "child") == "3"
+
+
+SCRIBBLE = """
+import sys, threading
+import torch
+import featcodec as fc
+
+codec = fc.get_codec(sys.argv[1])
+packets = codec.encode(torch.randn(16, 64, 64, 64))
+wanted = codec.decode(packets)
+fc.set_num_threads(1)
+sys.setswitchinterval(60)  # the other thread runs once the GIL is let go of, and not before
+started, written = threading.Event(), []
+
+def scribble():
+    started.wait()
+    for packet in packets:
+        packet.payload[:] = 255
+        written.append(packet)
+
+thread = threading.Thread(target=scribble, daemon=True)
+thread.start()
+started.set()
+assert not written
+print(torch.equal(codec.decode(packets), wanted))
+"""
+
+
+@LINUX
+@pytest.mark.parametrize("spec", ["huffman:bits=8", "huffman:bits=2", "context:bits=4", "rans:bits=8"])
+def test_payloads_that_change_while_they_are_decoded_are_read_once(spec):
+    assert run(SCRIBBLE, spec) == "True"
+
+
+def test_every_source_refuses_fast_math():
+    folders = [CSRC, *(path for path in CSRC.iterdir() if path.is_dir())]
+
+    def included(path: Path, seen: set[Path]) -> set[Path]:
+        if path not in seen:
+            seen.add(path)
+            for name in re.findall(r'#include "([^"]+)"', path.read_text()):
+                found = [folder / name for folder in (path.parent, *folders) if (folder / name).exists()]
+                included(found[0].resolve(), seen)
+        return seen
+
+    sources = sorted(CSRC.rglob("*.cpp"))
+    assert len(sources) > 60
+    for source in sources:
+        assert CSRC / "exact_math.hpp" in included(source, set()), f"{source.name} may be built with -ffast-math"
