@@ -117,7 +117,7 @@ def pyramid(y: Tensor) -> dict[str, Tensor]:
 
 
 def levels_sum(levels: Any) -> Tensor:
-    return sum(nn.functional.interpolate(level, 8) for level in dict(levels).values())  # type: ignore[return-value]
+    return sum(nn.functional.interpolate(level, 8) for level in dict(levels).values())
 
 
 class SharedHead(nn.Module):
@@ -128,7 +128,7 @@ class SharedHead(nn.Module):
         self.stem, self.head, self.fc = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 1), nn.Linear(6, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return sum(self.fc(self.head(level).mean((2, 3))) for level in pyramid(self.stem(x)).values())  # type: ignore[return-value]
+        return sum(self.fc(self.head(level).mean((2, 3))) for level in pyramid(self.stem(x)).values())
 
 
 class ReusedReLU(nn.Module):
