@@ -14,7 +14,7 @@
 #include "default_floats.hpp"
 #include "feature.hpp"
 #include "featcodec.hpp"
-#include "threads.hpp"
+#include "scratch.hpp"
 
 namespace py = pybind11;
 namespace fc = featcodec;
@@ -255,13 +255,15 @@ public:
         const fc::ContextShape shape = symbol_shape(symbols);
         if (coder_.bits > 8) throw py::value_error("symbols of more than 8 bits are coded from features only");
         const std::span<const std::uint8_t> in(symbols.data(), static_cast<std::size_t>(symbols.size()));
-        thread_local std::vector<std::uint8_t> stream;
+        const std::size_t bound = fc::coder_bound(shape, coder_.bits);
+        thread_local fc::Buffer<std::uint8_t> buffer;
+        const fc::TrimAtEnd trim;
+        const std::span<std::uint8_t> stream(buffer.get(bound), bound);
         std::size_t size = 0;
         {
             const py::gil_scoped_release release;
             unsigned all = 0;
             for (const std::uint8_t symbol : in) all |= symbol;
-            if (const std::size_t bound = fc::coder_bound(shape, coder_.bits); stream.size() < bound) stream.resize(bound);
             size = all >> coder_.bits == 0 ? fc::coder_encode({coder_.family, coder_.bits, coder_.model}, in, shape, stream) : 0;
         }
         if (size == 0) throw py::value_error("symbols must be below 2^bits");
@@ -276,6 +278,7 @@ public:
         const std::span<std::uint8_t> to(symbols.mutable_data(), static_cast<std::size_t>(symbols.size()));
         fc::Status status{};
         {
+            const fc::TrimAtEnd trim;
             const py::gil_scoped_release release;
             status = fc::coder_decode({coder_.family, coder_.bits, coder_.model}, in, {maps, height, width}, to);
         }
@@ -380,53 +383,7 @@ void set_isa(const std::string& name) {
     if (!fc::set_isa(isa)) throw py::value_error("this machine cannot run " + name + "; its best is " + fc::isa_name(fc::best_isa()));
 }
 
-PyObject* thread_counter = nullptr;  // never freed: Python may be gone by then
-
-// Whom to ask instead of a number once set; None: nobody.
-void set_num_threads_by(const py::object& counter) {
-    Py_XDECREF(thread_counter);
-    thread_counter = counter.is_none() ? nullptr : counter.inc_ref().ptr();
-}
-
-void set_num_threads(unsigned count) {
-    set_num_threads_by(py::none());
-    fc::set_num_threads(count);
-}
-
-unsigned num_threads() {
-    fc::python::ask_num_threads();
-    return fc::num_threads();
-}
-
-bool is_of_bytes(const py::array& array) {
-    py::object base = array.base();
-    while (base && py::isinstance<py::array>(base)) base = py::reinterpret_borrow<py::array>(base).base();
-    return base && PyBytes_Check(base.ptr());
-}
-
 }  // namespace
-
-void fc::python::ask_num_threads() {
-    if (thread_counter == nullptr) return;
-    const auto count = py::reinterpret_steal<py::object>(PyObject_CallNoArgs(thread_counter));
-    if (!count) throw py::error_already_set();
-    fc::set_num_threads(count.cast<unsigned>());
-}
-
-fc::python::SteadyBytes::SteadyBytes(std::span<const Array<std::uint8_t>> arrays) {
-    std::size_t copied = 0;
-    for (const auto& array : arrays) copied += is_of_bytes(array) ? 0 : static_cast<std::size_t>(array.size());
-    copies_ = std::make_unique_for_overwrite<std::uint8_t[]>(copied);
-    views_.reserve(arrays.size());
-    std::uint8_t* to = copies_.get();
-    for (const auto& array : arrays) {
-        views_.push_back(view(array));
-        if (is_of_bytes(array)) continue;
-        std::copy(views_.back().begin(), views_.back().end(), to);
-        views_.back() = {to, views_.back().size()};
-        to += views_.back().size();
-    }
-}
 
 void fc::python::raise(const char* error_class, const std::string& message) {
     const py::object error = py::module_::import("featcodec.errors").attr(error_class);
@@ -446,6 +403,7 @@ PYBIND11_MODULE(_core, m) {
     fc::python::bind_ldpc(m);
     fc::python::bind_packets(m);
     fc::python::bind_prior(m);
+    fc::python::bind_threads(m);
     m.attr("MAX_SYMBOL_BITS") = fc::kMaxSymbolBits;
     m.attr("MAX_CODE_LENGTH") = fc::kMaxCodeLength;
     m.def("crc32c", &crc32c, py::arg("data"), py::arg("crc") = 0);
@@ -465,9 +423,6 @@ PYBIND11_MODULE(_core, m) {
     m.def("isas", &isas);
     m.def("isa", [] { return std::string(fc::isa_name(fc::current_isa())); });
     m.def("best_isa", [] { return std::string(fc::isa_name(fc::best_isa())); });
-    m.def("set_num_threads", &set_num_threads, py::arg("count"));
-    m.def("set_num_threads_by", &set_num_threads_by, py::arg("counter"));
-    m.def("num_threads", &num_threads);
     py::class_<FloatScope>(m, "DefaultFloats")
         .def(py::init<>())
         .def("__enter__", [](FloatScope& scope) { scope.floats.emplace(); })

@@ -94,6 +94,7 @@ const FeatureCoder& core_of(py::handle feature_coder);
 void bind_ldpc(py::module_& m);
 void bind_packets(py::module_& m);
 void bind_prior(py::module_& m);
+void bind_threads(py::module_& m);
 
 }  // namespace featcodec::python
 

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <vector>
 
 #include "order0/curve8.hpp"
+#include "scratch.hpp"
 
 namespace featcodec {
 namespace {
@@ -216,8 +216,8 @@ Status coder_decode(const Coder& coder, std::span<const std::uint8_t> in, const 
     Status status{};
     if (decode_context(coder, in, shape, symbols, status)) return status;
     if (static_cast<Mode>(in[0]) == Mode::huffman) {
-        thread_local std::vector<std::uint16_t> wide;
-        wide.resize(symbols.size());
+        thread_local Buffer<std::uint16_t> buffer;
+        const std::span<std::uint16_t> wide(buffer.get(symbols.size()), symbols.size());
         status = huffman_decode(in, coder.bits, wide);
         if (status == Status::ok) std::copy(wide.begin(), wide.end(), symbols.begin());
         return status;
@@ -246,6 +246,14 @@ Status coder_decode(const Coder& coder, std::span<const std::uint8_t> in, const 
         case Mode::huffman: return huffman_decode(in, coder.bits, symbols);
         default: return Status::bad_mode;
     }
+}
+
+bool coder_only_symbol(std::span<const std::uint8_t> in, unsigned bits, std::uint16_t& symbol) {
+    const std::size_t size = bits <= 8 ? 1 : 2;
+    if (in.size() != 1 + size || static_cast<Mode>(in[0]) != Mode::constant) return false;
+    symbol = 0;
+    std::memcpy(&symbol, in.data() + 1, size);
+    return unsigned{symbol} >> bits == 0;
 }
 
 Status coder_table_bits(std::span<const std::uint8_t> in, const ContextShape& shape, unsigned bits, std::uint64_t& table_bits) {

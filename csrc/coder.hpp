@@ -57,6 +57,9 @@ std::size_t coder_encode(const Coder& coder, std::span<const std::uint16_t> symb
 Status coder_decode(const Coder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, std::span<std::uint8_t> symbols);
 Status coder_decode(const Coder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, std::span<std::uint16_t> symbols);
 
+// Whether a stream says of one symbol that all are it, and of which: so that they need not be made.
+bool coder_only_symbol(std::span<const std::uint8_t> in, unsigned bits, std::uint16_t& symbol);
+
 // The bits of the table that such a stream sends before its symbols, padding included, read over as a decoder does; 0 where the mode
 // sends none. What comes after the table is not looked at. Not for the family packed, whose streams have no table.
 Status coder_table_bits(std::span<const std::uint8_t> in, const ContextShape& shape, unsigned bits, std::uint64_t& table_bits);

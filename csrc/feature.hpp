@@ -36,7 +36,9 @@ struct Encoded {
 // x: samples * maps * height * width values. Where the result names a bad sample the payloads mean nothing: no value is clipped.
 Encoded feature_encode(const FeatureCoder& coder, FloatSpan x, std::size_t samples, const ContextShape& shape);
 
-// Writes payloads.size() samples of `shape` to x, rounded to its type; values beyond a half type's range become its largest.
+// Writes payloads.size() samples of `shape` to x, rounded to its type; values beyond a half type's range become its largest. x is
+// aligned to its type, and written to even where a payload does not decode; what a payload claims takes no memory beside it but some
+// lanes' rows. Payloads must not change meanwhile: what was checked is read again.
 // The status of the first payload that does not decode.
 Status feature_decode(const FeatureCoder& coder, std::span<const std::span<const std::uint8_t>> payloads, const ContextShape& shape,
                       MutableFloatSpan x);

@@ -108,7 +108,9 @@ class Packet:
         return self._header(compact, len(body)) + body + trailer
 
     @classmethod
-    def from_bytes(cls, data: bytes | bytearray | memoryview, like: Packet | None = None) -> Packet:
+    def from_bytes(
+        cls, data: bytes | bytearray | memoryview, like: Packet | None = None, *, max_elements: int | None = None
+    ) -> Packet:
         """Parse what `to_bytes` wrote.
 
         Parameters
@@ -117,13 +119,17 @@ class Packet:
             Exactly one packet.
         like
             A packet of the same session: whence a compact packet takes its shape, dtype, kind and config_crc.
+        max_elements
+            The most elements that the sample may have; 2^26 unless given. A few bytes may claim as many as are allowed, and
+            decoding makes them.
 
         Raises
         ------
         BitstreamError
-            The bytes are no whole, undamaged packet; the message says what came and what was wanted.
+            The bytes are no whole, undamaged packet, or claim too many elements; the message says what came and what was
+            wanted.
         """
-        packet, end = cls.read_from(data, like=like)
+        packet, end = cls.read_from(data, like=like, max_elements=max_elements)
         size = memoryview(data).nbytes
         if end != size:
             raise BitstreamError(f"the packet takes {end} bytes, {size} came: {size - end} are left over")
@@ -131,7 +137,12 @@ class Packet:
 
     @classmethod
     def read_from(
-        cls, buffer: bytes | bytearray | memoryview, offset: int = 0, like: Packet | None = None
+        cls,
+        buffer: bytes | bytearray | memoryview,
+        offset: int = 0,
+        like: Packet | None = None,
+        *,
+        max_elements: int | None = None,
     ) -> tuple[Packet, int]:
         """Parse one packet that stands somewhere in a buffer; whatever follows it is not looked at.
 
@@ -144,7 +155,7 @@ class Packet:
             Any bytes. The packet's payload is a copy: it outlives the buffer.
         offset
             Where the packet begins, in bytes.
-        like
+        like, max_elements
             As for `from_bytes`. Full and compact packets may stand in one buffer.
 
         Returns
@@ -159,14 +170,15 @@ class Packet:
         FeatureTypeError, FeatureError
             `buffer` is no bytes, `offset` no integer; `offset` lies outside of the buffer.
         """
+        limit = _limit(max_elements)
         cursor = _Cursor(_flat(buffer), offset)
         front = cursor.peek(2)
         if front == _MAGIC:
-            packet = _parse_full(cursor)
+            packet = _parse_full(cursor, limit)
         elif front[:1] and front[0] & ~0x01 == _COMPACT_TAG:
             if like is None:
                 raise BitstreamError("a compact packet needs a packet of its session: pass like=")
-            packet = _parse_compact(cursor, like)
+            packet = _parse_compact(cursor, like, limit)
         else:
             raise BitstreamError(f"a packet begins with 'FC' or a compact tag, got {front!r}")
         return packet, cursor.position
@@ -210,8 +222,8 @@ class Packet:
         return head + struct.pack("<I", crc32c(head))
 
 
-def parse_batch(packets: Sequence[Packet | bytes], like: Packet | None) -> list[Packet]:
-    """Return packets of one shape and dtype, parsed where they are bytes, their checksums checked.
+def parse_batch(packets: Sequence[Packet | bytes], like: Packet | None, max_elements: int | None = None) -> list[Packet]:
+    """Return packets of one shape and dtype and at most so many elements, parsed where they are bytes, their checksums checked.
 
     Raises
     ------
@@ -220,11 +232,11 @@ def parse_batch(packets: Sequence[Packet | bytes], like: Packet | None) -> list[
     FeatureError
         There are none.
     BitstreamError
-        One is damaged, or not of the first one's shape and dtype.
+        One is damaged, too large, or not of the first one's shape and dtype.
     """
     if isinstance(packets, (Packet, bytes, bytearray, memoryview)):
         raise FeatureTypeError("decode takes a list of packets; put the one packet into a list")
-    parsed = [p if isinstance(p, Packet) else Packet.from_bytes(p, like) for p in packets]
+    parsed = [p if isinstance(p, Packet) else Packet.from_bytes(p, like, max_elements=max_elements) for p in packets]
     if not parsed:
         raise FeatureError("there must be at least one packet to decode")
     first = parsed[0]
@@ -235,7 +247,22 @@ def parse_batch(packets: Sequence[Packet | bytes], like: Packet | None) -> list[
                 f"packet {i} is {packet.shape} {packet.dtype}"
             )
         packet.verify()
+    _check_elements(first.shape, _limit(max_elements))
     return parsed
+
+
+def _limit(max_elements: int | None) -> int:
+    """The elements that a sample may have."""
+    if max_elements is None:
+        return MAX_ELEMENTS
+    if isinstance(max_elements, bool) or not isinstance(max_elements, int) or max_elements < 1:
+        raise ValueError(f"max_elements must be an integer of at least 1, got {max_elements!r}")
+    return max_elements
+
+
+def _check_elements(shape: tuple[int, ...], limit: int) -> None:
+    if math.prod(shape) > limit:
+        raise BitstreamError(f"a packet claims {math.prod(shape)} elements, {shape}; at most {limit} are taken")
 
 
 def check_shape(shape: tuple[int, ...]) -> None:
@@ -306,7 +333,7 @@ class _Cursor:
         return payload, struct.unpack("<I", self.take(4, "the checksum"))[0] if flagged else None
 
 
-def _parse_full(cursor: _Cursor) -> Packet:
+def _parse_full(cursor: _Cursor, limit: int) -> Packet:
     _, version_dims, codes = cursor.take(4, "the packet's first bytes")[1:]
     version, num_dims = version_dims >> 4, version_dims & 0x0F
     if version != VERSION:
@@ -326,6 +353,7 @@ def _parse_full(cursor: _Cursor) -> Packet:
         check_shape(shape)
     except FeatureError as e:
         raise BitstreamError(str(e)) from e
+    _check_elements(shape, limit)
     kind = PayloadKind(kind_code)
     payload, checksum = cursor.payload(kind, size, bool(codes & _CHECKSUM_FLAG))
     packet = Packet(shape, _DTYPES[dtype_code], kind, config_crc, payload, checksum)
@@ -333,7 +361,8 @@ def _parse_full(cursor: _Cursor) -> Packet:
     return packet
 
 
-def _parse_compact(cursor: _Cursor, like: Packet) -> Packet:
+def _parse_compact(cursor: _Cursor, like: Packet, limit: int) -> Packet:
+    _check_elements(like.shape, limit)
     flagged = bool(cursor.take(1, "the compact tag")[0] & 0x01)
     size = cursor.varint("the payload's length")
     head = cursor.taken()

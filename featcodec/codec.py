@@ -20,12 +20,13 @@ from featcodec.channel import Channel
 from featcodec.core import follow_num_threads
 from featcodec.errors import BitstreamError, ConfigError
 from featcodec.features import check_feature, check_layout, not_traceable
-from featcodec.ops.cast import DTYPE_NAMES, DTYPES, from_floats, to_floats
+from featcodec.ops.cast import DTYPE_NAMES, DTYPES, all_finite, from_floats, in_layout_of, to_floats
 from featcodec.ops.clock import now
 from featcodec.ops.crushed import Crushed, Watch, crushed_in
 from featcodec.ops.eager import eager
 from featcodec.ops.straight_through import straight_through
 from featcodec.ops.versions import version_of
+from featcodec.payloads.layout import stacked
 from featcodec.transmission import NOTHING_LOST, Losses, Transmission
 from featcodec.weights import check_same_config, check_same_state, fingerprint_of, read_weights, write_weights
 
@@ -256,6 +257,7 @@ class Codec(nn.Module):
         *,
         device: torch.device | str | None = None,
         like: Packet | None = None,
+        max_elements: int | None = None,
     ) -> Tensor:
         """Decode packets of one shape and dtype.
 
@@ -267,6 +269,8 @@ class Codec(nn.Module):
             Where the tensor is put; the CPU unless given.
         like
             A packet of the session, for bytes in compact mode.
+        max_elements
+            The most elements a sample may have; 2^26 unless given, which a packet of 20 bytes may claim and decoding makes.
 
         Returns
         -------
@@ -276,11 +280,10 @@ class Codec(nn.Module):
         Raises
         ------
         BitstreamError
-            A packet is damaged, of another config, or not of the first one's shape and dtype.
+            A packet is damaged, of another config, not of the first one's shape and dtype, or of too many elements.
         """
-        parsed = self._check_packets(packets, like)
-        first = parsed[0]
-        x = self._to_feature(self._decode_values(parsed), len(parsed), first)
+        parsed = self._check_packets(packets, like, max_elements)
+        x = self._to_feature(self._decode_values(parsed), len(parsed), parsed[0])
         return x if device is None else x.to(device)
 
     def forward(self, x: Tensor, channel: Channel | None = None) -> Tensor:
@@ -306,7 +309,7 @@ class Codec(nn.Module):
             received, resent_bits = self.carry(packets, channel)
             arrived = now(x.device)
             value, losses = self.decode_counted(received)
-            value = _in_layout_of(x, value.to(x.device))
+            value = in_layout_of(x, value.to(x.device))
             end = now(x.device)
             crushed = crushed_in(x, value)
             if channel is None and not self.learned:
@@ -346,7 +349,7 @@ class Codec(nn.Module):
 
     def decode_payloads(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
         """Decode payloads of samples of one shape to (B, ...) float32; sample by sample unless overridden."""
-        return np.stack([self.decode_payload(payload, shape) for payload in payloads])
+        return stacked((self.decode_payload(payload, shape) for payload in payloads), len(payloads), shape)
 
     # ---- the checks -----------------------------------------------------------------------------------------------------
 
@@ -367,8 +370,8 @@ class Codec(nn.Module):
         check_feature(x)
         return to_floats(x)
 
-    def _check_packets(self, packets: Sequence[Packet | bytes], like: Packet | None) -> list[Packet]:
-        parsed = parse_batch(packets, like)
+    def _check_packets(self, packets: Sequence[Packet | bytes], like: Packet | None, most: int | None = None) -> list[Packet]:
+        parsed = parse_batch(packets, like, most)
         crc = self.config_crc()
         for i, packet in enumerate(parsed):
             if packet.config_crc != crc:
@@ -390,7 +393,8 @@ class Codec(nn.Module):
         if not soft:
             return self.decode_payloads(hard, shape)
         decoded = iter(self.decode_payloads(hard, shape)) if hard else iter(())
-        return np.stack([soft[i] if i in soft else next(decoded) for i in range(len(packets))])
+        values = (soft[i] if i in soft else next(decoded) for i in range(len(packets)))
+        return stacked(values, len(packets), shape)
 
     def _to_feature(self, values: FloatArray, samples: int, first: Packet) -> Tensor:
         """What a codec decoded, in the header's dtype."""
@@ -398,7 +402,7 @@ class Codec(nn.Module):
         if values.shape != wanted or values.dtype != np.float32:
             raise AssertionError(f"{self.codec_id} decoded to {values.dtype} {values.shape}, not float32 {wanted}")
         x = from_floats(values, DTYPES[first.dtype])
-        if not bool(torch.isfinite(x).all()):
+        if not all_finite(x):
             raise BitstreamError("the packets decode to values that are not finite")
         return x
 
@@ -442,8 +446,3 @@ class Codec(nn.Module):
     def extra_repr(self) -> str:
         """Show the parameters when printed."""
         return ", ".join(f"{key}={value!r}" for key, value in self.params().items())
-
-
-def _in_layout_of(x: Tensor, value: Tensor) -> Tensor:
-    """`value` with the strides of `x` (channels_last, say), which the tail's kernels are chosen by."""
-    return value if x.is_contiguous() else torch.empty_like(x).copy_(value)

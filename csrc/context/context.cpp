@@ -5,7 +5,6 @@
 #include <stdexcept>
 
 #include "bits.hpp"
-#include "context_buffer.hpp"
 #include "context_internal.hpp"
 #include "scratch.hpp"
 

@@ -3,9 +3,9 @@
 #include <bit>
 #include <cstring>
 
-#include "context_buffer.hpp"
 #include "context_internal.hpp"
 #include "lane_states.hpp"
+#include "scratch.hpp"
 
 namespace featcodec {
 namespace {
@@ -38,21 +38,26 @@ struct Lanes {
     std::size_t unit = 0;          // further positions of the longer lanes
     std::size_t row = 0;           // positions of a row, or of a symbol where by_symbol
     std::size_t lookback = 0;      // positions before a chunk that its contexts need
+    bool flat = false;             // no row has one above it
     bool gradient = false;         // a plane of errors follows the plane of symbols
 
-    Lanes(const ContextShape& shape, Neighbours neighbours) : layout(lane_layout(shape)), gradient(neighbours == Neighbours::gradient) {
+    // decodes: the errors of the row above are known, to an encoder they follow from the row above that.
+    Lanes(const ContextShape& shape, Neighbours neighbours, bool decodes)
+        : layout(lane_layout(shape)), gradient(neighbours == Neighbours::gradient) {
         const unsigned lanes = layout.lanes;
         all = lanes == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << lanes) - 1;
         longer = (std::uint64_t{1} << layout.longer) - 1;
         full = layout.rows * layout.width;
         unit = layout.longer == 0 ? 0 : layout.by_symbol ? 1 : layout.width;
         row = layout.by_symbol ? 1 : layout.width;
-        lookback = gradient ? 2 * row : row;  // errors of the row above follow from the row above that
+        const unsigned rows_back = gradient && !decodes ? 2 : 1;
+        flat = layout.by_symbol || layout.height == 1 || (layout.rows == 1 && layout.longer == 0);
+        lookback = flat && !layout.by_symbol ? 0 : rows_back * row;
         for (unsigned lane = 0; lane < lanes; ++lane) {
             start[lane] = lane * full + std::min(lane, layout.longer) * row;
         }
-        const std::size_t positions = std::max<std::size_t>(kChunkSymbols / lanes, gradient ? 2 : 1);
-        chunk_length = layout.by_symbol ? positions : std::max<std::size_t>(positions / layout.width, gradient ? 2 : 1) * layout.width;
+        const std::size_t positions = std::max<std::size_t>(kChunkSymbols / lanes, rows_back);
+        chunk_length = layout.by_symbol ? positions : std::max<std::size_t>(positions / layout.width, rows_back) * layout.width;
     }
 
     std::size_t chunks() const { return (full + chunk_length - 1) / chunk_length + (unit > 0 ? 1 : 0); }
@@ -72,22 +77,19 @@ struct Lanes {
     std::ptrdiff_t errors() const { return gradient ? static_cast<std::ptrdiff_t>(plane_bytes()) : 0; }
 };
 
-// By row of the lanes: a bit for each that stands at a map's first row, or at its own.
-const std::uint64_t* top_rows(const Lanes& lanes) {
+// Of so many rows of the lanes from one on: a bit for each lane that stands at a map's first row, or at its own.
+const std::uint64_t* top_rows(const Lanes& lanes, std::size_t first, std::size_t rows) {
     const LaneLayout& layout = lanes.layout;
     if (layout.by_symbol) return &lanes.all;
-    const std::size_t rows = layout.rows + (layout.longer > 0 ? 1 : 0);
     std::uint64_t* tops = workspace().tops.get(rows);
     std::fill_n(tops, rows, 0);
     const bool together = layout.height == 1 || (layout.longer == 0 && layout.rows % layout.height == 0);
-    std::size_t first = 0;  // a map's first row in this lane
     for (unsigned lane = 0; lane < (together ? 1 : layout.lanes); ++lane) {
         const std::uint64_t here = together ? lanes.all : std::uint64_t{1} << lane;
-        for (std::size_t row = first; row < rows; row += layout.height) tops[row] |= here;
-        const std::size_t own = (layout.rows + (lane < layout.longer ? 1 : 0)) % layout.height;
-        first = first >= own ? first - own : first + layout.height - own;
+        const std::size_t before = lane * layout.rows + std::min(lane, layout.longer) + first;
+        for (std::size_t row = (layout.height - before % layout.height) % layout.height; row < rows; row += layout.height) tops[row] |= here;
     }
-    tops[0] = lanes.all;
+    if (first == 0) tops[0] = lanes.all;
     return tops;
 }
 
@@ -100,22 +102,21 @@ RowPart first_part(const Lanes& lanes, std::size_t begin, std::size_t end, std::
     part.tokens = tokens;
     part.errors = lanes.errors();
     part.columns = layout.by_symbol ? end - begin : layout.width;
-    part.above = layout.by_symbol ? tokens : tokens - layout.width * layout.lanes;
+    part.above = lanes.flat ? tokens : tokens - layout.width * layout.lanes;
     part.has_left = layout.by_symbol && begin > 0;
     return part;
 }
 
-// Calls visit(part) for the rows of some positions, the first of which lies at `tokens`.
+// Calls visit(part) for the rows of some positions, the first of which lies at `tokens`; tops: of these rows.
 template <class Visit>
 void visit_parts(const Lanes& lanes, const std::uint64_t* tops, std::size_t begin, std::size_t end, std::uint64_t active, std::uint8_t* tokens,
                  Visit visit) {
     RowPart part = first_part(lanes, begin, end, active, tokens);
     const std::size_t row_bytes = part.columns * part.lanes;
-    const std::size_t back = lanes.layout.by_symbol ? 0 : row_bytes;
-    const std::size_t first = lanes.layout.by_symbol ? 0 : begin / part.columns;
+    const std::size_t back = lanes.flat ? 0 : row_bytes;
     const std::size_t rows = (end - begin) / part.columns;
     for (std::size_t row = 0; row < rows; ++row) {
-        part.top = tops[first + row];
+        part.top = tops[row];
         part.above = part.tokens - back;  // not both after the visit: gcc would take SSE for that, which is dear right behind AVX-512
         visit(part);
         part.tokens += row_bytes;
@@ -134,7 +135,6 @@ std::array<std::size_t, kMaxLanes> chunk_offsets(const Lanes& lanes, std::size_t
 struct Scratch {
     std::uint8_t* plane;
     std::uint16_t* indices;
-    const std::uint64_t* tops = nullptr;
     std::uint8_t* contexts = nullptr;
     std::uint8_t* residuals = nullptr;
     std::uint8_t* raw = nullptr;
@@ -149,7 +149,6 @@ Scratch scratch_for(const Lanes& lanes) {
         scratch.residuals = space.residuals.get(bytes);
         scratch.raw = space.raw.get(bytes + kRawSlack);
     }
-    scratch.tops = top_rows(lanes);
     return scratch;
 }
 
@@ -223,8 +222,10 @@ std::uint64_t index_chunk(const LaneJob& job, const TokenClasses& classes, const
     job.kernels.deal(tokens, offset.data(), count, end - begin + before, own - before * count);
     if (before == 0) std::memset(scratch.plane + kPad, 0, lanes.lookback * count);
     std::uint16_t* to = scratch.indices;
+    const std::size_t back = lanes.gradient && before > 0 ? 1 : 0;  // rows whose errors are wanted
+    const std::uint64_t* tops = top_rows(lanes, begin / lanes.row - back, (end - begin) / lanes.row + back);
     if (!lanes.gradient) {
-        visit_parts(lanes, scratch.tops, begin, end, active, own, [&](const RowPart& part) {
+        visit_parts(lanes, tops, begin, end, active, own, [&](const RowPart& part) {
             job.kernels.index(part, job.neighbours == Neighbours::four, to);
             to += part.columns * count;
         });
@@ -237,12 +238,13 @@ std::uint64_t index_chunk(const LaneJob& job, const TokenClasses& classes, const
         contexts += part.columns * count;
         residuals += part.columns * count;
     };
-    if (before > 0) {  // the errors of the row before
-        visit_parts(lanes, scratch.tops, begin - lanes.row, begin, active, own - lanes.row * count, predict);
+    if (back > 0) {
+        visit_parts(lanes, tops, begin - lanes.row, begin, active, own - lanes.row * count, predict);
         contexts = scratch.contexts;
         residuals = scratch.residuals;
+        if (!lanes.layout.by_symbol) ++tops;
     }
-    visit_parts(lanes, scratch.tops, begin, end, active, own, predict);
+    visit_parts(lanes, tops, begin, end, active, own, predict);
     const std::uint64_t raw_bits = split_residuals(job, classes, lanes, active, end - begin, scratch);
     job.kernels.pair(scratch.contexts, scratch.residuals, (end - begin) * count, to);
     return raw_bits;
@@ -263,7 +265,7 @@ void context_copy_raw(const RawBits& raw, std::uint8_t* to) {
 }
 
 std::uint64_t context_count_tokens(const LaneJob& job, const std::uint8_t* tokens, ContextCounts* counts, std::uint8_t* raw) {
-    const Lanes lanes(job.shape, job.neighbours);
+    const Lanes lanes(job.shape, job.neighbours, false);
     const Scratch scratch = scratch_for(lanes);
     const TokenClasses classes = token_classes(job.bits, lanes.gradient ? Neighbourhood::gradient : Neighbourhood::near);
     std::uint64_t raw_bits = 0;
@@ -287,7 +289,7 @@ std::uint64_t context_count_tokens(const LaneJob& job, const std::uint8_t* token
 
 std::uint8_t* context_encode_tokens(const LaneJob& job, const std::uint8_t* tokens, const ContextModel& model, std::uint8_t* end,
                                     bool indexed, RawBits* raw) {
-    const Lanes lanes(job.shape, job.neighbours);
+    const Lanes lanes(job.shape, job.neighbours, false);
     const Scratch scratch = scratch_for(lanes);
     const TokenClasses classes = token_classes(job.bits, model.neighbourhood);
     const unsigned count = lanes.layout.lanes;
@@ -343,7 +345,7 @@ Status ended_well(const LaneStates& states, const ContextModel& model, std::span
 
 Status context_decode_tokens(const LaneJob& job, std::span<const std::uint8_t> in, const ContextModel& model,
                              std::span<const std::uint8_t> raw, std::uint8_t* tokens) {
-    const Lanes lanes(job.shape, job.neighbours);
+    const Lanes lanes(job.shape, job.neighbours, true);
     const unsigned count = lanes.layout.lanes;
     LaneStates states;
     states.state.fill(kStateLow);
@@ -357,18 +359,18 @@ Status context_decode_tokens(const LaneJob& job, std::span<const std::uint8_t> i
     std::uint8_t* plane = workspace().plane.get(lanes.all_bytes());
     std::uint8_t* own = plane + kPad + lanes.lookback * count;
     std::memset(plane, 0, kPad + lanes.lookback * count);
-    const std::uint64_t* tops = top_rows(lanes);
     for (std::size_t chunk = 0; chunk < lanes.chunks(); ++chunk) {
         const std::size_t begin = lanes.chunk_begin(chunk);
         const std::size_t end = lanes.chunk_end(chunk);
         const std::size_t positions = end - begin;
         const RowPart part = first_part(lanes, begin, end, lanes.active(chunk), own);
-        const std::size_t row = lanes.layout.by_symbol ? 0 : begin / part.columns;
-        if (!job.kernels.decode(model, part, tops + row, positions / part.columns, states)) return Status::truncated;
+        const std::size_t rows = positions / part.columns;
+        const std::uint64_t* tops = top_rows(lanes, begin / part.columns, rows);
+        if (!job.kernels.decode(model, part, tops, rows, states)) return Status::truncated;
         // Only a last chunk has idle lanes, and they are the last ones.
         if (lanes.active(chunk) == lanes.all) {
             job.kernels.collect(own, chunk_offsets(lanes, begin, lanes.all).data(), count, positions, tokens);
-            const std::size_t kept = lanes.row * count;
+            const std::size_t kept = lanes.lookback * count;
             std::uint8_t* last = own + positions * count - kept;
             std::memmove(own - kept, last, kept);
             if (lanes.gradient) std::memmove(own - kept + lanes.errors(), last + lanes.errors(), kept);

@@ -120,6 +120,14 @@ struct Scratch {
     std::vector<std::uint32_t> markers;
 };
 
+// Lets go of what is too much to be kept.
+struct ScratchTrim {
+    Scratch& scratch;
+    ~ScratchTrim() {
+        if (scratch.held.capacity() + sizeof(std::uint32_t) * scratch.markers.capacity() > kKeptScratch / 8) scratch = {};
+    }
+};
+
 Scratch& scratch() {
     thread_local Scratch own;
     return own;
@@ -164,7 +172,8 @@ std::size_t curve8_encode(const Order0Kernels& kernels, std::span<const std::uin
         std::uint64_t total = 0;
         for (unsigned i = 0; i < rare.count; ++i) total += std::uint64_t{counts[rare.symbols[i]]} * index.bits(i);
         if (total / 8 >= out.size()) return 0;
-        auto& held = scratch().held;
+        const ScratchTrim trim{scratch()};
+        auto& held = trim.scratch.held;
         held.resize(static_cast<std::size_t>((total + 7) / 8));
         std::uint64_t num_bits = 0;
         collect_rare(kernels, symbols, rare, held, num_bits);
@@ -198,7 +207,8 @@ Status curve8_decode(const Order0Kernels& kernels, std::span<const std::uint8_t>
     const unsigned lanes = curve8_lanes(symbols.size());
     std::uint32_t states[kRansMaxLanes];
     if (const Status status = read_last_states(in, {states, lanes}, used); status != Status::ok) return status;
-    auto& [held, markers] = scratch();
+    const ScratchTrim trim{scratch()};
+    auto& [held, markers] = trim.scratch;
     const std::uint8_t* const words_end = in.data() + (in.size() - used);
     const std::uint8_t* const at = decode_words(kernels, code, bits, in.data(), words_end, lanes, states, symbols, rare, markers);
     if (at == nullptr) return Status::truncated;

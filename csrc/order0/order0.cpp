@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
-#include <vector>
 
 #include "curve8.hpp"
 #include "order0.hpp"
+#include "scratch.hpp"
 
 namespace featcodec {
 namespace {
@@ -77,12 +77,10 @@ std::size_t encode_raw(const Order0Kernels& kernels, std::span<const std::uint8_
     return with_mode(Order0Mode::raw, pack8_encode(kernels, symbols, bits, out.subspan(1)), out);
 }
 
-// Coded bytes of the tensor at hand; it stays as large as the largest yet.
+// Coded bytes of the tensor at hand.
 std::uint8_t* packed_scratch(std::size_t count, unsigned bits) {
-    thread_local std::vector<std::uint8_t> bytes;
-    const std::size_t size = coded_bytes(count, bits);
-    if (bytes.size() < size) bytes.resize(size);
-    return bytes.data();
+    thread_local Buffer<std::uint8_t> bytes;
+    return bytes.get(coded_bytes(count, bits));
 }
 
 void check_arguments(std::size_t count, unsigned bits, std::size_t out_size) {

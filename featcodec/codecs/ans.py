@@ -62,7 +62,7 @@ class AnsCodec(QuantizedCodec):
         if num_distinct == 1:
             if data.size:
                 raise BitstreamError(f"{data.size} bytes are left over after a single symbol")
-            return np.full(count, distinct[0], np.uint16)
+            return np.broadcast_to(distinct[0].astype(np.uint16), count)
         mantissas, data = _read(data, num_distinct)
         exponents, data = _read(data, num_distinct)
         if mantissas.max() >= 1 << _TABLE_BITS or mantissas.min() < 1 or exponents.max() > 26:
@@ -77,7 +77,7 @@ class AnsCodec(QuantizedCodec):
             raise BitstreamError(f"the ANS words do not decode: {e}") from e
         if not coder.is_empty():
             raise BitstreamError("ANS words are left over after the last symbol")
-        symbols: Symbols = distinct[indices].astype(np.uint16)
+        symbols: Symbols = distinct.astype(np.uint16)[indices]
         return symbols
 
 

@@ -46,7 +46,7 @@ class HalfCodec(Codec):
         wanted = 2 * int(np.prod(shape, dtype=np.int64))
         if payload.size != wanted:
             raise BitstreamError(f"a half payload of shape {shape} has {wanted} bytes, got {payload.size}")
-        bits = np.frombuffer(payload.tobytes(), "<i2").astype(np.int16).reshape(shape)
+        bits = np.frombuffer(np.ascontiguousarray(payload), "<i2").astype(np.int16).reshape(shape)
         return to_floats(torch.from_numpy(bits).view(_FORMATS[self.format]))
 
     def reconstruct(self, x: Tensor) -> Tensor:

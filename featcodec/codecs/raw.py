@@ -22,4 +22,4 @@ class RawCodec(Codec):
         wanted = 4 * int(np.prod(shape, dtype=np.int64))
         if payload.size != wanted:
             raise BitstreamError(f"a raw payload of shape {shape} has {wanted} bytes, got {payload.size}")
-        return np.frombuffer(payload.tobytes(), "<f4").astype(np.float32).reshape(shape)
+        return np.frombuffer(np.ascontiguousarray(payload), "<f4").astype(np.float32).reshape(shape)

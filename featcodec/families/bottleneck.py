@@ -245,9 +245,9 @@ class BottleneckCodec(Codec):
         rows = [batch[i : i + 1] for i in range(len(batch))]
         with self._turn(), evaluating(*self.children()):
             if weight.device.type != "cpu":
-                return torch.cat([run(row) for row in rows])
+                return _joined([run(row) for row in rows])
             most = len(rows) if batch.numel() >= _WORTH_THREADS else 1
-            return torch.cat(map_on_one_thread_each(run, rows, most))
+            return _joined(map_on_one_thread_each(run, rows, most))
 
     def _turn(self) -> AbstractContextManager[Any]:
         """In training mode, where modes are switched and statistics follow: the codec's lock."""
@@ -259,4 +259,9 @@ class BottleneckCodec(Codec):
 
 def _finite(x: Tensor) -> Tensor:
     """Float32 without NaN and infinity: features near the largest float make a network overflow."""
-    return torch.nan_to_num(x, nan=0.0).clamp(-_LARGEST, _LARGEST)
+    return torch.nan_to_num(x, nan=0.0).clamp_(-_LARGEST, _LARGEST)
+
+
+def _joined(rows: list[Tensor]) -> Tensor:
+    """Samples as a batch; one is a batch already."""
+    return rows[0] if len(rows) == 1 else torch.cat(rows)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featcodec import _core
-from featcodec.bitstream import Packet, PayloadKind
+from featcodec.bitstream import Packet, PayloadKind, parse_batch
 from featcodec.channel import Channel
 from featcodec.codec import Codec, FloatArray, Payload
 from featcodec.errors import ConfigError, FeatureError
@@ -147,8 +147,11 @@ class EntropyCodec(Codec):
         *,
         device: torch.device | str | None = None,
         like: Packet | None = None,
+        max_elements: int | None = None,
     ) -> Tensor:
         """Decode packets; see `Codec.decode`."""
+        if max_elements is not None:
+            packets = parse_batch(packets, like, max_elements)
         coder = self._coder
         x = None if coder is None else coder.decode(packets, self._buffers)
         if x is None:

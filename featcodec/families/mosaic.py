@@ -13,6 +13,7 @@ import torch
 from featcodec.codec import Codec, FloatArray, Payload
 from featcodec.errors import BitstreamError, FeatureError
 from featcodec.payloads import ranged
+from featcodec.payloads.layout import stacked
 from featcodec.payloads.quantizer import Symbols
 from featcodec.payloads.tiling import mosaic_shape, tile, untile
 
@@ -78,7 +79,7 @@ class MosaicCodec(Codec):
     def decode_payloads(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
         """Decode samples in parallel."""
         with ThreadPoolExecutor(max(1, min(len(payloads), torch.get_num_threads()))) as pool:
-            return np.stack(list(pool.map(lambda payload: self.decode_payload(payload, shape), payloads)))
+            return stacked(pool.map(lambda payload: self.decode_payload(payload, shape), payloads), len(payloads), shape)
 
     def _decode_checked(self, data: bytes, height: int, width: int) -> Picture:
         try:

@@ -1,4 +1,4 @@
-"""The dtypes of features by name, and casting to a narrower float type without making infinities.
+"""The dtypes of features by name, casting to a narrower float type without making infinities, and what a value lies like.
 
 What is sent and what is received does not depend on whether a thread flushes subnormals to zero (torch.set_flush_denormal):
 `to_floats` and `from_floats` keep them.
@@ -17,6 +17,20 @@ from featcodec._core import DefaultFloats
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}  # what a packet carries
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+_BLOCK = 1 << 20  # elements looked at together: what few bytes claim is not made twice
+
+
+def all_finite(x: Tensor) -> bool:
+    """Return whether a contiguous tensor holds neither NaN nor infinity."""
+    flat = x.view(-1)
+    return all(bool(torch.isfinite(flat[i : i + _BLOCK]).all()) for i in range(0, len(flat), _BLOCK))
+
+
+def in_layout_of(x: Tensor, value: Tensor) -> Tensor:
+    """Return `value` with the strides of `x` (channels_last, say), which the kernels that follow are chosen by."""
+    return value if x.is_contiguous() else torch.empty_like(x).copy_(value)
 
 
 def saturating_cast(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -6,13 +6,25 @@ rank is one token.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Item = TypeVar("Item", bound=np.generic)
+FloatArray = NDArray[np.float32]
 AXES = ("sample", "map", "token")
+
+
+def stacked(samples: Iterable[FloatArray], count: int, shape: tuple[int, ...]) -> FloatArray:
+    """Return `count` samples of this shape as one array (count, *shape), none of them held longer than it must be."""
+    if count == 1:
+        return next(iter(samples))[None]
+    out: FloatArray = np.empty((count, *shape), np.float32)
+    for i, sample in enumerate(samples):
+        out[i] = sample
+    return out
 
 
 def num_maps(shape: tuple[int, ...]) -> int:

@@ -13,6 +13,7 @@ of float32 neither overflows nor underflows, x^ of q = 0 is m itself, and every 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 Symbols = NDArray[np.uint16]
 MAX_BITS = 16
+_BLOCK = 1 << 18
 
 
 def minmax_ranges(groups: FloatArray) -> FloatArray:
@@ -82,11 +84,26 @@ def minmax_quantize(groups: FloatArray, ranges: FloatArray, bits: int) -> Symbol
     return symbols
 
 
-def minmax_dequantize(symbols: NDArray[Any], ranges: FloatArray, bits: int) -> FloatArray:
-    """Return the float32 values (G, N) of symbols (G, N) in the given ranges (G, 2); expected symbols need not be integers."""
+def minmax_dequantize(symbols: NDArray[Any], ranges: FloatArray, bits: int, out: FloatArray | None = None) -> FloatArray:
+    """Return the float32 values (G, N) of symbols (G, N) in the given ranges (G, 2); expected symbols need not be integers.
+
+    By blocks: doubles are made of some values at a time. `out`: where the values shall lie.
+    """
+    values: FloatArray = np.empty(symbols.shape, np.float32) if out is None else out
     low, span = _low_and_span(ranges)
-    values: FloatArray = (low + symbols.astype(np.float64) * (span / (2**bits - 1))).astype(np.float32)
+    step = span / (2**bits - 1)
+    for rows, columns in _blocks(symbols.shape):
+        values[rows, columns] = low[rows] + symbols[rows, columns].astype(np.float64) * step[rows]
     return values
+
+
+def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of blocks of at most _BLOCK elements that make up a matrix of this shape."""
+    columns = min(shape[1], _BLOCK)
+    rows = max(_BLOCK // max(columns, 1), 1)
+    for row in range(0, shape[0], rows):
+        for column in range(0, shape[1], columns):
+            yield slice(row, row + rows), slice(column, column + columns)
 
 
 def unit_quantize(x: FloatArray, bits: int) -> NDArray[np.int64]:

@@ -22,6 +22,7 @@ from featcodec.payloads.quantizer import Symbols, minmax_dequantize, minmax_quan
 
 FloatArray = NDArray[np.float32]
 Payload = np.ndarray[Any, np.dtype[Any]]
+_BLOCK = 1 << 18  # elements: not all values are made twice
 
 
 def encode(x: FloatArray, bits: int, axis: str, encode_symbols: Callable[[Symbols], Payload]) -> Payload:
@@ -75,10 +76,18 @@ def _decode(
         raise BitstreamError("a range in the payload is not finite or has its minimum above its maximum")
     if payload.size > 4 * groups and not varies.any():
         raise BitstreamError("the payload has symbols, but no group varies")
-    values = np.repeat(ranges[:, :1], elements, axis=1)
-    if varies.any():
-        symbols = decode_symbols(payload[8 * groups :], elements * int(varies.sum()))
-        values[varies] = minmax_dequantize(symbols.reshape(-1, elements), ranges[varies], bits)
+    if not varies.any():
+        return from_groups(np.repeat(ranges[:, :1], elements, axis=1), shape, axis)
+    symbols = decode_symbols(payload[8 * groups :], elements * int(varies.sum())).reshape(-1, elements)
+    values: FloatArray = np.empty((groups, elements), np.float32)
+    if varies.all():
+        minmax_dequantize(symbols, ranges, bits, values)
+        return from_groups(values, shape, axis)
+    values[:] = ranges[:, :1]
+    rows, some = np.flatnonzero(varies), max(_BLOCK // elements, 1)
+    for first in range(0, len(rows), some):
+        part = slice(first, first + some)
+        values[rows[part]] = minmax_dequantize(symbols[part], ranges[rows[part]], bits)
     return from_groups(values, shape, axis)
 
 
