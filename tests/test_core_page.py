@@ -1,4 +1,4 @@
-"""docs/core.md leads through csrc as it is, and each .inc file says what it expects."""
+"""docs/core.md leads through csrc as it is, each .inc file says what it expects, and no source allows -ffast-math."""
 
 from __future__ import annotations
 
@@ -59,3 +59,20 @@ def test_an_inc_file_says_at_its_head_what_it_expects(path):
         before = source.split(f'"{path.name}"')[0]
         for header in headers:
             assert header in before or header == "<cstdint>" or header == "<cstddef>", header
+
+
+def test_every_source_refuses_fast_math():
+    folders = [CSRC, *(path for path in CSRC.iterdir() if path.is_dir())]
+
+    def included(path: Path, seen: set[Path]) -> set[Path]:
+        if path not in seen:
+            seen.add(path)
+            for name in re.findall(r'#include "([^"]+)"', path.read_text()):
+                found = [folder / name for folder in (path.parent, *folders) if (folder / name).exists()]
+                included(found[0].resolve(), seen)
+        return seen
+
+    files = sorted(CSRC.rglob("*.cpp"))
+    assert len(files) > 60
+    for source in files:
+        assert CSRC / "exact_math.hpp" in included(source, set()), f"{source.name} may be built with -ffast-math"

@@ -5,15 +5,12 @@ Each in a process of its own: it ends by a signal where the core does not get al
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="limits and /proc are Linux's")
-CSRC = Path(__file__).resolve().parents[1] / "csrc"
 
 
 def run(code: str, *args: str) -> str:
@@ -161,20 +158,3 @@ print(torch.equal(codec.decode(packets), wanted))
 @pytest.mark.parametrize("spec", ["huffman:bits=8", "huffman:bits=2", "context:bits=4", "rans:bits=8"])
 def test_payloads_that_change_while_they_are_decoded_are_read_once(spec):
     assert run(SCRIBBLE, spec) == "True"
-
-
-def test_every_source_refuses_fast_math():
-    folders = [CSRC, *(path for path in CSRC.iterdir() if path.is_dir())]
-
-    def included(path: Path, seen: set[Path]) -> set[Path]:
-        if path not in seen:
-            seen.add(path)
-            for name in re.findall(r'#include "([^"]+)"', path.read_text()):
-                found = [folder / name for folder in (path.parent, *folders) if (folder / name).exists()]
-                included(found[0].resolve(), seen)
-        return seen
-
-    sources = sorted(CSRC.rglob("*.cpp"))
-    assert len(sources) > 60
-    for source in sources:
-        assert CSRC / "exact_math.hpp" in included(source, set()), f"{source.name} may be built with -ffast-math"
