@@ -70,15 +70,15 @@ class FeatureCoder:
 
 class Way:
     def __init__(
-        self, fields: dict[str, Any], dtype: dtype, type: int, samples: int, maps: int, height: int, width: int, in_place: bool
+        self, fields: dict[str, Any], dtype: Any, type: int, samples: int, maps: int, height: int, width: int, in_place: bool
     ) -> None: ...
 
 class PacketCoder:
     def __init__(
         self,
         coder: FeatureCoder,
-        tensor: type[Tensor],
-        from_numpy: Callable[[NDArray[Any]], Tensor],
+        tensor: type[Any],
+        from_numpy: Callable[[NDArray[Any]], Any],
         packet: type[Packet],
         sizes: Tensor | None,
         version: int,
@@ -91,7 +91,7 @@ class PacketCoder:
     def encode(self, x: Any, buffers: dict[str, Tensor | None]) -> list[Packet] | None: ...
     def encode_at(self, address: int, way: Way) -> list[Packet]: ...
     def decode(self, packets: Any, buffers: dict[str, Tensor | None]) -> Tensor | None: ...
-    def decode_payloads(self, payloads: list[NDArray[np.uint8]], way: Way) -> Tensor: ...
+    def decode_payloads(self, payloads: list[NDArray[np.uint8]], way: Way) -> Any: ...
 
 def huffman_decode(data: NDArray[np.uint8], count: int, bits: int) -> NDArray[np.uint16]: ...
 def llr_steps(llr: NDArray[np.float32]) -> NDArray[np.int8]: ...

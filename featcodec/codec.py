@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from featcodec._core import crc32c
@@ -26,25 +25,25 @@ from featcodec.ops.crushed import Crushed, Watch, crushed_in
 from featcodec.ops.eager import eager
 from featcodec.ops.straight_through import straight_through
 from featcodec.ops.versions import version_of
-from featcodec.payloads.layout import stacked
+from featcodec.payloads.coder import Payload, PayloadCoder
+from featcodec.payloads.layout import FloatArray, stacked
 from featcodec.transmission import NOTHING_LOST, Losses, Transmission
 from featcodec.weights import check_same_config, check_same_state, fingerprint_of, read_weights, write_weights
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+__all__ = ["Codec", "FloatArray", "Payload"]
+
 # the core shares its work as torch does, from the first codec on
 follow_num_threads(torch.get_num_threads)
 
-FloatArray = NDArray[np.float32]
-Payload = np.ndarray[Any, np.dtype[Any]]
 
-
-class Codec(nn.Module):
+class Codec(PayloadCoder, nn.Module):
     """A feature codec: tensors to packets and back, with a config.
 
-    Subclasses set `codec_id` and write `encode_payload` and `decode_payload`; one with parameters adds a keyword-only
-    `__init__`, `params` and `examples`.
+    Subclasses set `codec_id` and write `encode_payload` and `decode_payload` (`PayloadCoder`, a codec's half that needs no
+    torch); one with parameters adds a keyword-only `__init__`, `params` and `examples`.
 
     Attributes
     ----------
@@ -68,8 +67,6 @@ class Codec(nn.Module):
         True where `calibrate` has something to do.
     """
 
-    codec_id: ClassVar[str]
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
     example_shape: ClassVar[tuple[int, ...]] = (8, 7, 5)
     payload_kind: PayloadKind = PayloadKind.BYTES
     stable_bytes: ClassVar[bool] = True
@@ -82,18 +79,6 @@ class Codec(nn.Module):
         self._watch = Watch()
 
     # ---- what an author writes ------------------------------------------------------------------------------------------
-
-    def encode_payload(self, x: FloatArray) -> Payload:
-        """Encode one sample: finite, C-contiguous float32 of any shape -> 1-D uint8 (or float32 for SYMBOLS)."""
-        raise NotImplementedError
-
-    def decode_payload(self, payload: Payload, shape: tuple[int, ...]) -> FloatArray:
-        """Decode one sample to float32 of this shape; trust no byte: raise BitstreamError with the numbers."""
-        raise NotImplementedError
-
-    def params(self) -> dict[str, Any]:
-        """Return the constructor's arguments, JSON only."""
-        return {}
 
     def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
         """Tell what of an encoded payload is not coded symbols: bits by "side", "table" and "fec", or fewer of them.
@@ -332,10 +317,6 @@ class Codec(nn.Module):
 
     # ---- what a codec that can go faster overrides ----------------------------------------------------------------------
 
-    def encode_payloads(self, x: FloatArray) -> list[Payload]:
-        """Encode a batch (B, ...) of float32; sample by sample unless overridden."""
-        return [self.encode_payload(np.asarray(sample)) for sample in x]
-
     def encode_payloads_over(self, x: FloatArray, channel: Channel | None) -> list[Payload]:
         """Encode a batch for a channel; what a codec that is told of its channel overrides."""
         return self.encode_payloads(x)
@@ -346,10 +327,6 @@ class Codec(nn.Module):
         What codecs of uncoded bits override: a bit in doubt then costs accuracy and not the sample.
         """
         return None
-
-    def decode_payloads(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
-        """Decode payloads of samples of one shape to (B, ...) float32; sample by sample unless overridden."""
-        return stacked((self.decode_payload(payload, shape) for payload in payloads), len(payloads), shape)
 
     # ---- the checks -----------------------------------------------------------------------------------------------------
 

@@ -258,7 +258,7 @@ def test_png_reads_as_the_page_says(shape):
 
 
 def test_jpeg_s_table_is_scaled_as_the_page_says():
-    from featcodec.codecs.jpeg import _LUMINANCE, quantization_table
+    from featcodec.payloads.jpeg import _LUMINANCE, quantization_table
 
     for quality in range(1, 101):
         s = 5000 // quality if quality < 50 else 200 - 2 * quality

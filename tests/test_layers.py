@@ -38,7 +38,7 @@ FLOORS = (
     ("cli",),
 )
 # Arrows that are allowed within a floor: room -> what it may know.
-ORDER = {"spec": {"errors"}, "core": {"_core"}, "channel": {"fec"}, "macs": {"inputs", "operators"}}
+ORDER = {"spec": {"errors"}, "core": {"_core"}, "payloads": {"bitstream"}, "channel": {"fec"}, "macs": {"inputs", "operators"}}
 # Arrows that are allowed between the files of a room; other rooms hold no circle, and that is all.
 WITHIN = {
     "codecs": {},

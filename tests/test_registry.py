@@ -176,7 +176,8 @@ def test_a_missing_package_is_named_with_the_pip_line_when_its_codec_is_asked_fo
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
         return real(name, *args, **kwargs)
 
-    monkeypatch.delitem(sys.modules, f"featcodec.codecs.{codec_id}", raising=False)
+    for room in ("codecs", "payloads"):
+        monkeypatch.delitem(sys.modules, f"featcodec.{room}.{codec_id}", raising=False)
     monkeypatch.setattr(builtins, "__import__", fake)
     assert codec_id in fc.list_codecs()
     with pytest.raises(
@@ -229,3 +230,26 @@ def test_parameters_are_fixed_once_packets_carry_them():
     with pytest.raises(fc.ConfigError, match="bits of a codec in use is fixed"):
         codec.bits = 8
     assert codec.bits == 4
+
+
+def test_the_command_line_says_so_too():
+    code = "import sys; sys.modules['torch'] = None; from featcodec import cli; sys.exit(cli.main(['list']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.strip() == "featcodec.list_codecs needs torch, which is not installed: pip install 'featcodec[torch]'"
+
+
+@pytest.mark.parametrize("name", ["get_codec", "channel", "Codec"])
+def test_without_torch_what_needs_it_says_how_to_install_it(name):
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import featcodec as fc\n"
+        "fc.Packet, fc.PayloadKind, fc.core_info, fc.BitstreamError\n"
+        "try:\n"
+        f"    fc.{name}\n"
+        "except fc.MissingDependencyError as e:\n"
+        "    print(e)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    wanted = f"featcodec.{name} needs torch, which is not installed: pip install 'featcodec[torch]'"
+    assert done.stdout.strip() == wanted, done.stderr

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from featcodec.families.entropy import EntropyCodec
+from featcodec.payloads.entropy import AutoCoder
 
 
-class AutoCodec(EntropyCodec):
+class AutoCodec(AutoCoder, EntropyCodec):
     """The cheapest of packed bits, Huffman, rANS and context coding for each sample."""
-
-    codec_id = "auto"
-    family = "auto"

@@ -12,13 +12,13 @@ from featcodec.bitstream import Packet, PayloadKind
 from featcodec.codec import FloatArray, Payload
 from featcodec.errors import BitstreamError
 from featcodec.families.entropy import EntropyCodec
-from featcodec.families.quantized import QuantizedCodec
 from featcodec.ops.soft_bits import bit_probabilities, soft_words
 from featcodec.payloads import ranged
+from featcodec.payloads.entropy import BitpackCoder
 from featcodec.payloads.layout import num_groups
 
 
-class BitpackCodec(EntropyCodec):
+class BitpackCodec(BitpackCoder, EntropyCodec):
     """Symbols of `bits` bits, most significant bit first, zero-padded to a byte.
 
     Parameters
@@ -29,13 +29,6 @@ class BitpackCodec(EntropyCodec):
         "sample": one range for the whole sample; "map": one for every map; "token": one for every token, a row of (T, D), in
         which 0 is a level, n at least 2.
     """
-
-    codec_id = "bitpack"
-    family = "packed"
-    examples = QuantizedCodec.examples
-
-    def __init__(self, *, bits: int = 8, axis: str = "sample") -> None:
-        super().__init__(bits=bits, axis=axis)
 
     def decode_soft(self, llr: Payload, shape: tuple[int, ...]) -> FloatArray | None:
         """Decode symbols to their expected values (`ops.soft_bits`); None where the ranges hold as likely as not a wrong bit.

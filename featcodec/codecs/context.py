@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from featcodec.families.entropy import EntropyCodec
+from featcodec.payloads.entropy import ContextCoder
 
 
-class ContextCodec(EntropyCodec):
+class ContextCodec(ContextCoder, EntropyCodec):
     """Tokens by rANS given their neighbours, maps in parallel lanes, and raw bits; packed bits where they are smaller."""
-
-    codec_id = "context"
-    family = "context"

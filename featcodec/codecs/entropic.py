@@ -16,7 +16,7 @@ from featcodec.errors import BitstreamError, ConfigError, FeatureError
 from featcodec.families.bottleneck import BottleneckCodec
 from featcodec.nets.factorized_prior import FactorizedPrior
 from featcodec.nets.separable import SeparableDecoder, SeparableEncoder
-from featcodec.ops.steps import check_step
+from featcodec.ops.quantizer import check_step
 from featcodec.ops.straight_through import straight_through
 from featcodec.payloads.prior_coder import LIMIT, Integers
 from featcodec.spec import check_int

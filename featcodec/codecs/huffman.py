@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from featcodec.families.entropy import EntropyCodec
+from featcodec.payloads.entropy import HuffmanCoder
 
 
-class HuffmanCodec(EntropyCodec):
+class HuffmanCodec(HuffmanCoder, EntropyCodec):
     """Canonical, length-limited Huffman, its table sent and counted; packed bits where they are smaller."""
-
-    codec_id = "huffman"
-    family = "huffman"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from featcodec.families.entropy import EntropyCodec
+from featcodec.payloads.entropy import RansCoder
 
 
-class RansCodec(EntropyCodec):
+class RansCodec(RansCoder, EntropyCodec):
     """Order-0 range coding by interleaved rANS, 12-bit frequencies; packed bits where they are smaller."""
-
-    codec_id = "rans"
-    family = "rans"

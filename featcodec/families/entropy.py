@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,26 +13,24 @@ from torch import Tensor
 from featcodec import _core
 from featcodec.bitstream import Packet, PayloadKind, parse_batch
 from featcodec.channel import Channel
-from featcodec.codec import Codec, FloatArray, Payload
-from featcodec.errors import ConfigError, FeatureError
-from featcodec.families.quantized import check_axis
+from featcodec.codec import Codec, Payload
+from featcodec.errors import FeatureError
 from featcodec.features import check_feature, check_layout
 from featcodec.ops.cast import DTYPE_NAMES, DTYPES
-from featcodec.ops.quantizer import minmax_reconstruct, step_reconstruct
-from featcodec.ops.steps import MOST, check_step, smallest_step
+from featcodec.ops.quantizer import check_step, minmax_reconstruct, step_reconstruct
+from featcodec.ops.steps import smallest_step
 from featcodec.ops.versions import version_of
 from featcodec.payloads import ranged
+from featcodec.payloads.coder import State
+from featcodec.payloads.entropy import TABLES, EntropyCoder, Layout, layout_of
 from featcodec.payloads.layout import num_groups
-from featcodec.payloads.quantizer import MAX_BITS
-from featcodec.spec import check_choice, check_int
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 _MAX_COUNT = 1 << 28  # counts above are halved, so that sums stay within 32 bits
 _CONTEXT_COUNTS = 8192
-_CONTEXTS = 256
-_ORDER0_BYTES = 640
+_BYTES = 640
 _BYTES = PayloadKind.BYTES
 _FLOAT_TYPES = {"float32": 0, "float16": 1, "bfloat16": 2}  # the core's FloatType
 _MOST_WAYS = 1024
@@ -42,7 +38,7 @@ _MOST_WAYS = 1024
 _Ways = dict[tuple[tuple[int, ...], Any], _core.Way]
 
 
-class EntropyCodec(Codec):
+class EntropyCodec(EntropyCoder, Codec):
     """A quantiser before a family of entropy-coding modes; the encoder picks a mode by its cost, sample by sample.
 
     Parameters
@@ -60,35 +56,13 @@ class EntropyCodec(Codec):
         not sent; symbols that calibration never met are coded all the same. Until then they are flat.
     """
 
-    family: ClassVar[str]
-    _coder: _core.PacketCoder | None = None
-    _transient = (*Codec._transient, "_coder")
-    examples: ClassVar[tuple[dict[str, Any], ...]] = (
-        {"bits": 8},
-        {"bits": 4},
-        {"bits": 3},
-        {"bits": 2},
-        {"bits": 4, "axis": "map"},
-        {"bits": 8, "axis": "token"},
-        {"bits": 4, "tables": "static"},
-        {"step": 0.25},
-    )
+    _packets: _core.PacketCoder | None = None
+    _transient = (*Codec._transient, "_packets")
 
     def __init__(self, *, bits: int = 8, axis: str = "sample", step: float | None = None, tables: str = "adaptive") -> None:
-        super().__init__()
-        self.bits = check_int("bits", bits, 1, MAX_BITS)
-        self.axis = check_axis(axis, self.bits)
-        self.step = None if step is None else _check_step(step)
-        self.tables = check_choice("tables", tables, ("adaptive", "static"))
-        if step is not None and (bits, axis) != (8, "sample"):
-            raise ConfigError(f"a step quantiser takes no bits and no axis, got bits={bits}, axis={axis!r} beside step={step}")
+        super().__init__(bits=bits, axis=axis, step=step, tables=tables)
         if tables == "static":
             self._register_tables()
-
-    def params(self) -> dict[str, Any]:
-        """Return bits and axis or the step; tables where they are not adaptive."""
-        quantizer = {"bits": self.bits, "axis": self.axis} if self.step is None else {"step": self.step}
-        return {**quantizer, **({"tables": self.tables} if self.tables != "adaptive" else {})}
 
     @property
     def needs_calibration(self) -> bool:
@@ -110,9 +84,9 @@ class EntropyCodec(Codec):
         for batch in batches:
             self._check_values(batch)
         zigzag = self.step is not None and any(bool((batch < 0).any()) for batch in batches)
-        coder = self._new_coder(zigzag)
+        coder = self.new_coder(zigzag=zigzag)
         for batch in batches:
-            layout = self._layout(tuple(batch.shape[1:]))
+            layout = layout_of(tuple(batch.shape[1:]), self.axis)
             values = _arrange(batch, layout.transposes).float().numpy().reshape(-1, *layout.grid)
             for total, counts in zip(totals, coder.count(values), strict=True):
                 total += counts
@@ -125,7 +99,7 @@ class EntropyCodec(Codec):
 
     def encode_over(self, x: Tensor, channel: Channel | None) -> list[Packet]:
         """Encode a batch; see `Codec.encode`."""
-        coder = self._coder
+        coder = self._packets
         try:
             # Small features cost microseconds: what repeats is remembered by shape and type, values are checked in the core.
             packets = None if coder is None else coder.encode(x, self._buffers)
@@ -152,7 +126,7 @@ class EntropyCodec(Codec):
         """Decode packets; see `Codec.decode`."""
         if max_elements is not None:
             packets = parse_batch(packets, like, max_elements)
-        coder = self._coder
+        coder = self._packets
         x = None if coder is None else coder.decode(packets, self._buffers)
         if x is None:
             x = self._decode_unknown(packets, like)
@@ -161,7 +135,7 @@ class EntropyCodec(Codec):
     def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
         """Tell the ranges, or the step quantiser's byte, and the table that was sent with the symbols."""
         side = 8 if self.step is not None else ranged.side_bits(payload, num_groups(shape, self.axis))
-        table = self._new_coder().table_bits(np.ascontiguousarray(payload), *self._layout(shape).grid)
+        table = self.new_coder().table_bits(np.ascontiguousarray(payload), *layout_of(shape, self.axis).grid)
         return {"side": side, "table": table}
 
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -174,26 +148,15 @@ class EntropyCodec(Codec):
 
     def _register_tables(self) -> None:
         """Integer buffers of fixed shapes: what a static codec's state holds."""
-        coder = self._new_coder()
-        if coder.static_bits > 8 and self.family not in ("context", "auto"):
-            raise ConfigError(f"static tables of {self.codec_id!r} take bits 1..8, got {self.bits}: use context")
-        self.register_buffer("order0_table", torch.zeros(_ORDER0_BYTES, dtype=torch.uint8))
-        self.register_buffer("table_of", torch.zeros(64, dtype=torch.uint8))
-        self.register_buffer("frequencies", torch.zeros(512, dtype=torch.int32))
-        self.register_buffer("table_sizes", torch.zeros(4, dtype=torch.int32))
-        self._train(coder, False, np.zeros(256, np.uint32), np.zeros(256, np.uint32), np.zeros(_CONTEXT_COUNTS, np.uint32))
+        for name, (size, dtype) in TABLES.items():
+            self.register_buffer(name, torch.from_numpy(np.zeros(size, dtype)))
+        none = np.zeros(256, np.uint32)
+        self._train(self.new_coder(), False, none, none, np.zeros(_CONTEXT_COUNTS, np.uint32))
 
     order0_table: Tensor
     table_of: Tensor
     frequencies: Tensor
     table_sizes: Tensor
-
-    @property
-    def _has_context_tables(self) -> bool:
-        return self.family in ("context", "auto")
-
-    def _has_order0_table(self, coder: _core.FeatureCoder) -> bool:
-        return self.family != "context" and coder.static_bits <= 8
 
     def _train(
         self,
@@ -205,34 +168,34 @@ class EntropyCodec(Codec):
     ) -> None:
         """Write the buffers from counts."""
         sizes = [0, 0, 0, int(zigzag)]
-        if self._has_context_tables:
+        if self.has_context_tables:
             table_of, frequencies, *sizes[:2] = coder.train_context(contexts)
             # 240 contexts fit no buffer of their own in a state whose shapes are fixed: they lie above the frequencies' 12 bits
             self.table_of.zero_()
             self.frequencies.copy_(torch.from_numpy(frequencies.astype(np.int32)))
             self.frequencies[: table_of.size] += torch.from_numpy(table_of.astype(np.int32) << 16)
-        if self._has_order0_table(coder):
+        if self.has_order0_table(coder):
             table = coder.train_order0(coded, symbols)
             sizes[2] = table.size
             self.order0_table.zero_()
             self.order0_table[: table.size].copy_(torch.from_numpy(table))
         self.table_sizes.copy_(torch.tensor(sizes, dtype=torch.int32))
 
-    def _new_coder(self, zigzag: bool = False) -> _core.FeatureCoder:
-        return _core.FeatureCoder(
-            self.family, self.bits, self.axis != "sample", self.step or 0.0, zigzag, zero_level=self.axis == "token"
-        )
+    def _tables(self) -> State | None:
+        """The static tables as arrays."""
+        return {name: getattr(self, name).cpu().numpy() for name in TABLES} if self.tables == "static" else None
+
+    def _coder(self) -> _core.PacketCoder:
+        return self._array_coder(self._tables())
 
     def _coder_of_tables(self) -> _core.PacketCoder:
         """The core's coder of these parameters and tables; made again when the tables change."""
-        coder = self._coder
+        coder = self._packets
         if coder is None or not coder.is_of(self._buffers):
             sizes = self._buffers.get("table_sizes")
-            inner = self._new_coder(sizes is not None and bool(sizes[3]))
-            if sizes is not None:
-                self._give_tables(inner)
             version = 0 if sizes is None else version_of(sizes)
-            coder = self.__dict__["_coder"] = _core.PacketCoder(inner, Tensor, torch.from_numpy, Packet, sizes, version)
+            inner = self.new_coder(self._tables())
+            coder = self.__dict__["_packets"] = _core.PacketCoder(inner, Tensor, torch.from_numpy, Packet, sizes, version)
         return coder
 
     def _encode_unknown(self, x: Tensor) -> list[Packet]:
@@ -243,7 +206,7 @@ class EntropyCodec(Codec):
         coder, shape = self._coder_of_tables(), tuple(x.shape[1:])
         way = self._way(shape, DTYPE_NAMES[x.dtype], x.shape[0])
         _remember(coder.encoding, tuple(x.shape), x.dtype, way)
-        values = _arrange(x, self._layout(shape).transposes)
+        values = _arrange(x, layout_of(shape, self.axis).transposes)
         return coder.encode_at(values.data_ptr(), way)
 
     def _decode_unknown(self, packets: Sequence[Packet | bytes], like: Packet | None) -> Tensor:
@@ -251,63 +214,17 @@ class EntropyCodec(Codec):
         parsed = self._check_packets(packets, like)
         coder, shape, dtype = self._coder_of_tables(), parsed[0].shape, parsed[0].dtype
         way = self._way(shape, dtype, len(parsed))
-        layout = self._layout(shape)
+        layout = layout_of(shape, self.axis)
         if not layout.transposes:
             _remember(coder.decoding, shape, dtype, way)
         return _put_in_order(coder.decode_payloads([self._receive(packet) for packet in parsed], way), layout)
-
-    def decode_payloads(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
-        """Decode payloads of samples of one shape to (B, ...) float32."""
-        x = self._coder_of_tables().decode_payloads(list(payloads), self._way(shape, "float32", len(payloads)))
-        values: FloatArray = _put_in_order(x, self._layout(shape)).numpy()
-        return values
 
     def _way(self, shape: tuple[int, ...], dtype: str, samples: int) -> _core.Way:
         """How samples of this shape and type are coded."""
         crc = self.config_crc()
         fields = {"shape": shape, "dtype": dtype, "kind": _BYTES, "config_crc": crc, "payload": None, "checksum": None}
-        layout = self._layout(shape)
+        layout = layout_of(shape, self.axis)
         return _core.Way(fields, DTYPES[dtype], _FLOAT_TYPES[dtype], samples, *layout.grid, not layout.transposes)
-
-    def _layout(self, shape: tuple[int, ...]) -> _Layout:
-        return _sample_layout(shape, self.axis)
-
-    def _give_tables(self, coder: _core.FeatureCoder) -> None:
-        tables, tokens, order0_bytes, _ = (int(size) for size in self.table_sizes)
-        if self._has_context_tables:
-            frequencies = self.frequencies.cpu().numpy()
-            table_of = (frequencies[:_CONTEXTS] >> 16).astype(np.uint8)
-            if tokens < 1 << 16:  # a state from before the rate stood there
-                table_of[: self.table_of.numel()] = self.table_of.cpu().numpy()
-            coder.set_context_tables(table_of, frequencies.astype(np.uint16), tables, tokens)
-        if self._has_order0_table(coder):
-            coder.set_order0_table(self.order0_table.cpu().numpy()[:order0_bytes].copy())
-
-
-class _Layout(NamedTuple):
-    """How a sample lies before the core: (maps, height, width); context coding sees neighbours in a row and in a column.
-
-    What has a range of its own is a map here. `transposes`: tokens with a range per map, which go maps first.
-    """
-
-    shape: tuple[int, ...]
-    grid: tuple[int, int, int]
-    transposes: bool
-
-
-@functools.lru_cache(maxsize=1024)
-def _sample_layout(shape: tuple[int, ...], axis: str) -> _Layout:
-    """The layout of one sample, of a shape that is right already: a header's parser has seen to that."""
-    transposes = len(shape) == 2 and axis == "map"
-    if axis == "token" and len(shape) >= 2:
-        grid = (shape[0], 1, shape[1]) if len(shape) == 2 else (1, math.prod(shape[:-1]), shape[-1])
-    elif len(shape) >= 3:
-        grid = shape[0], math.prod(shape[1:-1]), shape[-1]
-    elif len(shape) == 2:
-        grid = (shape[1], 1, shape[0]) if transposes else (1, *shape)
-    else:
-        grid = 1, 1, shape[0] if shape else 1
-    return _Layout(shape, grid, transposes)
 
 
 def _arrange(x: Tensor, transposes: bool) -> Tensor:
@@ -316,7 +233,7 @@ def _arrange(x: Tensor, transposes: bool) -> Tensor:
     return (values.transpose(1, 2) if transposes else values).contiguous()
 
 
-def _put_in_order(x: Tensor, layout: _Layout) -> Tensor:
+def _put_in_order(x: Tensor, layout: Layout) -> Tensor:
     """Undo `_arrange`."""
     return x.view(-1, *layout.shape[::-1]).transpose(1, 2).contiguous() if layout.transposes else x
 
@@ -325,13 +242,6 @@ def _remember(ways: _Ways, shape: tuple[int, ...], dtype: Any, way: _core.Way) -
     if len(ways) >= _MOST_WAYS:
         ways.clear()
     ways[shape, dtype] = way
-
-
-def _check_step(step: Any) -> float:
-    # a step is used as float32, where one may be 0 that was not
-    if isinstance(step, bool) or not isinstance(step, (int, float)) or not (0 < step < MOST and np.float32(step) > 0):
-        raise ConfigError(f"step must be a number above 0 and below {MOST:g}, got {step!r}")
-    return float(step)
 
 
 def _nothing_counted(batches: list[Tensor], step: float | None, zigzag: bool) -> FeatureError:

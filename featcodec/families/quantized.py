@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
 from featcodec.codec import Codec, FloatArray, Payload
-from featcodec.errors import ConfigError
 from featcodec.ops.quantizer import minmax_reconstruct
 from featcodec.payloads import ranged
-from featcodec.payloads.layout import AXES, num_groups
+from featcodec.payloads.entropy import BitpackCoder, check_axis
+from featcodec.payloads.layout import num_groups
 from featcodec.payloads.quantizer import MAX_BITS, Symbols
-from featcodec.spec import check_choice, check_int
+from featcodec.spec import check_int
 
 
 class QuantizedCodec(Codec):
@@ -29,10 +29,7 @@ class QuantizedCodec(Codec):
         which 0 is a level, n at least 2 (`featcodec.payloads.layout`).
     """
 
-    examples: ClassVar[tuple[dict[str, Any], ...]] = tuple(
-        {"bits": bits, "axis": axis}
-        for bits, axis in ((8, "sample"), (4, "sample"), (3, "sample"), (2, "sample"), (4, "map"), (8, "token"))
-    )
+    examples = BitpackCoder.examples
 
     def __init__(self, *, bits: int = 8, axis: str = "sample") -> None:
         super().__init__()
@@ -70,11 +67,3 @@ class QuantizedCodec(Codec):
     def reconstruct(self, x: Tensor) -> Tensor:
         """Quantise and dequantise where `x` is."""
         return minmax_reconstruct(x, self.bits, self.axis)
-
-
-def check_axis(axis: str, bits: int) -> str:
-    """Return the axis, or raise ConfigError: zero as a level, and another one, take 2 bits."""
-    check_choice("axis", axis, AXES)
-    if axis == "token" and bits < 2:
-        raise ConfigError(f"axis=token takes bits 2..{MAX_BITS}, for zero is one of its levels, got bits={bits}")
-    return axis

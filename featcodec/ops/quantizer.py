@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from featcodec.ops import steps
 from featcodec.ops.cast import saturating_cast
-from featcodec.ops.steps import check_step
 from featcodec.ops.straight_through import straight_through
 
 
@@ -66,6 +66,13 @@ def step_reconstruct(x: Tensor, step: float) -> Tensor:
     check_step(x, step)
     symbols = torch.round(x.double() / step)
     return saturating_cast((symbols * step).float(), x.dtype)
+
+
+def check_step(x: Tensor, step: float, integers: tuple[int, int] = steps.INTEGERS, most: float = steps.MOST) -> None:
+    """Raise FeatureError as `steps.check_step` does: one comparison where `x` is."""
+    low, high = torch.stack(torch.aminmax(x.detach())).double().tolist()
+    if not steps.has_integers(low, high, step, integers):
+        steps.check_step(x.detach().double().cpu().numpy(), step, integers, most)
 
 
 def unit_reconstruct(x: Tensor, bits: int) -> Tensor:

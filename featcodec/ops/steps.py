@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from decimal import ROUND_CEILING, Decimal
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from featcodec.errors import FeatureError
 
@@ -16,29 +16,36 @@ MOST = 1e30  # a step is below it
 _DIGITS = 6
 
 
-def check_step(x: Tensor, step: float, integers: tuple[int, int] = INTEGERS, most: float = MOST) -> None:
-    """Raise FeatureError where rint(x / step) of a batch lies beyond `integers`: one comparison where `x` is.
+def check_step(
+    x: NDArray[np.floating[Any]], step: float, integers: tuple[int, int] = INTEGERS, most: float = MOST
+) -> None:
+    """Raise FeatureError where rint(x / step) of a batch (B, ...) lies beyond `integers`.
 
     The message names the first such sample's worst value, what this step codes and the smallest step for the batch, or says
-    that none below `most` does. Values that are not finite are `check_feature`'s to refuse.
+    that none below `most` does. Values that are not finite are refused elsewhere.
     """
-    low, high = torch.stack(torch.aminmax(x.detach())).double().tolist()
-    if not (math.isfinite(low) and math.isfinite(high)) or _codes(low, high, step, integers):
+    low, high = float(x.min()), float(x.max())
+    if has_integers(low, high, step, integers):
         return
-    rows = x.detach().double().reshape(len(x), -1).cpu()
-    extremes = torch.stack(torch.aminmax(rows, dim=1), dim=1).tolist()
+    rows = x.astype(np.float64).reshape(len(x), -1)
+    extremes = [(float(row.min()), float(row.max())) for row in rows]
     sample = next(i for i, (least, largest) in enumerate(extremes) if not _codes(least, largest, step, integers))
     least, largest = extremes[sample]
     beyond = least if least / (integers[0] - 0.5) > largest / (integers[1] + 0.5) else largest
-    index = np.unravel_index(int((rows[sample] == beyond).nonzero()[0]), tuple(x.shape[1:]))
+    index = np.unravel_index(int((rows[sample] == beyond).argmax()), x.shape[1:])
     place = (sample, *map(int, index))
     wanted = smallest_step(low, high, integers)
     too_large = f"it would take a step of {wanted:g}, and steps end at {most:g}"
     remedy = f"the smallest step that would do is {wanted:g}" if wanted < most else too_large
     raise FeatureError(
         f"a step of {step:g} codes values from {integers[0] * step:g} to {integers[1] * step:g}, got {beyond:.7g} at index "
-        f"{place} of shape {tuple(x.shape)}: {remedy}"
+        f"{place} of shape {x.shape}: {remedy}"
     )
+
+
+def has_integers(low: float, high: float, step: float, integers: tuple[int, int] = INTEGERS) -> bool:
+    """Return False where a finite value from low to high lies beyond what this step has integers for."""
+    return not (math.isfinite(low) and math.isfinite(high)) or _codes(low, high, step, integers)
 
 
 def smallest_step(low: float, high: float, integers: tuple[int, int] = INTEGERS) -> float:

@@ -12,7 +12,7 @@ from PIL import Image
 
 import featcodec as fc
 from featcodec.bitstream import Packet
-from featcodec.codecs.jpeg import jpeg_header, quantization_table
+from featcodec.payloads.jpeg import jpeg_header, quantization_table
 from featcodec.payloads.quantizer import minmax_quantize, minmax_ranges
 from featcodec.payloads.tiling import tile
 from tests import reference
