@@ -1,6 +1,7 @@
 """featcodec: feature compression for split computing.
 
-The public face. Every name is imported when it is first asked for: neither torch nor a codec before.
+The public face. Every name is imported when it is first asked for: neither torch, without which a device
+gets along, nor a codec before.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from featcodec._core import isa_problem as _isa_problem
 from featcodec._version import __version__
+from featcodec.errors import MissingDependencyError as _MissingDependencyError
 
 if TYPE_CHECKING:
     from featcodec import channel
@@ -93,11 +95,16 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "channel":
-        return _importlib.import_module("featcodec.channel")
-    if name not in _HOME_OF:
+    if name != "channel" and name not in _HOME_OF:
         raise AttributeError(f"module 'featcodec' has no attribute {name!r}")
-    value = globals()[name] = getattr(_importlib.import_module(_HOME_OF[name]), name)
+    try:
+        home = _importlib.import_module(_HOME_OF.get(name, "featcodec.channel"))
+    except ModuleNotFoundError as e:
+        if e.name != "torch":
+            raise
+        line = "pip install 'featcodec[torch]'"
+        raise _MissingDependencyError(f"featcodec.{name} needs torch, which is not installed: {line}") from e
+    value = globals()[name] = home if name == "channel" else getattr(home, name)
     return value
 
 

@@ -9,9 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from featcodec import __version__
-from featcodec.errors import MissingDependencyError
-from featcodec.registry import codec_class, list_codecs
+import featcodec as fc
 
 _READER_GONE = 141  # 128 + SIGPIPE: what a shell shows of a program whose reader has gone
 
@@ -31,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="featcodec", description="Feature compression for split computing.")
-    parser.add_argument("--version", action="version", version=f"featcodec {__version__}")
+    parser.add_argument("--version", action="version", version=f"featcodec {fc.__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="list the codecs and their parameters")
     commands.add_parser("bench", help="measure codecs at layers of a network; see featcodec bench --help", add_help=False)
@@ -41,14 +39,18 @@ def _main(argv: Sequence[str] | None) -> int:
         return _run(args.command, rest)
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    return _list()
+    try:
+        return _list()
+    except fc.MissingDependencyError as e:
+        print(e, file=sys.stderr)
+        return 2
 
 
 def _list() -> int:
-    for codec_id in list_codecs():
+    for codec_id in fc.list_codecs():
         try:
-            cls = codec_class(codec_id)
-        except MissingDependencyError as e:
+            cls = fc.codec_class(codec_id)
+        except fc.MissingDependencyError as e:
             print(f"{codec_id:<14} not available: {e}")
             continue
         params = ", ".join(_show(p) for p in inspect.signature(cls).parameters.values() if p.kind is p.KEYWORD_ONLY)
