@@ -171,7 +171,7 @@ class Packet:
             `buffer` is no bytes, `offset` no integer; `offset` lies outside of the buffer.
         """
         limit = _limit(max_elements)
-        cursor = _Cursor(_flat(buffer), offset)
+        cursor = Cursor(flat_bytes(buffer), offset)
         front = cursor.peek(2)
         if front == _MAGIC:
             packet = _parse_full(cursor, limit)
@@ -208,11 +208,11 @@ class Packet:
     def _session(self) -> bytes:
         """The header's fields that do not change from packet to packet."""
         head = bytes([VERSION << 4 | len(self.shape), _DTYPE_CODES[self.dtype] | self.kind << 2])
-        return head + b"".join(_varint(dim) for dim in self.shape) + struct.pack("<I", self.config_crc)
+        return head + b"".join(varint(dim) for dim in self.shape) + struct.pack("<I", self.config_crc)
 
     def _header(self, compact: bool, payload_bytes: int) -> bytes:
         flag = 0 if self.checksum is None else 1
-        size = _varint(payload_bytes)
+        size = varint(payload_bytes)
         if compact:
             head = bytes([_COMPACT_TAG | flag]) + size
             return head + struct.pack("<H", crc32c(head + self._session()) & 0xFFFF)
@@ -275,7 +275,7 @@ def check_shape(shape: tuple[int, ...]) -> None:
         raise FeatureError(f"a sample has at most {MAX_ELEMENTS} elements, got {math.prod(shape)}: {shape}")
 
 
-def _flat(buffer: Any) -> bytes | memoryview:
+def flat_bytes(buffer: Any) -> bytes | memoryview:
     """The bytes of a buffer, not copied where they lie one behind another."""
     if isinstance(buffer, bytes):
         return buffer
@@ -285,7 +285,7 @@ def _flat(buffer: Any) -> bytes | memoryview:
     return view.cast("B") if view.c_contiguous and view.nbytes else view.tobytes()
 
 
-class _Cursor:
+class Cursor:
     """A position in untrusted bytes; every read is checked, and a copy."""
 
     def __init__(self, data: bytes | memoryview, offset: int) -> None:
@@ -297,6 +297,7 @@ class _Cursor:
         self.start = self.position = offset
 
     def peek(self, size: int) -> bytes:
+        """Return the next bytes, fewer at the end, and stay before them."""
         return bytes(self.data[self.position : self.position + size])
 
     def taken(self) -> bytes:
@@ -304,13 +305,15 @@ class _Cursor:
         return bytes(self.data[self.start : self.position])
 
     def take(self, size: int, what: str) -> bytes:
+        """Return the next bytes; BitstreamError, saying what they were to be, where fewer are left."""
         left = len(self.data) - self.position
         if size > left:
-            raise BitstreamError(f"truncated packet: {what} takes {size} bytes, {left} are left")
+            raise BitstreamError(f"truncated: {what} takes {size} bytes, {left} are left")
         self.position += size
         return bytes(self.data[self.position - size : self.position])
 
     def varint(self, what: str) -> int:
+        """Return the integer that comes next; BitstreamError where there is none in its shortest form."""
         value = 0
         for shift in range(0, 35, 7):
             byte = self.take(1, what)[0]
@@ -328,12 +331,12 @@ class _Cursor:
             raise BitstreamError(f"a {kind.name} payload cannot have {size} bytes")
         left, wanted = len(self.data) - self.position, size + 4 * flagged
         if left < wanted:
-            raise BitstreamError(f"truncated packet: payload and checksum take {wanted} bytes, {left} are left")
+            raise BitstreamError(f"truncated: payload and checksum take {wanted} bytes, {left} are left")
         payload = np.frombuffer(self.take(size, "the payload"), dtype)
         return payload, struct.unpack("<I", self.take(4, "the checksum"))[0] if flagged else None
 
 
-def _parse_full(cursor: _Cursor, limit: int) -> Packet:
+def _parse_full(cursor: Cursor, limit: int) -> Packet:
     _, version_dims, codes = cursor.take(4, "the packet's first bytes")[1:]
     version, num_dims = version_dims >> 4, version_dims & 0x0F
     if version != VERSION:
@@ -361,7 +364,7 @@ def _parse_full(cursor: _Cursor, limit: int) -> Packet:
     return packet
 
 
-def _parse_compact(cursor: _Cursor, like: Packet, limit: int) -> Packet:
+def _parse_compact(cursor: Cursor, like: Packet, limit: int) -> Packet:
     _check_elements(like.shape, limit)
     flagged = bool(cursor.take(1, "the compact tag")[0] & 0x01)
     size = cursor.varint("the payload's length")
@@ -376,7 +379,8 @@ def _parse_compact(cursor: _Cursor, like: Packet, limit: int) -> Packet:
     return packet
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """Write an integer, 0 or more."""
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
@@ -386,7 +390,7 @@ def _varint(value: int) -> bytes:
 
 
 def _varint_size(value: int) -> int:
-    """How many bytes `_varint` writes."""
+    """How many bytes `varint` writes."""
     return max(1, (value.bit_length() + 6) // 7)
 
 
