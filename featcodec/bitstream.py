@@ -6,9 +6,10 @@ The format is normative in docs/bitstream.md.
 from __future__ import annotations
 
 import enum
+import json
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -222,6 +223,15 @@ class Packet:
         return head + struct.pack("<I", crc32c(head))
 
 
+def name_of(config: Mapping[str, Any], integers: Mapping[str, np.ndarray[Any, np.dtype[Any]]]) -> int:
+    """Return a packet's config_crc: the CRC-32C of a config's canonical JSON and of a state's integer arrays, in order."""
+    text = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    crc = crc32c(text.encode())
+    for name, array in integers.items():
+        crc = crc32c(name.encode() + array.tobytes(), crc)
+    return crc
+
+
 def parse_batch(packets: Sequence[Packet | bytes], like: Packet | None, max_elements: int | None = None) -> list[Packet]:
     """Return packets of one shape and dtype and at most so many elements, parsed where they are bytes, their checksums checked.
 
@@ -273,6 +283,15 @@ def check_shape(shape: tuple[int, ...]) -> None:
         raise FeatureError(f"every dimension must be at least 1, got {shape}")
     if math.prod(shape) > MAX_ELEMENTS:
         raise FeatureError(f"a sample has at most {MAX_ELEMENTS} elements, got {math.prod(shape)}: {shape}")
+
+
+def check_batch_shape(shape: tuple[int, ...]) -> None:
+    """Raise FeatureError where no batch of features has this shape; a batch of no samples is one."""
+    if not 1 <= len(shape) <= MAX_DIMS:
+        raise FeatureError(f"a feature has 1..{MAX_DIMS} dimensions, batch first, got {len(shape)}: {shape}")
+    if math.prod(shape[1:]) == 0:
+        raise FeatureError(f"a sample must not be empty, got shape {shape}")
+    check_shape(shape[1:])
 
 
 def flat_bytes(buffer: Any) -> bytes | memoryview:

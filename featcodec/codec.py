@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from featcodec._core import crc32c
-from featcodec.bitstream import Packet, PayloadKind, parse_batch
+from featcodec.bitstream import Packet, PayloadKind, name_of, parse_batch
 from featcodec.channel import Channel
 from featcodec.core import follow_num_threads
 from featcodec.errors import BitstreamError, ConfigError
@@ -157,14 +157,26 @@ class Codec(PayloadCoder, nn.Module):
         if cached is not None and cached[0] == version:
             known: int = cached[1]
             return known
-        text = json.dumps(self.config(), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        crc = crc32c(text.encode())
-        for name, buffer in self.named_buffers():
-            # batch norm's count of batches is no table
-            if not buffer.is_floating_point() and not name.endswith("num_batches_tracked"):
-                crc = crc32c(name.encode() + np.ascontiguousarray(buffer.cpu().numpy()).tobytes(), crc)
+        crc = name_of(self.config(), self._integers())
         self.__dict__["_config_crc"] = (version, crc)
         return crc
+
+    def device_state(self) -> dict[str, NDArray[Any]]:
+        """Return what makes a payload coder of this codec's config (`featcodec.device.codec`): its tables, and no network.
+
+        Every integer buffer is there, in order: packets are named by them.
+        """
+        self.config_crc()  # tables that follow parameters are brought up to date
+        return self._integers()
+
+    def _integers(self) -> dict[str, NDArray[Any]]:
+        # batch norm's count of batches is no table
+        named = [(n, b) for n, b in self.named_buffers() if not (b.is_floating_point() or n.endswith("num_batches_tracked"))]
+        return {name: np.ascontiguousarray(buffer.cpu().numpy()) for name, buffer in named}
+
+    def device_network(self) -> nn.Module | None:
+        """Return what a device runs between the head and the payload coder, features (B, ...) to latents; None for nothing."""
+        return None
 
     def _state_version(self) -> tuple[tuple[int, int], ...]:
         """What changes whenever an integer buffer of this codec does, or of one inside it."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import sys
 
 import torch
 from torch import Tensor, nn
 
-from featcodec.bitstream import MAX_DIMS, check_shape
+from featcodec.bitstream import check_batch_shape
 from featcodec.errors import FeatureError, FeatureTypeError
 from featcodec.ops.cast import DTYPE_NAMES
 from featcodec.ops.eager import NOT_TRACEABLE
@@ -49,15 +48,6 @@ def check_eager() -> None:
 def not_traceable(tracer: str) -> FeatureTypeError:
     """Return the error that says why something cannot trace a codec, and what to do."""
     return FeatureTypeError(NOT_TRACEABLE.format(tracer))
-
-
-def check_batch_shape(shape: tuple[int, ...]) -> None:
-    """Raise FeatureError where no batch of features has this shape; a batch of no samples is one."""
-    if not 1 <= len(shape) <= MAX_DIMS:
-        raise FeatureError(f"a feature has 1..{MAX_DIMS} dimensions, batch first, got {len(shape)}: {shape}")
-    if math.prod(shape[1:]) == 0:
-        raise FeatureError(f"a sample must not be empty, got shape {shape}")
-    check_shape(shape[1:])
 
 
 def _tracer() -> str | None:

@@ -16,7 +16,7 @@ ROOT = Path(featcodec.__file__).parent
 
 # From the ground up. A room imports rooms of the floors below its own, and of its own floor only where ORDER says so.
 FLOORS = (
-    ("_core", "_version", "errors", "spec", "core"),
+    ("_core", "_version", "errors", "spec", "core", "machine"),
     ("table",),
     ("ops",),
     ("payloads", "bitstream", "message"),

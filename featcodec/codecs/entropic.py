@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from featcodec.channel import Channel
 from featcodec.codec import FloatArray, Payload
-from featcodec.errors import BitstreamError, ConfigError, FeatureError
 from featcodec.families.bottleneck import BottleneckCodec
 from featcodec.nets.factorized_prior import FactorizedPrior
 from featcodec.nets.separable import SeparableDecoder, SeparableEncoder
 from featcodec.ops.quantizer import check_step
 from featcodec.ops.straight_through import straight_through
-from featcodec.payloads.prior_coder import LIMIT, Integers
-from featcodec.spec import check_int
-
-_MAX_LATENTS = 1 << 20  # of one sample: what a decoder works through for a few bytes that claim a large feature
-_INTEGERS = (-LIMIT, LIMIT)
-_MOST_STEP = 1e6
+from featcodec.payloads.latents import INTEGERS, STEPS, EntropicCoder
+from featcodec.spec import check_int, check_number
 
 
 class EntropicCodec(BottleneckCodec):
@@ -57,9 +50,7 @@ class EntropicCodec(BottleneckCodec):
         self.maps = check_int("maps", maps, 1, 1 << 16)
         self.reduced = max(1, maps // 16) if reduced is None else check_int("reduced", reduced, 1, 1 << 16)
         self.stride = check_int("stride", stride, 1, 16)
-        if isinstance(step, bool) or not isinstance(step, (int, float)) or not 1e-6 <= step <= _MOST_STEP:
-            raise ConfigError(f"step must be a number from 1e-6 to 1e6, got {step!r}")
-        self.step = float(step)
+        self.step = check_number("step", step, *STEPS)
         self.analysis = SeparableEncoder(self.maps, self.reduced, self.stride)
         self.synthesis = SeparableDecoder(self.maps, self.reduced, self.stride)
         self.prior = FactorizedPrior(self.reduced)
@@ -82,7 +73,7 @@ class EntropicCodec(BottleneckCodec):
         noisy = z / self.step + torch.rand_like(z) - 0.5
         self.record_loss("rate", self.prior.bits(noisy).sum() / len(z))
         with torch.no_grad():
-            check_step(z, self.step, _INTEGERS, _MOST_STEP)
+            check_step(z, self.step, INTEGERS, STEPS[1])
             value = torch.round(z.double() / self.step) * self.step
         return straight_through(z, value.to(z.dtype))
 
@@ -94,21 +85,11 @@ class EntropicCodec(BottleneckCodec):
 
     def encode_latents(self, z: FloatArray, channel: Channel | None = None) -> list[Payload]:
         """Quantise and code, map after map."""
-        _check_count(z.shape[1:], FeatureError)
-        check_step(torch.from_numpy(z), self.step, _INTEGERS, _MOST_STEP)
-        integers: Integers = np.rint(z.astype(np.float64) / self.step).astype(np.int64)
-        rows = integers.reshape(len(z), self.reduced, -1)
-        return [np.frombuffer(self.prior.encode(row), np.uint8) for row in rows]
+        return self._coder().encode_payloads(z)
 
     def decode_latents(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
         """Decode and dequantise."""
-        _check_count(shape, BitstreamError)
-        count = math.prod(shape[1:])
-        integers = np.stack([self.prior.decode(payload.tobytes(), count).reshape(shape) for payload in payloads])
-        values: FloatArray = (integers * self.step).astype(np.float32)
-        return values
+        return self._coder().decode_payloads(payloads, shape)
 
-
-def _check_count(shape: tuple[int, ...], error: type[Exception]) -> None:
-    if math.prod(shape) > _MAX_LATENTS:
-        raise error(f"a sample has at most {_MAX_LATENTS} latents, got {math.prod(shape)}: {shape}")
+    def _coder(self) -> EntropicCoder:
+        return EntropicCoder(self.step, *self.prior.tables())

@@ -4,35 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from featcodec.bitstream import Packet, PayloadKind
 from featcodec.channel import Channel, get_channel
 from featcodec.codec import Codec, FloatArray, Payload
 from featcodec.errors import BitstreamError, ConfigError, FeatureError
 from featcodec.features import check_feature
-from featcodec.fec.block_codes import LOWEST_RATE, MAX_MESSAGE_BYTES, BlockCode, Policy, Recovered, parse_rate
-from featcodec.fec.rates import Points, check_points, interpolate, rate_points
+from featcodec.fec.block_codes import MAX_MESSAGE_BYTES, Recovered
+from featcodec.fec.protection import LENGTH_BYTES, MOST_MAPS, LdpcCoder
+from featcodec.fec.rates import rate_points
 from featcodec.ops.soft_bits import SURE
 from featcodec.registry import get_codec
-from featcodec.spec import Spec, check_choice, check_int
+from featcodec.spec import Spec
 from featcodec.transmission import Losses
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_MOST_MAPS = 4096
-_LENGTH_BYTES = 4
 
-
-class LdpcCodec(Codec):
+class LdpcCodec(LdpcCoder, Codec):
     """Protects what another codec sends by blocks: CRC-32C, LDPC, interleaving, scrambling (`featcodec.fec.block_codes`).
 
     Payload: where there are several groups or `head_bytes`, a head (for every group its payload's length, 4 bytes, and its
@@ -69,20 +65,8 @@ class LdpcCodec(Codec):
         Of the min-sum decoder.
     """
 
-    codec_id = "ldpc"
     protects = True
-    examples: ClassVar[tuple[dict[str, Any], ...]] = (
-        {"inner": {"id": "huffman", "bits": 4, "axis": "sample"}},
-        {"inner": {"id": "context", "bits": 4, "axis": "sample"}, "code": "wifi", "rate": "5/6"},
-        {
-            "inner": {"id": "bitpack", "bits": 3, "axis": "sample"},
-            "rate": "3/4",
-            "groups": 4,
-            "head_bytes": 8,
-            "on_loss": "conceal",
-        },
-        {"inner": {"id": "rans", "bits": 4, "axis": "sample"}, "rate": 0.8, "retransmit": 1},
-    )
+    inner: Codec
 
     def __init__(
         self,
@@ -99,22 +83,23 @@ class LdpcCodec(Codec):
         retransmit: int = 0,
         max_iterations: int = 20,
     ) -> None:
-        super().__init__()
-        self.inner = get_codec(inner)
-        if self.inner.payload_kind is not PayloadKind.BYTES:
-            raise ConfigError(f"ldpc protects bytes, {self.inner.codec_id!r} sends {self.inner.payload_kind.name}")
-        self.learned = self.inner.learned
-        self.code = check_choice("code", code, ("nr", "wifi"))
-        self.rate = _resolve_rate(rate, self.code, channel, target_fer)
-        self.groups = check_int("groups", groups, 1, _MOST_MAPS)
-        self.head_bytes = check_int("head_bytes", head_bytes, 0, 1 << 16)
-        self.head_rate = head_rate
-        self.on_loss = check_choice("on_loss", on_loss, ("raise", "conceal"))
-        self.retransmit = check_int("retransmit", retransmit, 0, 1000)
-        self.max_iterations = check_int("max_iterations", max_iterations, 1, 1000)
-        self._blocks, self._head_blocks = self._block_codes()
+        protected = get_codec(inner)
+        if protected.payload_kind is not PayloadKind.BYTES:
+            raise ConfigError(f"ldpc protects bytes, {protected.codec_id!r} sends {protected.payload_kind.name}")
+        super().__init__(
+            inner=protected,
+            code=code,
+            rate=_resolve_rate(rate, code, channel, target_fer),
+            groups=groups,
+            head_bytes=head_bytes,
+            head_rate=head_rate,
+            on_loss=on_loss,
+            retransmit=retransmit,
+            max_iterations=max_iterations,
+        )
+        self.learned = protected.learned
         # Of every map; beyond the maps that were calibrated, the mean of all.
-        self.register_buffer("means", torch.zeros(_MOST_MAPS))
+        self.register_buffer("means", torch.zeros(MOST_MAPS))
 
     means: Tensor
 
@@ -149,12 +134,16 @@ class LdpcCodec(Codec):
         if len(maps) > 1:
             raise FeatureError(f"the features to calibrate with must agree in their maps, got {sorted(maps)}")
         self.inner.calibrate([b[:, part] if b.ndim > 1 else b for b in batches for part in self._parts(b.shape[1:])])
-        count = min(maps.pop(), _MOST_MAPS)
+        count = min(maps.pop(), MOST_MAPS)
         flat = torch.cat([batch.detach().double().cpu().reshape(len(batch), -1) for batch in batches])
-        means = flat.reshape(len(flat), count, -1).mean(dim=(0, 2)) if count < _MOST_MAPS else flat.mean().expand(1)
+        means = flat.reshape(len(flat), count, -1).mean(dim=(0, 2)) if count < MOST_MAPS else flat.mean().expand(1)
         self.means.fill_(float(means.mean()))
         self.means[: len(means)] = means.float()
         return self
+
+    def device_network(self) -> nn.Module | None:
+        """Return the inner codec's."""
+        return self.inner.device_network()
 
     def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
         """Tell CRCs, parity and the head from the inner codec's bits, and those by its own parts."""
@@ -187,18 +176,6 @@ class LdpcCodec(Codec):
         parts = [batch] if x.ndim < 2 else [batch[:, part].contiguous() for part in self._parts(x.shape[1:])]
         groups = [self.inner.encode_over(part, channel) for part in parts]
         return [self._protect([packet.payload for packet in sample]) for sample in zip(*groups, strict=True)]
-
-    def _protect(self, payloads: list[Payload]) -> Payload:
-        if not self._has_head(len(payloads)):
-            return self._blocks.protect(payloads[0]) if payloads[0].size else payloads[0]
-        head = np.zeros((len(payloads), _LENGTH_BYTES + self.head_bytes), np.uint8)
-        for row, payload in zip(head, payloads, strict=True):
-            row[:_LENGTH_BYTES] = np.array([payload.size], "<u4").view(np.uint8)
-            front = payload[: self.head_bytes]
-            row[_LENGTH_BYTES:][: front.size] = front
-        rest = [payload[self.head_bytes :] for payload in payloads]
-        coded = [self._blocks.protect(np.ascontiguousarray(part)) for part in rest if part.size]
-        return np.concatenate([self._head_blocks.protect(head.reshape(-1)), *coded])
 
     # ---- and back ------------------------------------------------------------------------------------------------------
 
@@ -261,7 +238,7 @@ class LdpcCodec(Codec):
                 return value
         if not shape:
             return self.means[0].numpy()
-        maps = np.minimum(np.arange(first_map, first_map + shape[0]), _MOST_MAPS - 1)
+        maps = np.minimum(np.arange(first_map, first_map + shape[0]), MOST_MAPS - 1)
         means = self.means.cpu().numpy()[maps].reshape(-1, *[1] * (len(shape) - 1))
         return np.broadcast_to(means, shape)
 
@@ -280,7 +257,7 @@ class LdpcCodec(Codec):
         return sample
 
     def _read_by_head(self, sample: _Sample, soft: Payload, count: int) -> None:
-        head_bytes = count * (_LENGTH_BYTES + self.head_bytes)
+        head_bytes = count * (LENGTH_BYTES + self.head_bytes)
         at = 8 * self._head_blocks.coded_bytes(head_bytes)
         if soft.size < at:
             raise BitstreamError(f"the head of {count} groups is sent with {at} bits, the payload has {soft.size}")
@@ -290,8 +267,8 @@ class LdpcCodec(Codec):
             sample.groups.extend([_LOST] * count)
             return
         for row in head.data.reshape(count, -1):
-            size = int(row[:_LENGTH_BYTES].view("<u4")[0])
-            front = row[_LENGTH_BYTES:][: min(size, self.head_bytes)]
+            size = int(row[:LENGTH_BYTES].view("<u4")[0])
+            front = row[LENGTH_BYTES:][: min(size, self.head_bytes)]
             left = size - front.size
             if left == 0:
                 sample.groups.append(_Group(np.ascontiguousarray(front), True, None))
@@ -323,29 +300,6 @@ class LdpcCodec(Codec):
             bits += 8 * again.payload.size
         return Packet(sent.shape, sent.dtype, PayloadKind.LLR, sent.config_crc, soft), bits
 
-    # ---- what the parameters mean --------------------------------------------------------------------------------------
-
-    def _has_head(self, groups: int) -> bool:
-        return groups > 1 or self.head_bytes > 0
-
-    def _parts(self, shape: Sequence[int]) -> list[slice]:
-        """The runs of maps that are coded on their own: as equal as can be, the first ones longer."""
-        maps = shape[0] if shape else 1
-        groups = min(self.groups, maps)
-        ends = [maps * g // groups for g in range(groups + 1)]
-        return [slice(a, b) for a, b in pairwise(ends)]
-
-    def _block_codes(self) -> tuple[BlockCode, BlockCode]:
-        """The blocks of payloads and those of heads."""
-        iterations = self.max_iterations
-        if isinstance(self.rate, list):
-            payload: Policy | Fraction = _ByPoints(*self.rate)
-            lowest = min(Fraction(k, n) for points in self.rate for k, n in points)
-        else:
-            payload = lowest = parse_rate(self.code, self.rate)
-        head_rate = max(lowest / 2, LOWEST_RATE) if self.head_rate is None else parse_rate("nr", self.head_rate)
-        return BlockCode(self.code, payload, max_iterations=iterations), BlockCode("nr", head_rate, max_iterations=iterations)
-
 
 def _resolve_rate(rate: Any, code: str, channel: Spec | None, target_fer: float) -> Any:
     """The rate as a config carries it: a code rate, or the points that "auto" is on its channel."""
@@ -355,18 +309,7 @@ def _resolve_rate(rate: Any, code: str, channel: Spec | None, target_fer: float)
         return rate_points(code, get_channel(channel).config(), _check_target(target_fer))
     if channel is not None:
         raise ConfigError("channel= belongs to rate=auto; give the channel that packets meet to insert or forward")
-    return check_points(rate) if isinstance(rate, (list, tuple)) else rate
-
-
-@dataclass(frozen=True)
-class _ByPoints:
-    """Sent bits between measured points: those of a message of one block, and those of many."""
-
-    one: Points
-    many: Points
-
-    def __call__(self, k: int, count: int) -> int:
-        return interpolate(self.one if count == 1 else self.many, k)
+    return rate
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,10 @@ class BottleneckCodec(Codec):
         self._check_shape(tuple(x.shape[1:]), FeatureError)
         return self._deploy(lambda row: self.analyze(row, channel), to_images(x)).contiguous()
 
+    def device_network(self) -> nn.Module | None:
+        """Return the analysis network, features (B, ...) to latents, for no channel in particular."""
+        return _Analysis(self)
+
     @classmethod
     def fitted(cls, params: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
         """Add maps."""
@@ -255,6 +259,17 @@ class BottleneckCodec(Codec):
             return nullcontext()
         turn: AbstractContextManager[Any] = self.__dict__.setdefault("_lock", threading.RLock())
         return turn
+
+
+class _Analysis(nn.Module):
+    """The network's half of encoding as one module."""
+
+    def __init__(self, codec: BottleneckCodec) -> None:
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.codec.analyze(to_images(x).to(self.codec._weight().dtype)).float()
 
 
 def _finite(x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from featcodec.families.uncoded import UncodedBottleneckCodec
 from featcodec.nets.projection import ProjectionDecoder, ProjectionEncoder
 from featcodec.ops.images import image_shape
 from featcodec.ops.straight_through import straight_through
+from featcodec.payloads.latents import nearest
 from featcodec.payloads.words import Words
 from featcodec.spec import check_int
 
@@ -92,8 +93,17 @@ class CodebookCodec(UncodedBottleneckCodec):
 
     def to_words(self, z: FloatArray) -> Words:
         """Return the codewords' indices."""
-        words: Words = self.nearest(torch.from_numpy(z).to(self.codebook.device)).cpu().numpy()
-        return words
+        return nearest(z, self._codebook_array())
+
+    def device_state(self) -> dict[str, NDArray[Any]]:
+        """Return the codebook."""
+        return {"codebook": self._codebook_array()}
+
+    def _codebook_array(self) -> NDArray[np.floating[Any]]:
+        books: NDArray[np.floating[Any]] = (
+            self.codebook.detach().cpu().to(torch.promote_types(self.codebook.dtype, torch.float32)).numpy()
+        )
+        return books
 
     def from_words(self, words: Words) -> FloatArray:
         """Look the codewords up."""
@@ -107,7 +117,7 @@ class CodebookCodec(UncodedBottleneckCodec):
         for bit in range(self.bits):
             p = probabilities[:, bit : bit + 1]
             weights = np.stack([weights * (1 - p), weights * p], axis=-1).reshape(len(probabilities), -1)
-        books = self.codebook.detach().cpu().double().numpy()
+        books = self._codebook_array().astype(np.float64)
         books = np.broadcast_to(books, (len(probabilities), *books.shape[1:])) if len(books) == 1 else books
         z: FloatArray = np.einsum("nk,nkd->nd", weights, books).astype(np.float32)
         return z

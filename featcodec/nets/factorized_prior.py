@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from featcodec.payloads import prior_coder
 from featcodec.payloads.prior_coder import LIMIT, PRECISION, WINDOW, Integers
 
 _COMPONENTS = 3
@@ -74,17 +73,8 @@ class FactorizedPrior(nn.Module):
         self.first.copy_(torch.from_numpy(first))
         self.made_of.copy_(now)
 
-    # ---- coding ---------------------------------------------------------------------------------------------------------
-
-    def encode(self, integers: Integers) -> bytes:
-        """Code integers (maps, N), within +-LIMIT; see `payloads.prior_coder`."""
-        return prior_coder.encode(integers, *self._tables())
-
-    def decode(self, data: bytes, count: int) -> Integers:
-        """Decode integers (maps, count); see `payloads.prior_coder`."""
-        return prior_coder.decode(data, count, *self._tables())
-
-    def _tables(self) -> tuple[Integers, Integers]:
+    def tables(self) -> tuple[Integers, Integers]:
+        """Return frequencies and first, as `payloads.prior_coder` takes them."""
         return self.frequencies.cpu().numpy().astype(np.int64), self.first.cpu().numpy().astype(np.int64)
 
 

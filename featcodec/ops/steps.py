@@ -16,9 +16,7 @@ MOST = 1e30  # a step is below it
 _DIGITS = 6
 
 
-def check_step(
-    x: NDArray[np.floating[Any]], step: float, integers: tuple[int, int] = INTEGERS, most: float = MOST
-) -> None:
+def check_step(x: NDArray[np.floating[Any]], step: float, integers: tuple[int, int] = INTEGERS, most: float = MOST) -> None:
     """Raise FeatureError where rint(x / step) of a batch (B, ...) lies beyond `integers`.
 
     The message names the first such sample's worst value, what this step codes and the smallest step for the batch, or says

@@ -30,11 +30,14 @@ class PayloadCoder:
         Configs (without id) that tests, goldens and benchmarks sweep.
     of_latents
         True where a network stands before it: what it encodes are that network's latents.
+    decodes
+        False where what is sent becomes a feature with torch alone.
     """
 
     codec_id: ClassVar[str]
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
     of_latents: bool = False
+    decodes: ClassVar[bool] = True
 
     @classmethod
     def of(cls, params: Mapping[str, Any], state: State) -> Self:
