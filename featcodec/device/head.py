@@ -1,0 +1,201 @@
+"""Head: a network's first part from an ONNX file, with the codecs of what it gives; the file says how."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcodec.bitstream import Packet
+from featcodec.device.codec import DeviceCodec, codec
+from featcodec.errors import ConfigError, FeatureError, MissingDependencyError
+from featcodec.message import Item, Message, PlainTensor
+
+KEY = "featcodec"
+FORMAT = 1
+
+
+class Crossing(NamedTuple):
+    """One tensor that crosses: an output of the head, and what becomes of it.
+
+    Attributes
+    ----------
+    name
+        Of the output.
+    dtype
+        Of the feature, by name; a bfloat16 feature is a float32 output.
+    shape
+        Of the feature with its batch axis; None for an axis of any size.
+    codec
+        None for a tensor that is sent as it is.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+    codec: DeviceCodec | None
+
+
+class Head:
+    """A head that `parts.head.to_onnx` wrote.
+
+    Parameters
+    ----------
+    path
+        The ONNX file.
+    threads
+        Of ONNX Runtime within an operator; its own choice unless given.
+    providers
+        ONNX Runtime's, in the order in which they are tried.
+
+    Attributes
+    ----------
+    inputs, types
+        Names of what `encode` takes, in order, with shapes (integers, and names of axes of any size) and ONNX Runtime's types.
+    layer, fingerprint
+        Where the model was cut, and the pair's fingerprint: whose head this is.
+    crossing
+        What the head gives, in order.
+
+    Raises
+    ------
+    ConfigError
+        The file is no head, of another format, or has a codec that runs with torch alone.
+    FileNotFoundError, MissingDependencyError
+        No such file; ONNX Runtime, or a codec's package, is not installed.
+    """
+
+    def __init__(
+        self, path: str | Path, *, threads: int | None = None, providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    ) -> None:
+        self._session = _session(Path(path), threads, providers)
+        about = _about(Path(path), self._session.get_modelmeta().custom_metadata_map.get(KEY))
+        self.layer: str = about["layer"]
+        self.fingerprint: str = about["head_fingerprint"]
+        self.crossing = tuple(_crossing(row) for row in about["crossing"])
+        self.inputs: dict[str, tuple[int | str, ...]] = {i.name: tuple(i.shape) for i in self._session.get_inputs()}
+        self.types: dict[str, str] = {i.name: i.type for i in self._session.get_inputs()}
+        given, wanted = {o.name for o in self._session.get_outputs()}, {c.name for c in self.crossing}
+        if not wanted <= given:
+            raise ConfigError(f"{path} says that {', '.join(sorted(wanted - given))} crosses, its outputs are {sorted(given)}")
+
+    def run(self, *inputs: NDArray[Any], **named: NDArray[Any]) -> list[NDArray[Any]]:
+        """Return what crosses for a batch, in the order of `crossing`: features, latents where a codec is learned.
+
+        Raises
+        ------
+        FeatureError
+            The inputs are not those of the head.
+        """
+        names = list(self.inputs)
+        fed = {**dict(zip(names, inputs, strict=False)), **named}
+        if len(inputs) > len(names) or set(fed) != set(names) or len(fed) != len(inputs) + len(named):
+            raise FeatureError(f"the head takes {', '.join(names)}; got {len(inputs)} in order and {sorted(named)} by name")
+        try:
+            outputs: list[NDArray[Any]] = self._session.run([c.name for c in self.crossing], fed)
+        except Exception as e:  # ONNX Runtime's own classes, which are not imported here
+            shapes = {name: f"{value.dtype} {value.shape}" for name, value in fed.items() if isinstance(value, np.ndarray)}
+            raise FeatureError(f"the head does not take {shapes}, it wants {self.inputs}: {e}") from e
+        return outputs
+
+    def packets(self, *inputs: NDArray[Any], **named: NDArray[Any]) -> list[list[Packet] | PlainTensor]:
+        """Return the packets of each tensor that crosses, one per sample; the tensor itself where it has no codec.
+
+        Raises
+        ------
+        FeatureError, FeatureTypeError
+            The inputs are not those of the head, or a feature is not one (`DeviceCodec.encode`).
+        """
+        return self._sent(self.run(*inputs, **named))
+
+    def encode(self, *inputs: NDArray[Any], **named: NDArray[Any]) -> bytes:
+        """Return the message of a batch, for the tail that was made with this head; errors are those of `packets`."""
+        return self.pack(self.run(*inputs, **named))
+
+    def pack(self, outputs: Sequence[NDArray[Any]]) -> bytes:
+        """Return the message of what `run` gave."""
+        items: list[Item] = [tuple(item) if isinstance(item, list) else item for item in self._sent(outputs)]
+        return Message(int(self.fingerprint[:8], 16), tuple(items)).to_bytes()
+
+    def _sent(self, outputs: Sequence[NDArray[Any]]) -> list[list[Packet] | PlainTensor]:
+        return [_sent(crossing, value) for crossing, value in zip(self.crossing, outputs, strict=True)]
+
+
+def _sent(crossing: Crossing, value: NDArray[Any]) -> list[Packet] | PlainTensor:
+    if crossing.codec is None:
+        return PlainTensor.of(value)
+    if not crossing.codec.of_latents:
+        return crossing.codec.encode(value, dtype=crossing.dtype)
+    shape = [dim for dim in crossing.shape[1:] if dim is not None]
+    if len(shape) != len(crossing.shape) - 1:
+        raise FeatureError(f"{crossing.name}: the sizes of a learned codec's feature are fixed, the file says {crossing.shape}")
+    return crossing.codec.encode(value, dtype=crossing.dtype, shape=shape)
+
+
+def _session(path: Path, threads: int | None, providers: tuple[str, ...]) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    try:
+        runtime = importlib.import_module("onnxruntime")
+    except ModuleNotFoundError as e:
+        line = "pip install 'featcodec[device]'"
+        raise MissingDependencyError(f"a head on a device needs {e.name}, which is not installed: {line}") from e
+    options = runtime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return runtime.InferenceSession(str(path), options, providers=list(providers))
+    except Exception as e:  # ONNX Runtime's own classes
+        raise ConfigError(f"{path} is no ONNX file that runs here: {e}") from e
+
+
+def _about(path: Path, text: str | None) -> dict[str, Any]:
+    """What a head's file says of itself, its fields checked."""
+    try:
+        about = json.loads(text or "")
+    except json.JSONDecodeError as e:
+        raise ConfigError(f"{path} is no head: it has no JSON under {KEY!r} in its metadata") from e
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        found = about.get("format") if isinstance(about, dict) else about
+        raise ConfigError(f"{path} is a head of format {found}, this featcodec reads {FORMAT}")
+    fields: tuple[tuple[str, type], ...] = (("layer", str), ("head_fingerprint", str), ("crossing", list))
+    for name, kind in fields:
+        if not isinstance(about.get(name), kind):
+            raise ConfigError(f"{path} is no head: {name} must be a {kind.__name__}, got {about.get(name)!r}")
+    try:
+        int(about["head_fingerprint"][:8], 16)
+    except ValueError as e:
+        raise ConfigError(f"{path} is no head: a fingerprint is hexadecimal, got {about['head_fingerprint']!r}") from e
+    return about
+
+
+def _crossing(row: Any) -> Crossing:
+    """One tensor that crosses, of what the file says."""
+    try:
+        config: Mapping[str, Any] | None = row["codec"]
+        state = {name: _array(entry) for name, entry in row.get("state", {}).items()}
+        shape = tuple(None if dim is None or isinstance(dim, str) else int(dim) for dim in row["shape"])
+        name, dtype = str(row["name"]), str(row["dtype"])
+    except (KeyError, TypeError, AttributeError, ValueError) as e:
+        raise ConfigError(f"a head's crossing tensor has name, dtype, shape, codec and state, got {row!r:.200}: {e!r}") from e
+    return Crossing(name, dtype, shape, None if config is None else codec(config, state))
+
+
+def _array(entry: Mapping[str, Any]) -> NDArray[Any]:
+    """An array of a codec's state: {"dtype", "shape", "data": base64 of its little-endian bytes in row order}."""
+    dtype = np.dtype(entry["dtype"]).newbyteorder("<")
+    if dtype.kind not in "iubf":
+        raise ValueError(f"a state holds numbers, got {dtype}")
+    try:
+        data = base64.b64decode(entry["data"], validate=True)
+    except binascii.Error as e:
+        raise ValueError(f"the data of a state is base64: {e}") from e
+    array: NDArray[Any] = np.frombuffer(data, dtype).reshape(entry["shape"]).astype(dtype.newbyteorder("="))
+    return array
