@@ -46,7 +46,7 @@ test-wheel:
 	$(WHEEL)/venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir $(WHEEL) .
 	$(WHEEL)/venv/bin/python -m pip install --quiet --constraint constraints.txt "$$(ls $(WHEEL)/featcodec-*.whl)[test]"
 	cp -r tests benchmarks docs README.md pyproject.toml $(WHEEL)/elsewhere
-	cd $(WHEEL)/elsewhere && ../venv/bin/python -m pytest
+	cd $(WHEEL)/elsewhere && FEATCODEC_ASSETS=$(abspath featcodec/bench/assets) ../venv/bin/python -m pytest
 
 # The core by itself under the address and undefined-behaviour sanitizers.
 sanitize: $(VENV)/.installed

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from featcodec.bench.data import ASSETS, cifar10, data_root
+from featcodec.bench.data import cifar10, data_root
+from featcodec.bench.shipped import ASSETS
 
 if __name__ == "__main__":
     chosen = cifar10(("test_batch",), data_root()).head(1000)

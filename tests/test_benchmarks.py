@@ -232,6 +232,20 @@ def test_bench_says_what_is_wrong_and_writes_nothing(args, message, tmp_path, ca
     assert not (tmp_path / "out").exists()
 
 
+def test_without_its_files_the_benchmark_says_where_they_are(tmp_path):
+    environment = {**os.environ, "FEATCODEC_ASSETS": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "featcodec.cli", "bench", "--out", str(tmp_path / "out")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert "set FEATCODEC_ASSETS to its folder featcodec/bench/assets" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_layers_and_codecs_given_several_times_add_up():
     args = measure.parser().parse_args(["--layer", "a", "b", "--codec", "raw", "--layer", "c", "--codec", "half", "png"])
     assert (args.layer, args.codec) == (["a", "b", "c"], ["raw", "half", "png"])

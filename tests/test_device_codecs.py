@@ -1,4 +1,4 @@
-"""A device's payload coders write the bytes of torch's codecs, for the same numbers; what does not run there is refused by name."""
+"""A device's payload coders write the bytes of torch's codecs, for the same numbers; what does not run is refused by name."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def test_what_the_device_decodes_is_what_torch_decodes(config):
     codec = prepared(config)
     packets = codec.encode(taken_batch(codec))
     assert np.array_equal(on_device(codec).decode(packets), codec.decode(packets).numpy())
+    other = fc.get_codec("bitpack:bits=5").encode(torch.rand(1, 2))
     with pytest.raises(fc.BitstreamError, match="of config"):
-        other = fc.get_codec("bitpack:bits=5") if config["id"] == "raw" else fc.get_codec("raw")
-        on_device(codec).decode(other.encode(torch.rand(1, 2)))
+        on_device(codec).decode(other)
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (5, 4), (2, 3, 4, 5)])
@@ -98,7 +98,9 @@ def test_an_empty_batch_is_no_packets_and_strides_do_not_matter():
 @pytest.mark.parametrize("config", REFUSED, ids=name)
 def test_what_runs_with_torch_alone_is_refused_by_name(config):
     codec = prepared(config)
-    wanted = "sends words, mode=digital, got mode=analog" if config["id"] == "bottlenet++" else "does not run without torch; these"
+    wanted = (
+        "sends words, mode=digital, got mode=analog" if config["id"] == "bottlenet++" else "does not run without torch; these"
+    )
     with pytest.raises(fc.ConfigError, match=rf"{config['id'].replace('+', '.')}' {wanted}"):
         on_device(codec)
 
@@ -160,7 +162,11 @@ def test_features_that_are_none():
         ([1.0], fc.FeatureTypeError, "got list"),
         (np.float32(1), fc.FeatureTypeError, "got float32"),
         (np.ones((2, 0), np.float32), fc.FeatureError, "a sample must not be empty"),
-        (np.where(np.arange(4) == 2, np.float32(np.nan), x), fc.FeatureError, r"got nan at index \(0, 0, 2\) of shape \(2, 3, 4"),
+        (
+            np.where(np.arange(4) == 2, np.float32(np.nan), x),
+            fc.FeatureError,
+            r"got nan at index \(0, 0, 2\) of shape \(2, 3, 4",
+        ),
     ):
         with pytest.raises(error, match=match):
             twin.encode(bad)
@@ -168,7 +174,7 @@ def test_features_that_are_none():
         twin.encode(x, dtype="int8")
     with pytest.raises(fc.FeatureError, match="codec 'rans' takes no shape="):
         twin.encode(x, shape=(3, 4))
-    with pytest.raises(fc.FeatureError, match="a step of 0.001 codes values from .* the smallest step that would do is"):
+    with pytest.raises(fc.FeatureError, match=r"a step of 0\.001 codes values .* the smallest step that would do is"):
         device.codec({"id": "rans", "step": 1e-3}).encode(x * 100)
 
 

@@ -50,7 +50,7 @@ def packages(extra: str) -> set[str]:
 
 
 def test_the_install_line_brings_what_the_example_needs():
-    (extra,) = re.findall(r"pip install '\.\[(\w+)\]'", README)
+    (extra,) = re.findall(r"pip install -e '\.\[(\w+)\]'", README)
     assert packages(extra) >= {"pillow", "safetensors"}  # of the embedded images and of the network's weights
     assert "pillow" not in packages("learned")
 

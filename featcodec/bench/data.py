@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-ASSETS = Path(__file__).parent / "assets"
+from featcodec.bench.shipped import asset
 
 CIFAR10_FOLDER = "cifar-10-batches-bin"
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -103,9 +103,9 @@ def load(source: str, image_size: int) -> Images:
 
 def embedded() -> Images:
     """Return the first 1,000 images of CIFAR-10's test set, which ship with the benchmark."""
-    with Image.open(ASSETS / "cifar10_test_1000.webp") as picture:
+    with Image.open(asset("cifar10_test_1000.webp")) as picture:
         mosaic = np.asarray(picture.convert("RGB"))
-    labels = np.frombuffer((ASSETS / "cifar10_test_1000.labels").read_bytes(), np.uint8).astype(np.int64)
+    labels = np.frombuffer(asset("cifar10_test_1000.labels").read_bytes(), np.uint8).astype(np.int64)
     images = mosaic.reshape(20, 32, 50, 32, 3).transpose(0, 2, 1, 3, 4).reshape(-1, 32, 32, 3)
     return Images("CIFAR-10 test, first 1,000", images, labels)
 

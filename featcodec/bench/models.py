@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-ASSETS = Path(__file__).parent / "assets"
+from featcodec.bench.shipped import asset
 
 
 class BasicBlock(nn.Module):
@@ -69,5 +67,5 @@ class CifarResNet(nn.Module):
 def resnet20() -> nn.Module:
     """Return ResNet-20 with the weights that ship with the benchmark, in eval mode."""
     model = CifarResNet(3)
-    model.load_state_dict(load_file(ASSETS / "resnet20_cifar10.safetensors"))
+    model.load_state_dict(load_file(asset("resnet20_cifar10.safetensors")))
     return model.eval()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import featcodec as fc
-from featcodec.bench.models import ASSETS
+from featcodec.bench.shipped import ASSETS
 
 CODECS = ASSETS / "codecs"
 
