@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # The package is installed in place: only what the build reads asks for another install.
 BUILD_INPUTS = setup.py pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/*/*.inc)
 
-.PHONY: bench bench-entropy bench-channel bench-training test test-wheel test-neon arm-tools sanitize fuzz lint goldens results clean
+.PHONY: bench bench-entropy bench-channel bench-training bench-device test test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results clean
 
 bench: $(VENV)/.installed
 	$(BIN)/featcodec bench --out $(OUT)
@@ -32,6 +32,10 @@ bench-channel: $(VENV)/.installed
 bench-training: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.suites.training --out $(OUT)/training
 
+# A head on a device beside the same in torch: times, memory, what is installed, and how many predictions differ.
+bench-device: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.suites.device --out $(OUT)/device
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,6 +51,19 @@ test-wheel:
 	$(WHEEL)/venv/bin/python -m pip install --quiet --constraint constraints.txt "$$(ls $(WHEEL)/featcodec-*.whl)[test]"
 	cp -r tests benchmarks docs README.md pyproject.toml $(WHEEL)/elsewhere
 	cd $(WHEEL)/elsewhere && FEATCODEC_ASSETS=$(abspath featcodec/bench/assets) ../venv/bin/python -m pytest
+
+# The wheel as a device has it: no torch, and of the tests those that need none.
+DEVICE = build/device
+test-device:
+	rm -rf $(DEVICE)
+	mkdir -p $(DEVICE)/elsewhere/tests
+	$(PYTHON) -m venv $(DEVICE)/venv
+	$(DEVICE)/venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir $(DEVICE) .
+	$(DEVICE)/venv/bin/python -m pip install --quiet --constraint constraints.txt "$$(ls $(DEVICE)/featcodec-*.whl)[device]" pytest
+	! $(DEVICE)/venv/bin/python -c "import torch" 2>/dev/null
+	cp -r tests/__init__.py tests/device tests/golden $(DEVICE)/elsewhere/tests
+	cp pyproject.toml $(DEVICE)/elsewhere
+	cd $(DEVICE)/elsewhere && ../venv/bin/python -m pytest
 
 # The core by itself under the address and undefined-behaviour sanitizers.
 sanitize: $(VENV)/.installed
@@ -93,6 +110,7 @@ fuzz: $(VENV)/.installed
 # Writes the goldens that are missing; those that exist are never rewritten.
 goldens: $(VENV)/.installed
 	$(BIN)/python -m tests.goldens
+	$(BIN)/python -m tests.heads
 
 # Measures the default job on the commit that is checked out, and writes all pages under docs/results. Refused where files have changed.
 results: $(VENV)/.installed

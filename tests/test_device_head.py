@@ -1,0 +1,158 @@
+"""Heads on a device beside torch: what arrives in the tail, learned codecs' networks in the file, files that say something else."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+import featcodec as fc
+from featcodec import device
+from featcodec.message import Message
+from tests.device.golden import FOLDER, inputs
+from tests.heads import Exact, golden_codecs, write_head, write_metadata
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+HEAD = FOLDER / "head.onnx"
+
+
+def test_the_golden_message_arrives_in_torch():
+    x = torch.from_numpy(inputs(3))
+    with torch.no_grad():
+        maps, tokens, indices = Exact()(x)
+    codecs = golden_codecs()
+    items = Message.from_bytes(bytes.fromhex((FOLDER / "message.hex").read_text())).items
+    assert torch.equal(codecs[0].decode(items[0]), codecs[0](maps))
+    assert torch.equal(codecs[1].decode(items[1]), codecs[1](tokens))
+    assert np.array_equal(items[2].data.view(np.int64).reshape(items[2].shape), indices.numpy())
+
+
+def test_a_network_cut_in_two_predicts_what_it_does_in_one_piece(resnet20, images, tmp_path):
+    x = images[0]
+    parts, codec = fc.split(resnet20, "layer2", x[:1]), fc.get_codec("context:bits=4")
+    write_head(tmp_path / "head.onnx", parts[0], x[:2], [codec])
+    (packets,) = Message.from_bytes(device.Head(tmp_path / "head.onnx", threads=1).encode(x.numpy())).items
+    with torch.no_grad():
+        feature = parts[0](x)
+        arrived, wanted = codec.decode(packets), codec(feature)
+        # sums are rounded otherwise, which moves a value to the next level here and there
+        assert (arrived - wanted).norm() < 0.01 * wanted.norm()
+        assert torch.equal(parts[1](arrived).argmax(1), parts[1](wanted).argmax(1))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "dsc:maps=6,reduced=4,step=0.05",
+        "entropic:maps=6,reduced=4,step=0.05",
+        "bottlenet:maps=6,reduced=4,inner=(huffman:bits=6)",
+        "bottlenet++:maps=6,reduced=4,csi=true",
+        "vq:maps=6,height=12,width=10,hidden=32,groups=8",
+        "learned_scalar:maps=6,height=12,width=10",
+        "ldpc:inner=(dsc:maps=6,reduced=4,step=0.05)",
+    ],
+    ids=lambda spec: spec.partition(":")[0],
+)
+def test_a_learned_codec_s_network_lies_in_the_file(spec, tmp_path):
+    head, codec, x = nn.Conv2d(3, 6, 1).eval(), fc.get_codec(spec).eval(), torch.from_numpy(inputs(5)) / 8
+    write_head(tmp_path / "head.onnx", head, x[:2], [codec])
+    (packets,) = device.Head(tmp_path / "head.onnx", threads=1).packets(x.numpy())
+    assert [packet.shape for packet in packets] == [(6, 12, 10)] * 5
+    with torch.no_grad():
+        arrived, wanted = codec.decode(packets), codec(head(x))
+    assert (arrived - wanted).norm() < 0.05 * wanted.norm()
+
+
+def test_a_half_precision_feature_keeps_its_dtype(tmp_path):
+    class Half(nn.Module):
+        def forward(self, x):
+            return (2 * x).half()
+
+    write_head(tmp_path / "head.onnx", Half(), torch.from_numpy(inputs(2)), [fc.get_codec("bitpack:bits=5")])
+    (packets,) = device.Head(tmp_path / "head.onnx").packets(inputs(3))
+    codec = fc.get_codec("bitpack:bits=5")
+    wanted = codec.encode((2 * torch.from_numpy(inputs(3))).half())
+    assert [p.to_bytes() for p in packets] == [p.to_bytes() for p in wanted]
+    assert codec.decode(packets).dtype is torch.float16
+
+
+# ---- files that say something else ------------------------------------------------------------------------------------------
+
+
+def changed(path, change):
+    """The golden head with another description of itself."""
+    model = onnx.load(HEAD)
+    about = json.loads(model.metadata_props[0].value)
+    write_metadata(model, change(about))
+    onnx.save(model, path)
+    return path
+
+
+def in_row(number, **fields):
+    def change(about):
+        about["crossing"][number].update(fields)
+        return about
+
+    return change
+
+
+TABLE = {"dtype": "int8", "shape": [2], "data": "AAA="}
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda about: {**about, "format": 2}, "is a head of format 2, this featcodec reads 1"),
+        (lambda about: [about], r"is a head of format \["),
+        (lambda about: {**about, "layer": 3}, "layer must be a str, got 3"),
+        (lambda about: {**about, "crossing": {}}, "crossing must be a list"),
+        (lambda about: {**about, "head_fingerprint": "xyz"}, "a fingerprint is hexadecimal, got 'xyz'"),
+        (in_row(0, name="other"), r"says that other crosses, its outputs are \['crossing0', 'crossing1', 'crossing2'\]"),
+        (in_row(0, codec={"id": "jscc"}), "codec 'jscc' does not run without torch; these do: auto, bitpack"),
+        (in_row(0, codec={"bits": 4}), 'a config needs a string under "id"'),
+        (in_row(0, state={}), "static tables need order0_table"),
+        (in_row(0, state={"order0_table": {}}), "a head's crossing tensor has name, dtype, shape, codec and state"),
+        (in_row(0, state={"a": {**TABLE, "data": "?"}}), "the data of a state is base64"),
+        (in_row(0, state={"a": {**TABLE, "dtype": "O"}}), "a state holds numbers, got object"),
+        (in_row(0, state={"a": {**TABLE, "shape": [3]}}), "cannot reshape"),
+        (in_row(0, shape=3), "a head's crossing tensor has"),
+        (lambda about: {**about, "crossing": [3]}, "a head's crossing tensor has"),
+    ],
+)
+def test_heads_that_are_refused(change, match, tmp_path):
+    with pytest.raises(fc.ConfigError, match=match):
+        device.Head(changed(tmp_path / "head.onnx", change))
+
+
+def test_an_onnx_file_without_a_description_is_no_head(tmp_path):
+    model = onnx.load(HEAD)
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "head.onnx")
+    with pytest.raises(fc.ConfigError, match="is no head: it has no JSON under 'featcodec' in its metadata"):
+        device.Head(tmp_path / "head.onnx")
+
+
+def test_a_feature_that_no_packet_carries_is_refused_by_name(tmp_path):
+    head = device.Head(changed(tmp_path / "head.onnx", in_row(0, dtype="int8")))
+    with pytest.raises(fc.FeatureTypeError, match="a packet carries float32, float16 or bfloat16, got 'int8'"):
+        head.encode(inputs(1))
+
+
+def test_a_learned_codec_s_feature_has_sizes(tmp_path):
+    learned = {"id": "vq", "bits": 1}
+    state = {"codebook": {"dtype": "float32", "shape": [1, 2, 4], "data": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}}
+    fields = {"codec": learned, "state": state, "shape": [None, "s", 6, 5]}
+    head = device.Head(changed(tmp_path / "head.onnx", in_row(0, **fields)))
+    with pytest.raises(fc.FeatureError, match="crossing0: the sizes of a learned codec's feature are fixed"):
+        head.encode(inputs(1))
+
+
+def test_what_is_not_finite_is_refused_with_its_index(tmp_path):
+    x = inputs(2)
+    x[1, 0, 0, 0] = np.nan
+    with pytest.raises(fc.FeatureError, match=r"a feature must be finite, got nan at index \(1, 0, 0, 0\)"):
+        device.Head(HEAD).encode(x)
