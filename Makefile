@@ -63,7 +63,7 @@ test-device:
 	! $(DEVICE)/venv/bin/python -c "import torch" 2>/dev/null
 	cp -r tests/__init__.py tests/device tests/golden $(DEVICE)/elsewhere/tests
 	cp pyproject.toml $(DEVICE)/elsewhere
-	cd $(DEVICE)/elsewhere && ../venv/bin/python -m pytest
+	cd $(DEVICE)/elsewhere && ../venv/bin/python -m pytest && ../venv/bin/python -m tests.device.installed
 
 # The core by itself under the address and undefined-behaviour sanitizers.
 sanitize: $(VENV)/.installed

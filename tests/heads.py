@@ -2,75 +2,30 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from torch import Tensor, nn
 
 import featcodec as fc
 from featcodec.device import Head
+from featcodec.onnx_head import Output, write_onnx_head
 from tests.device.golden import FOLDER, inputs
 
 FINGERPRINT = "0123456789abcdef" * 2
 
 
 def write_head(
-    path: Path, module: nn.Module, example: Tensor, codecs: Sequence[fc.Codec | None], *, batch: str | None = "batch"
+    path: Path, module: nn.Module, example: Tensor, codecs: Sequence[fc.Codec | None], axes: dict[int, str] | None = None
 ) -> None:
-    """Write a module that returns one tensor, or a tuple, with a codec for each."""
-    module = _WithNetworks(module, codecs).eval()
-    with torch.no_grad():
-        features = module.features(example)
-    names = [f"crossing{i}" for i in range(len(features))]
-    dynamic = ({0: batch},) if batch else None
-    program = torch.onnx.export(
-        module, (example,), dynamo=True, verbose=False, input_names=["x"], output_names=names, dynamic_shapes=dynamic
+    """Write a module that takes one tensor x and returns one, or a tuple, with a codec for each; `axes` of any size."""
+    outputs = [Output(f"crossing{i}", codec) for i, codec in enumerate(codecs)]
+    free = ({0: "batch", **(axes or {})},)
+    write_onnx_head(
+        path, module, (example,), outputs, layer="layer", fingerprint=FINGERPRINT, inputs=["x"], dynamic_shapes=free
     )
-    model = program.model_proto
-    rows = [_row(name, x, codec) for name, x, codec in zip(names, features, codecs, strict=True)]
-    write_metadata(model, {"format": 1, "layer": "layer", "crossing": rows, "head_fingerprint": FINGERPRINT})
-    # what the exporter notes of where a node came from names folders of this machine
-    for node in model.graph.node:
-        del node.metadata_props[:]
-    onnx.save(model, path)
-
-
-def write_metadata(model: Any, about: Mapping[str, Any]) -> None:
-    """Put what a head's file says of itself into its model."""
-    onnx.helper.set_model_props(model, {"featcodec": json.dumps(about)})
-
-
-def _row(name: str, x: Tensor, codec: fc.Codec | None) -> dict[str, Any]:
-    row = {"name": name, "dtype": str(x.dtype).removeprefix("torch."), "shape": [None, *x.shape[1:]], "codec": None}
-    if codec is None:
-        return row
-    state = {
-        key: {"dtype": a.dtype.name, "shape": list(a.shape), "data": base64.b64encode(a.tobytes()).decode()}
-        for key, a in codec.device_state().items()
-    }
-    return {**row, "codec": codec.config(), "state": state}
-
-
-class _WithNetworks(nn.Module):
-    """A head, and behind it the networks of its codecs."""
-
-    def __init__(self, head: nn.Module, codecs: Sequence[fc.Codec | None]) -> None:
-        super().__init__()
-        self.head = head
-        self.networks = nn.ModuleList([(codec and codec.device_network()) or nn.Identity() for codec in codecs])
-
-    def features(self, x: Tensor) -> tuple[Tensor, ...]:
-        features = self.head(x)
-        return features if isinstance(features, tuple) else (features,)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return tuple(network(feature) for network, feature in zip(self.networks, self.features(x), strict=True))
 
 
 class Exact(nn.Module):

@@ -1,8 +1,9 @@
-"""Heads on a device beside torch: what arrives in the tail, learned codecs' networks in the file, files that say something else."""
+"""Heads on a device beside torch: what arrives in the tail, networks of learned codecs in the file, files that are none."""
 
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import onnx
@@ -13,8 +14,9 @@ from torch import nn
 import featcodec as fc
 from featcodec import device
 from featcodec.message import Message
+from featcodec.onnx_head import KEY, Output, write_onnx_head
 from tests.device.golden import FOLDER, inputs
-from tests.heads import Exact, golden_codecs, write_head, write_metadata
+from tests.heads import FINGERPRINT, Exact, golden_codecs, write_head
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 HEAD = FOLDER / "head.onnx"
@@ -87,7 +89,7 @@ def changed(path, change):
     """The golden head with another description of itself."""
     model = onnx.load(HEAD)
     about = json.loads(model.metadata_props[0].value)
-    write_metadata(model, change(about))
+    onnx.helper.set_model_props(model, {KEY: json.dumps(change(about))})
     onnx.save(model, path)
     return path
 
@@ -143,12 +145,60 @@ def test_a_feature_that_no_packet_carries_is_refused_by_name(tmp_path):
 
 
 def test_a_learned_codec_s_feature_has_sizes(tmp_path):
-    learned = {"id": "vq", "bits": 1}
-    state = {"codebook": {"dtype": "float32", "shape": [1, 2, 4], "data": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}}
-    fields = {"codec": learned, "state": state, "shape": [None, "s", 6, 5]}
-    head = device.Head(changed(tmp_path / "head.onnx", in_row(0, **fields)))
+    head, x = nn.Conv2d(3, 6, 1).eval(), torch.from_numpy(inputs(2))
+    free = {"axes": {2: "height", 3: "width"}}
+    write_head(tmp_path / "head.onnx", head, x, [fc.get_codec("bitpack")], **free)
+    assert device.Head(tmp_path / "head.onnx").packets(inputs(2)[:, :, :4])[0][0].shape == (6, 4, 10)
+    write_head(tmp_path / "head.onnx", head, x, [fc.get_codec("bottlenet++:maps=6")], **free)
     with pytest.raises(fc.FeatureError, match="crossing0: the sizes of a learned codec's feature are fixed"):
-        head.encode(inputs(1))
+        device.Head(tmp_path / "head.onnx").encode(inputs(2))
+
+
+def test_a_codec_that_runs_with_torch_alone_is_refused_when_the_file_is_written(tmp_path):
+    with pytest.raises(fc.ConfigError, match="codec 'ans' does not run without torch"):
+        write_head(tmp_path / "head.onnx", nn.Identity(), torch.rand(2, 3), [fc.get_codec("ans")])
+    assert not (tmp_path / "head.onnx").exists()
+
+
+def test_without_onnx_the_error_says_how_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(fc.MissingDependencyError, match=r"needs onnxscript.*pip install 'featcodec\[export\]'"):
+        write_head(tmp_path / "head.onnx", nn.Identity(), torch.rand(2, 3), [None])
+
+
+class Sized(nn.Module):
+    """A tensor, and a size that it does not show."""
+
+    def forward(self, x):
+        return x.mean(2), x.shape[2]
+
+
+def test_sizes_follow_the_tensors(tmp_path):
+    x = torch.from_numpy(inputs(2))
+    about = {"layer": "layer", "fingerprint": FINGERPRINT, "inputs": ["x"], "sizes": ["s"]}
+    write_onnx_head(tmp_path / "head.onnx", Sized(), (x,), [Output("feature")], **about, dynamic_shapes=[{0: "b", 2: "s"}])
+    items = Message.from_bytes(device.Head(tmp_path / "head.onnx").encode(inputs(3)[:, :, :7])).items
+    assert (items[0].shape, items[1]) == ((3, 3, 10), 7)
+
+
+class Sequences(nn.Module):
+    """Samples along the second axis, in bfloat16."""
+
+    def forward(self, x):
+        return (x / 3).bfloat16(), (x / 3).bfloat16()
+
+
+def test_samples_along_another_axis_and_bfloat16(tmp_path):
+    x = torch.from_numpy(inputs(4)[0, :, :4])
+    codec = fc.get_codec("huffman:bits=5")
+    outputs = [Output("feature", codec, 1), Output("plain")]
+    about = {"layer": "layer", "fingerprint": FINGERPRINT, "inputs": ["x"]}
+    write_onnx_head(tmp_path / "head.onnx", Sequences(), (x,), outputs, **about)
+    packets, plain = Message.from_bytes(device.Head(tmp_path / "head.onnx").encode(x.numpy())).items
+    feature, _ = Sequences()(x)
+    assert [p.to_bytes() for p in packets] == [p.to_bytes() for p in codec.encode(feature.movedim(1, 0))]
+    assert plain.dtype == "bfloat16"
+    assert torch.equal(torch.from_numpy(plain.data.copy()).view(torch.bfloat16).reshape(plain.shape), feature)
 
 
 def test_what_is_not_finite_is_refused_with_its_index(tmp_path):

@@ -23,7 +23,7 @@ FLOORS = (
     ("channel", "fec", "nets", "macs", "layers", "weights", "features", "inputs", "outputs", "operators"),
     ("transmission", "device"),
     ("codec",),
-    ("accounting",),
+    ("accounting", "onnx_head"),
     ("registry",),
     ("families",),
     ("stats",),

@@ -17,6 +17,7 @@ from featcodec.bitstream import Packet
 from featcodec.device.codec import DeviceCodec, codec
 from featcodec.errors import ConfigError, FeatureError, MissingDependencyError
 from featcodec.message import Item, Message, PlainTensor
+from featcodec.payloads.plain import bfloat16_bytes
 
 KEY = "featcodec"
 FORMAT = 1
@@ -61,8 +62,8 @@ class Head:
         Names of what `encode` takes, in order, with shapes (integers, and names of axes of any size) and ONNX Runtime's types.
     layer, fingerprint
         Where the model was cut, and the pair's fingerprint: whose head this is.
-    crossing
-        What the head gives, in order.
+    crossing, sizes
+        What the head gives, in order: tensors, and names of the sizes that the tail cannot see in one.
 
     Raises
     ------
@@ -82,12 +83,13 @@ class Head:
         self.crossing = tuple(_crossing(row) for row in about["crossing"])
         self.inputs: dict[str, tuple[int | str, ...]] = {i.name: tuple(i.shape) for i in self._session.get_inputs()}
         self.types: dict[str, str] = {i.name: i.type for i in self._session.get_inputs()}
-        given, wanted = {o.name for o in self._session.get_outputs()}, {c.name for c in self.crossing}
+        self.sizes: tuple[str, ...] = tuple(map(str, about["sizes"]))
+        given, wanted = {o.name for o in self._session.get_outputs()}, {*(c.name for c in self.crossing), *self.sizes}
         if not wanted <= given:
             raise ConfigError(f"{path} says that {', '.join(sorted(wanted - given))} crosses, its outputs are {sorted(given)}")
 
     def run(self, *inputs: NDArray[Any], **named: NDArray[Any]) -> list[NDArray[Any]]:
-        """Return what crosses for a batch, in the order of `crossing`: features, latents where a codec is learned.
+        """Return what crosses for a batch, in the order of `crossing` (of a learned codec the latents), then of `sizes`.
 
         Raises
         ------
@@ -99,7 +101,7 @@ class Head:
         if len(inputs) > len(names) or set(fed) != set(names) or len(fed) != len(inputs) + len(named):
             raise FeatureError(f"the head takes {', '.join(names)}; got {len(inputs)} in order and {sorted(named)} by name")
         try:
-            outputs: list[NDArray[Any]] = self._session.run([c.name for c in self.crossing], fed)
+            outputs: list[NDArray[Any]] = self._session.run([*(c.name for c in self.crossing), *self.sizes], fed)
         except Exception as e:  # ONNX Runtime's own classes, which are not imported here
             shapes = {name: f"{value.dtype} {value.shape}" for name, value in fed.items() if isinstance(value, np.ndarray)}
             raise FeatureError(f"the head does not take {shapes}, it wants {self.inputs}: {e}") from e
@@ -113,7 +115,7 @@ class Head:
         FeatureError, FeatureTypeError
             The inputs are not those of the head, or a feature is not one (`DeviceCodec.encode`).
         """
-        return self._sent(self.run(*inputs, **named))
+        return self._sent(self.run(*inputs, **named)[: len(self.crossing)])
 
     def encode(self, *inputs: NDArray[Any], **named: NDArray[Any]) -> bytes:
         """Return the message of a batch, for the tail that was made with this head; errors are those of `packets`."""
@@ -121,14 +123,17 @@ class Head:
 
     def pack(self, outputs: Sequence[NDArray[Any]]) -> bytes:
         """Return the message of what `run` gave."""
-        items: list[Item] = [tuple(item) if isinstance(item, list) else item for item in self._sent(outputs)]
-        return Message(int(self.fingerprint[:8], 16), tuple(items)).to_bytes()
+        count = len(self.crossing)
+        items: list[Item] = [tuple(item) if isinstance(item, list) else item for item in self._sent(outputs[:count])]
+        return Message(int(self.fingerprint[:8], 16), (*items, *map(int, outputs[count:]))).to_bytes()
 
     def _sent(self, outputs: Sequence[NDArray[Any]]) -> list[list[Packet] | PlainTensor]:
         return [_sent(crossing, value) for crossing, value in zip(self.crossing, outputs, strict=True)]
 
 
 def _sent(crossing: Crossing, value: NDArray[Any]) -> list[Packet] | PlainTensor:
+    if crossing.codec is None and crossing.dtype == "bfloat16" and value.dtype == np.float32:
+        return PlainTensor("bfloat16", value.shape, bfloat16_bytes(value))
     if crossing.codec is None:
         return PlainTensor.of(value)
     if not crossing.codec.of_latents:
@@ -165,7 +170,7 @@ def _about(path: Path, text: str | None) -> dict[str, Any]:
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         found = about.get("format") if isinstance(about, dict) else about
         raise ConfigError(f"{path} is a head of format {found}, this featcodec reads {FORMAT}")
-    fields: tuple[tuple[str, type], ...] = (("layer", str), ("head_fingerprint", str), ("crossing", list))
+    fields: tuple[tuple[str, type], ...] = (("layer", str), ("head_fingerprint", str), ("crossing", list), ("sizes", list))
     for name, kind in fields:
         if not isinstance(about.get(name), kind):
             raise ConfigError(f"{path} is no head: {name} must be a {kind.__name__}, got {about.get(name)!r}")

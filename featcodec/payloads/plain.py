@@ -51,10 +51,7 @@ class HalfCoder(PayloadCoder):
             if self.format == "float16":
                 payload: Payload = kept.astype("<f2").reshape(-1).view(np.uint8)
                 return payload
-            bits = kept.view(np.uint32)
-            rounded = bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1)) >> np.uint32(16)
-            payload = rounded.astype("<u2").reshape(-1).view(np.uint8)
-            return payload
+            return bfloat16_bytes(kept)
 
     def decode_payload(self, payload: Payload, shape: tuple[int, ...]) -> FloatArray:
         """Widen to float32."""
@@ -64,6 +61,14 @@ class HalfCoder(PayloadCoder):
                 return x
             x = (_read(payload, shape, "<u2", self.codec_id).astype(np.uint32) << np.uint32(16)).view(np.float32)
             return x
+
+
+def bfloat16_bytes(x: FloatArray) -> Payload:
+    """Return numbers within the format as bfloat16, little-endian, rounded to nearest even."""
+    bits = np.ascontiguousarray(x).view(np.uint32)
+    rounded = bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1)) >> np.uint32(16)
+    payload: Payload = rounded.astype("<u2").reshape(-1).view(np.uint8)
+    return payload
 
 
 def _read(payload: Payload, shape: tuple[int, ...], dtype: str, codec_id: str) -> NDArray[Any]:

@@ -181,13 +181,3 @@ def test_a_profile_from_the_shell(tmp_path, capsys):
     assert "no file" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["profile", str(HEAD), "--shape", "x=a"])
-
-
-# ---- what is installed ------------------------------------------------------------------------------------------------------
-
-
-def test_the_installed_package_is_small():
-    files = importlib.metadata.files("featcodec") or []
-    own = [file for file in files if "assets" in file.parts or file.parts[0] == "featcodec"]
-    assert not [file for file in own if "assets" in file.parts]
-    assert sum(Path(file.locate()).stat().st_size for file in own) < 5e6
