@@ -1,0 +1,22 @@
+"""The device suite runs on a few pictures, and says what it measured beside its goals."""
+
+from __future__ import annotations
+
+import json
+
+from benchmarks.suites import device
+
+
+def test_the_suite_measures_and_prints(tmp_path, capsys):
+    assert device.main(["--rounds", "2", "--samples", "50", "--out", str(tmp_path)]) == 0
+    result = json.loads((tmp_path / "results.json").read_text())
+    us = result["times"]["us"]
+    assert result["times"]["ratio"] == us["device"]["packets"] / us["torch"]["packets"]
+    assert result["predictions"]["pictures"] == 50
+    assert result["predictions"]["relative_error"] < 0.01
+    assert result["install_mb"].keys() >= {"featcodec", "numpy", "onnxruntime"}
+    assert 1 < result["install_mb"]["featcodec"] < 5
+    assert result["profile"]["crossing"] == {"feature": [1, 32, 16, 16]}
+    printed = capsys.readouterr().out
+    assert "0 of 50 predictions differ" in printed
+    assert "of it (goal: at most 1.0)" in printed
