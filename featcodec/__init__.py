@@ -28,10 +28,12 @@ if TYPE_CHECKING:
         FeatureTypeError,
         LayerError,
         MissingDependencyError,
+        PartError,
         UnknownCodecError,
     )
     from featcodec.evaluation import Report, evaluate
     from featcodec.insertion import Insertion, insert, insertion_at
+    from featcodec.parts import Crossing, Head, Parts, Tail, export, load_part
     from featcodec.registry import codec_class, fit_spec, get_codec, list_codecs, load_codec, register_codec
     from featcodec.splitting import split
     from featcodec.transmission import Transmission
@@ -50,10 +52,12 @@ _HOMES = {
         "FeatureTypeError",
         "LayerError",
         "MissingDependencyError",
+        "PartError",
         "UnknownCodecError",
     ),
     "featcodec.evaluation": ("Report", "evaluate"),
     "featcodec.insertion": ("Insertion", "insert", "insertion_at"),
+    "featcodec.parts": ("Crossing", "Head", "Parts", "Tail", "export", "load_part"),
     "featcodec.registry": ("codec_class", "fit_spec", "get_codec", "list_codecs", "load_codec", "register_codec"),
     "featcodec.splitting": ("split",),
     "featcodec.transmission": ("Transmission",),
@@ -65,15 +69,20 @@ __all__ = [
     "Channel",
     "Codec",
     "ConfigError",
+    "Crossing",
     "FeatcodecError",
     "FeatureError",
     "FeatureTypeError",
+    "Head",
     "Insertion",
     "LayerError",
     "MissingDependencyError",
     "Packet",
+    "PartError",
+    "Parts",
     "PayloadKind",
     "Report",
+    "Tail",
     "Transmission",
     "UnknownCodecError",
     "__version__",
@@ -81,6 +90,7 @@ __all__ = [
     "codec_class",
     "core_info",
     "evaluate",
+    "export",
     "fit_spec",
     "get_channel",
     "get_codec",
@@ -88,6 +98,7 @@ __all__ = [
     "insertion_at",
     "list_codecs",
     "load_codec",
+    "load_part",
     "register_codec",
     "set_num_threads",
     "split",

@@ -34,5 +34,9 @@ class LayerError(FeatcodecError, ValueError):
     """A layer matches no module, or several, or already carries a codec, or cannot be cut."""
 
 
+class PartError(FeatcodecError, ValueError):
+    """A head or tail cannot be read or run: a damaged file, one of another version, operations that no part may use."""
+
+
 class MissingDependencyError(FeatcodecError, ImportError):
     """An optional package that the asked-for codec needs is not installed."""

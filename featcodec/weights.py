@@ -42,7 +42,7 @@ def write_weights(path: str | Path, config: Mapping[str, Any], state: Mapping[st
     """
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
     about = {_KEY: json.dumps(config, sort_keys=True, allow_nan=False), _FINGERPRINT_KEY: fingerprint_of(config, tensors)}
-    _safetensors().save_file(tensors, str(path), about)
+    safetensors_torch().save_file(tensors, str(path), about)
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -57,7 +57,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     ConfigError
         The file is damaged, or no codec's, or not what its fingerprint stands for (a file of before there were any has none).
     """
-    safetensors = _safetensors()
+    safetensors = safetensors_torch()
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file {path}")
     try:
@@ -103,10 +103,10 @@ def check_same_state(path: str | Path, found: Mapping[str, Tensor], wanted: Mapp
         raise ConfigError(f"{path} does not hold this codec's state: {'; '.join(differ[:6])}")
 
 
-def _safetensors() -> Any:
-    """The package's torch module; the rest of it hangs on it."""
+def safetensors_torch() -> Any:
+    """Return the package's torch module; MissingDependencyError where it is not installed."""
     try:
         return importlib.import_module("safetensors.torch")
     except ModuleNotFoundError as e:
         line = "pip install 'featcodec[learned]'"
-        raise MissingDependencyError(f"saving and loading codecs needs {e.name}, which is not installed: {line}") from e
+        raise MissingDependencyError(f"saving and loading needs {e.name}, which is not installed: {line}") from e

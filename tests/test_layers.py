@@ -28,7 +28,7 @@ FLOORS = (
     ("families",),
     ("stats",),
     ("hosting",),
-    ("codecs", "insertion", "splitting"),
+    ("codecs", "insertion", "splitting", "parts"),
     ("evaluation",),
     ("training",),
     ("planning",),

@@ -66,7 +66,7 @@ class FactorizedPrior(nn.Module):
     def refresh(self) -> None:
         """Make the tables from the parameters, where they have changed."""
         now = torch.stack([self.weights, self.means, self.log_scales])
-        if torch.equal(now, self.made_of.to(now)):
+        if now.is_meta or torch.equal(now, self.made_of.to(now)):
             return
         frequencies, first = _tables(*(part.double().cpu().numpy() for part in now))
         self.frequencies.copy_(torch.from_numpy(frequencies))
