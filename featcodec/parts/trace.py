@@ -72,7 +72,7 @@ def trace(model: nn.Module, layers: Sequence[str], example: Any, fixed: Collecti
     if _version() < NEEDS_TORCH:
         wanted = ".".join(map(str, NEEDS_TORCH))
         raise MissingDependencyError(f"export needs torch {wanted}, this is {torch.__version__}: pip install 'torch>={wanted}'")
-    if torch.is_autocast_enabled():
+    if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
         raise LayerError(
             "a model is exported as it computes without autocast: put autocast into its forward, and export outside"
         )
@@ -81,6 +81,8 @@ def trace(model: nn.Module, layers: Sequence[str], example: Any, fixed: Collecti
     call = _parameters(model, args, kwargs)
     try:
         with ExitStack() as stack, warnings.catch_warnings():
+            # torch's own, when it takes writing out of a graph
+            warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
             warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export", UserWarning)
             stack.enter_context(evaluating(model))
             stack.enter_context(torch.no_grad())
@@ -109,10 +111,14 @@ def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def doubled(example: Any) -> Any:
-    """Return an example of a batch of one as one of two; another one as it is."""
-    if batch_size(example) != 1:
-        return example
-    return map_inputs(example, lambda x: x.repeat(2, *[1] * (x.ndim - 1)) if x.ndim and len(x) == 1 else x)
+    """Return an example of a batch of one as one of two, and every tensor in it as one of its own."""
+    is_one = batch_size(example) == 1
+
+    def ready(x: Tensor) -> Tensor:
+        # one tensor in two places would be traced as one input
+        return x.repeat(2, *[1] * (x.ndim - 1)) if is_one and x.ndim and len(x) == 1 else x.detach().clone()
+
+    return map_inputs(example, ready)
 
 
 def _parameters(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:

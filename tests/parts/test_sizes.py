@@ -48,8 +48,8 @@ def test_what_is_written_reads_the_same(tree):
     assert names(read) == names(tree)
     try:
         wanted = compute(tree, VALUES)
-    except fc.PartError as e:
-        with pytest.raises(fc.PartError, match=str(e).split(":")[0][:12]):
+    except fc.PartError:
+        with pytest.raises(fc.PartError):
             compute(read, VALUES)
     else:
         assert compute(read, VALUES) == wanted
