@@ -18,8 +18,9 @@ from featcodec._core import crc32c
 from featcodec._version import __version__
 from featcodec.codec import Codec
 from featcodec.errors import FeatcodecError, MissingDependencyError, PartError, UnknownCodecError
+from featcodec.parts.about import About
 from featcodec.parts.checks import check_part
-from featcodec.parts.part import About, Head, Part, Tail
+from featcodec.parts.part import Head, Part, Tail
 from featcodec.parts.port import Port
 from featcodec.parts.program import Program, in_order
 from featcodec.registry import get_codec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,46 +11,13 @@ from torch import Tensor, fx
 
 from featcodec.errors import BitstreamError, FeatureError, FeatureTypeError
 from featcodec.message import MAX_MESSAGE_ELEMENTS, Message
-from featcodec.parts.layouts import Layout, filled, taken
+from featcodec.parts.about import About
+from featcodec.parts.layouts import filled, taken
 from featcodec.parts.module import Builder
+from featcodec.parts.onnx import write_onnx
 from featcodec.parts.port import Crossing, Port
 from featcodec.parts.program import Program
 from featcodec.parts.sizes import compute, parse
-
-
-@dataclass(frozen=True, eq=False)
-class About:
-    """What both halves say of themselves.
-
-    Attributes
-    ----------
-    model, layer
-        The model's class and the layer behind which it was cut: for messages to people.
-    fingerprint
-        32 hexadecimal digits that head and tail share: of both programs, their tensors, and the codecs with their states.
-    ports, sizes
-        What crosses, in order.
-    call
-        What the half is called with beside the crossing: parameters, and layouts of leaves.
-    leaves
-        For each leaf the number of the program's input, {"constant": value}, or None where the half does not need it.
-    layout, outputs
-        How the model's output lies, and its leaves: {"result": i}, {"known": i}, {"size": text}, {"constant": value}; None
-        where the half does not know.
-    example
-        Open sizes at the example.
-    """
-
-    model: str
-    layer: str
-    fingerprint: str
-    ports: tuple[Port, ...]
-    sizes: tuple[str, ...]
-    call: tuple[tuple[str, Layout], ...]
-    leaves: tuple[Any, ...]
-    layout: Layout
-    outputs: tuple[Any, ...]
-    example: dict[str, int]
 
 
 class Part:
@@ -194,6 +161,21 @@ class Head(Part):
         builder = Builder(self.program)
         results = [*builder.results[: len(self.ports)], *(builder.size(name) for name in self.about.sizes)]
         return builder.module(results[0] if len(results) == 1 else tuple(results))
+
+    def to_onnx(self, path: str | Path) -> None:
+        """Write the head as an ONNX file, for a device without torch: docs/parts.md.
+
+        Sizes stay open as in the head. Values differ from torch's by rounding; what crosses, and by which codecs, stands in the
+        file's metadata.
+
+        Raises
+        ------
+        MissingDependencyError
+            onnx or onnxscript is not installed.
+        PartError
+            torch finds no ONNX for it.
+        """
+        write_onnx(self.about, self.program, path)
 
 
 class Tail(Part):

@@ -51,7 +51,8 @@ for case in sorted(folder.iterdir()):
     tail = fc.load_part(case / "tail.fcz")
     for message in sorted(case.glob("*.message")):
         got = tail.run(message.read_bytes())
-        save_file({"/".join(p): x.clone().contiguous() for p, x in leaves(got) if hasattr(x, "dtype")}, message.with_suffix(".outputs"))
+        tensors = {"/".join(path): x.clone().contiguous() for path, x in leaves(got) if hasattr(x, "dtype")}
+        save_file(tensors, message.with_suffix(".outputs"))
 assert "transformers" not in sys.modules and "tests" not in sys.modules
 """
 
