@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # The package is installed in place: only what the build reads asks for another install.
 BUILD_INPUTS = setup.py pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/*/*.inc)
 
-.PHONY: bench bench-entropy bench-channel bench-training bench-device test test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results clean
+.PHONY: bench-parts bench bench-entropy bench-channel bench-training bench-device test test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results clean
 
 bench: $(VENV)/.installed
 	$(BIN)/featcodec bench --out $(OUT)
@@ -35,6 +35,9 @@ bench-training: $(VENV)/.installed
 # A head on a device beside the same in torch: times, memory, what is installed, and how many predictions differ.
 bench-device: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.suites.device --out $(OUT)/device
+# What exporting a model costs, how fast a loaded tail is, and every cut of nineteen real models.
+bench-parts: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.suites.parts --out $(OUT)/parts
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

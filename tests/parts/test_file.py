@@ -15,9 +15,9 @@ from safetensors.torch import load, save
 from torch import nn
 
 import featcodec as fc
+from benchmarks.part_models import vgg
 from featcodec.parts.file import load_part
 from tests import reference
-from tests.parts.models import vgg
 
 X = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 import featcodec as fc
-from tests.parts.models import built
+from benchmarks.part_models import built
 
 
 class Plain(nn.Module):

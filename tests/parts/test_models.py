@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from benchmarks.part_models import CASES, built
 from featcodec.errors import LayerError
 from featcodec.inputs import call
 from featcodec.outputs import leaves, same
@@ -22,7 +23,6 @@ from featcodec.parts.exporting import Parts
 from featcodec.parts.graph import Graph
 from featcodec.parts.layouts import plain
 from featcodec.parts.trace import arguments, trace
-from tests.parts.models import CASES, built
 
 SWEPT = ("resnet20", "unet", "fpn", "bert", "llama", "whisper", "swin")  # cut at every module
 

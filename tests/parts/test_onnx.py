@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import featcodec as fc
-from tests.parts.models import CASES, built
+from benchmarks.part_models import CASES, built
 
 
 @pytest.mark.parametrize("name", ["resnet20", "unet", "bert"])
