@@ -126,8 +126,9 @@ def _holds(head: fc.Head, tail: fc.Tail, x: Any, wanted: Any) -> bool:
 
 def table(result: dict[str, Any]) -> str:
     """Return what was measured as lines of text."""
+    load_ms = 1e3 * result["load_s"]
     lines = [
-        f"export of ResNet-20 at {LAYER}: {result['export_s']:.2f} s (goal {GOALS['export_s']}), load {1e3 * result['load_s']:.1f} ms",
+        f"export of ResNet-20 at {LAYER}: {result['export_s']:.2f} s (goal {GOALS['export_s']}), load {load_ms:.1f} ms",
         f"files: {', '.join(f'{name} {size} bytes' for name, size in result['files'].items())}",
     ]
     for row in result["tails"]:
