@@ -163,19 +163,21 @@ class Head(Part):
         return builder.module(results[0] if len(results) == 1 else tuple(results))
 
     def to_onnx(self, path: str | Path) -> None:
-        """Write the head as an ONNX file, for a device without torch: docs/parts.md.
+        """Write the head as an ONNX file, with the networks and tables of its codecs, for `featcodec.device.Head`.
 
-        Sizes stay open as in the head. Values differ from torch's by rounding; what crosses, and by which codecs, stands in the
-        file's metadata.
+        Sizes stay open as in the head, but a device wants fixed ones around a learned codec (`export(fixed=)`). Values differ
+        from torch's by rounding. What the head itself returns of the model's output is left out.
 
         Raises
         ------
+        ConfigError
+            A codec runs with torch alone.
         MissingDependencyError
             onnx or onnxscript is not installed.
         PartError
             torch finds no ONNX for it.
         """
-        write_onnx(self.about, self.program, path)
+        write_onnx(self.about, self.program, self.module(), path)
 
 
 class Tail(Part):

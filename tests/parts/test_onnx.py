@@ -1,62 +1,53 @@
-"""Heads as ONNX files: the values of torch's but for rounding, and metadata that says what crosses."""
+"""Heads as ONNX files: the device's half of a pair, whose messages the tail reads."""
 
 from __future__ import annotations
 
-import base64
-import json
 import sys
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
 import featcodec as fc
 from benchmarks.part_models import CASES, built
+from featcodec.device import Head as DeviceHead
 
 
-@pytest.mark.parametrize("name", ["resnet20", "unet", "bert"])
+@pytest.mark.parametrize("name", ["resnet20", "unet", "bert", "fpn"])
 def test_an_onnx_head_gives_what_the_head_gives(name, tmp_path):
     case = CASES[name]
     parts = fc.export(built(name), case.layer, case.example(2, *case.sizes[0]))
     path = tmp_path / "head.onnx"
     parts.head.to_onnx(path)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    about = json.loads(session.get_modelmeta().custom_metadata_map["featcodec"])
-    assert about["head_fingerprint"] == parts.head.fingerprint
-    assert [port["name"] for port in about["crossing"]] == [out.name for out in session.get_outputs()]
+    device = DeviceHead(path)
+    assert (device.layer, device.fingerprint, device.sizes) == (case.layer, parts.head.fingerprint, parts.head.about.sizes)
+    assert [crossing.name for crossing in device.crossing] == [port.name for port in parts.head.ports]
     for sizes in case.sizes:
         for batch in (1, 5):
             torch.manual_seed(batch)
             inputs = case.example(batch, *sizes)
-            given = inputs if isinstance(inputs, dict) else {session.get_inputs()[0].name: inputs}
+            given = inputs if isinstance(inputs, dict) else {next(iter(device.inputs)): inputs}
             wanted = parts.head(**given)
-            got = session.run(list(wanted), {key: x.numpy() for key, x in given.items()})
-            for found, tensor in zip(got, wanted.values(), strict=True):
-                assert np.allclose(found, tensor.numpy(), atol=3e-5)
+            arrived = parts.tail.decode(device.encode(**{key: x.numpy() for key, x in given.items()}))
+            assert arrived.sizes == wanted.sizes
+            for port, tensor in wanted.items():
+                assert np.allclose(arrived[port].numpy(), tensor.numpy(), atol=3e-5), port
 
 
-def test_metadata_holds_the_codec_s_state_and_where_sizes_show(tmp_path):
-    torch.manual_seed(0)
-    codec = fc.get_codec("huffman", bits=4, tables="static").calibrate(torch.rand(4, 5, 8, 8))
-    example = CASES["fpn"].example(2)
-    parts = fc.export(built("fpn"), "fpn", example, codec={"feature.p0": codec})
+@pytest.mark.parametrize("spec", ["huffman:bits=6", "entropic:reduced=4", "vq:hidden=16"])
+def test_a_codec_s_networks_and_tables_are_in_the_file(spec, tmp_path):
+    model, x = built("vgg"), torch.randn(3, 3, 32, 32)
+    parts = fc.export(model, "0.1", x, codec=spec, fixed=("input",))
     path = tmp_path / "head.onnx"
     parts.head.to_onnx(path)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    about = json.loads(session.get_modelmeta().custom_metadata_map["featcodec"])
-    assert about["sizes"] == [{"name": f"images.{axis}", "input": "images", "axis": axis} for axis in (2, 3)]
-    assert [port["codec"] and port["codec"]["id"] for port in about["crossing"]] == [None, None, "huffman"]
-    assert about["crossing"][2]["axis"] == 0
-    assert about["crossing"][2]["shape"][:2] == ["B", 5]
-    for name, kept in codec.state_dict().items():
-        said = about["crossing"][2]["state"][name]
-        data = np.frombuffer(base64.b64decode(said["data"]), said["dtype"]).reshape(said["shape"])
-        assert np.array_equal(data, kept.numpy())
+    got = parts.tail.run(DeviceHead(path).encode(x.numpy()))
+    assert torch.allclose(got, parts.tail.run(parts.head.encode(x)), atol=1e-3)
 
 
-def test_what_is_missing_for_onnx_is_named(tmp_path, monkeypatch):
-    parts = fc.export(torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU()).eval(), "0", torch.randn(2, 4))
+def test_what_has_no_onnx_is_named(tmp_path, monkeypatch):
+    model, x = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU()).eval(), torch.randn(2, 4)
+    with pytest.raises(fc.ConfigError, match="ans"):
+        fc.export(model, "0", x, codec="ans:bits=4").head.to_onnx(tmp_path / "head.onnx")
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(fc.MissingDependencyError, match=r"needs onnxscript.*featcodec\[export\]"):
-        parts.head.to_onnx(tmp_path / "head.onnx")
+        fc.export(model, "0", x).head.to_onnx(tmp_path / "head.onnx")
