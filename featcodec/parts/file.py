@@ -27,7 +27,7 @@ from featcodec.registry import get_codec
 from featcodec.weights import check_same_state, safetensors_torch
 
 VERSION = 1
-MAX_JSON_BYTES = 1 << 26
+MAX_JSON_BYTES = 1 << 24
 MAX_BYTES = 1 << 32  # of intermediate results, unless the caller says otherwise
 
 _MAGIC = b"FCZ"
