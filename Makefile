@@ -52,7 +52,7 @@ test-wheel:
 	$(PYTHON) -m venv $(WHEEL)/venv
 	$(WHEEL)/venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir $(WHEEL) .
 	$(WHEEL)/venv/bin/python -m pip install --quiet --constraint constraints.txt "$$(ls $(WHEEL)/featcodec-*.whl)[test]"
-	cp -r tests benchmarks docs README.md pyproject.toml $(WHEEL)/elsewhere
+	cp -r tests benchmarks docs examples README.md pyproject.toml $(WHEEL)/elsewhere
 	cd $(WHEEL)/elsewhere && FEATCODEC_ASSETS=$(abspath featcodec/bench/assets) ../venv/bin/python -m pytest
 
 # The wheel as a device has it: no torch, and of the tests those that need none.

@@ -87,8 +87,8 @@ class EfficientNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU6(True))
-        self.blocks = nn.Sequential(Inverted(8, 8, 1), Inverted(8, 12, 2), Inverted(12, 12, 1), Inverted(12, 16, 2))
-        self.dropout, self.fc = nn.Dropout(0.2), nn.Linear(16, 10)
+        self.blocks = nn.Sequential(Inverted(8, 8, 1), Inverted(8, 12, 2), Inverted(12, 12, 1))
+        self.dropout, self.fc = nn.Dropout(0.2), nn.Linear(12, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.dropout(self.blocks(self.stem(x)).mean((2, 3))))
