@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from featcodec.errors import LayerError
 from featcodec.parts.flow import INFINITE, cheapest
 from featcodec.parts.graph import MARK, Graph, Node, nodes_in
+from featcodec.parts.operations import GETITEM
 
 # Not computed twice: what begins with these costs more than sending a tensor.
 _HEAVY = (
@@ -136,6 +137,8 @@ class _Cutter:
                 f"layer {self._layer!r} is called {self._graph.calls[self._layer]} times, and one call's output depends on "
                 "another's: name one of them, call="
             )
+        # what has several results does not cross as one: each of them is there beside it
+        before |= {n for n in self._graph.nodes if n.operation == GETITEM and self._real(n.args[0]) in before}
         after: set[Node] = set(marks)
         for node in self._graph.nodes:
             if node not in before and any(read in after for read in self._reads_behind(node)):

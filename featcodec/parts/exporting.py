@@ -68,9 +68,8 @@ class Parts:
         ]
         lines += [f"  crosses {port}" for port in head.ports]
         lines += [f"  crosses {name}: a size" for name in head.about.sizes]
-        lines += [f"  the head returns {len(head.program.results) - len(head.ports)} of the model's tensors"] * (
-            len(head.program.results) > len(head.ports)
-        )
+        if known := len(head.program.results) - len(head.ports):
+            lines.append(f"  the head returns {known} of the model's tensors")
         return "\n".join(lines)
 
 

@@ -163,6 +163,23 @@ def test_codecs_by_name():
         fc.export(model, "a", X, codec={"y": "raw"})
 
 
+def test_of_several_results_of_an_operation_the_one_that_is_needed_crosses():
+    class Speech(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru, self.fc, self.out = nn.GRU(4, 5), nn.Linear(5, 3), nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y, state = self.gru(x)
+            return self.out(self.fc(y[-1])) + state.sum()
+
+    model, x = Speech().eval(), torch.randn(6, 3, 4)
+    parts = fc.export(model, "fc", x)
+    assert [port.name for port in parts.head.ports] == ["feature", "getitem_1"]
+    with torch.no_grad():
+        assert torch.equal(parts.tail.run(parts.head.encode(x)), model(x))
+
+
 def test_an_infinite_mask_crosses_as_it_is():
     def masked(m, x, _):
         mask = m.b(x).relu().log()

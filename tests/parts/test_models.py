@@ -24,7 +24,7 @@ from featcodec.parts.graph import Graph
 from featcodec.parts.layouts import plain
 from featcodec.parts.trace import arguments, trace
 
-SWEPT = ("resnet20", "unet", "fpn", "bert", "llama", "whisper", "swin")  # cut at every module
+SWEPT = ("resnet20", "unet", "fpn", "speech", "bert", "llama", "whisper", "swin")  # cut at every module
 
 # One process has the heads, the other the tails; neither has the models, nor what they are made of.
 HEADS = """
