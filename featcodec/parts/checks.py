@@ -253,6 +253,11 @@ def check_part(about: Any) -> None:
     _within("output", given, results if about["kind"] == "tail" else 0)
     if len(about["ports"]) > (len(program["inputs"]) if about["kind"] == "tail" else results):
         raise _refuse("ports", "as many as its program has", len(about["ports"]))
+    shown = {size for given in program["inputs"] for size in given["shape"] if isinstance(size, str)}
+    if program["sizes"] != (about["sizes"] if about["kind"] == "tail" else []):
+        raise _refuse("program's sizes", "those that cross, for a tail", program["sizes"])
+    if about["kind"] == "head" and not set(about["sizes"]) <= shown:
+        raise _refuse("sizes", "some that an input of the head shows", about["sizes"])
     if len(about["fingerprint"]) != 32 or set(about["fingerprint"]) - set("0123456789abcdef"):
         raise _refuse("fingerprint", "32 hexadecimal digits", about["fingerprint"])
     for port in about["ports"]:

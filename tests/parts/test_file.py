@@ -178,6 +178,7 @@ HOSTILE: dict[str, Change] = {
     "codec of 'feature' cannot be built": at("ports", 0, "codec", to={"id": "huffman", "bits": 99}),
     "does not hold this codec's state": at("ports", 0, "codec", to={"id": "bottlenet", "maps": 1 << 16, "reduced": 1 << 16}),
     "No codec|no codec": at("ports", 0, "codec", to={"id": "nonesuch"}),
+    "program's sizes is those that cross": at("program", "sizes", to=["B"]),
     "one of its shape's": at("ports", 0, "axis", to=9),
     "nested more than 16 deep": at("layout", to=json.loads('{"list":[' * 20 + '{"leaf":0}' + "]}" * 20)),
 }
