@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 import featcodec as fc
-from benchmarks.part_models import vgg
+from benchmarks.part_models import built, vgg
 from featcodec.parts.file import load_part
 from tests import reference
 
@@ -289,3 +289,21 @@ def mutate(value: Any, draw: random.Random) -> None:
         else:
             value[key] = other
         return
+
+
+def test_messages_with_anything_changed_run_or_are_refused():
+    torch.manual_seed(0)
+    model = built("fpn")
+    parts = fc.export(model, "fpn", torch.randn(2, 3, 16, 24), codec={"feature.p0": "huffman:bits=5"})
+    message = parts.head.encode(torch.randn(2, 3, 16, 24))
+    draw = random.Random(0)
+    refused = 0
+    for _ in range(400):
+        body = bytearray(message[:-4])
+        for _ in range(draw.randint(1, 3)):
+            body[draw.randrange(7, len(body))] = draw.choice([0, 1, 2, 3, 127, 128, 255])
+        try:
+            parts.tail.run(bytes(body) + struct.pack("<I", reference.crc32c(bytes(body))), max_elements=1 << 20)
+        except fc.FeatcodecError:
+            refused += 1
+    assert 10 < refused < 400
