@@ -172,6 +172,7 @@ Array<T> copy_out(const T* from) {
     return Array<T>(static_cast<py::ssize_t>(N), from);
 }
 
+constexpr std::size_t kOrder0TableBytes = 640;  // of a static codec's buffer
 constexpr std::size_t kContextCounts = fc::kRawContexts * fc::kTokens;  // of each neighbourhood
 
 // What a codec holds: its parameters and, where its tables are static, the model made of them.
@@ -197,12 +198,10 @@ public:
         fc::ByteCounts counts;
         copy_in(coder_.family == fc::Family::rans ? symbols : coded, counts, "counts");
         const fc::Order0Kernels& kernels = fc::order0_kernels(fc::current_isa());
-        std::array<std::uint8_t, std::max(fc::kHuffman8TableBound, fc::kRans8TableBound)> table;
+        std::array<std::uint8_t, kOrder0TableBytes> table;
         std::size_t size = 0;
         if (coder_.family == fc::Family::rans) {
-            const auto fixed = std::make_unique<fc::RansStatic>();
-            fc::rans8_build_static(kernels, counts, static_bits(), *fixed);
-            size = fc::rans8_write_table(fixed->code, static_bits(), table);
+            size = fc::curve8_train_static(counts, static_bits(), table);
         } else {
             const auto fixed = std::make_unique<fc::HuffmanStatic>();
             fc::huffman8_build_static(kernels, counts, static_bits(), *fixed);
@@ -217,7 +216,7 @@ public:
         fc::Status status{};
         if (coder_.family == fc::Family::rans) {
             model.rans = std::make_unique<fc::RansStatic>();
-            status = fc::rans8_load_static(kernels, view(table), model.bits, *model.rans);
+            status = fc::curve8_load_static(kernels, view(table), model.bits, *model.rans);
         } else {
             model.huffman = std::make_unique<fc::HuffmanStatic>();
             status = fc::huffman8_load_static(kernels, view(table), model.bits, *model.huffman);

@@ -41,8 +41,8 @@ std::size_t encode_packed(Symbols<Symbol> symbols, unsigned bits, std::span<std:
 
 std::uint8_t context_mode(bool is_static, Neighbourhood neighbourhood, unsigned lanes) {
     const unsigned gradient = neighbourhood == Neighbourhood::gradient ? kContextGradient : 0u;
-    const unsigned flags = kContextShortStates | (is_static ? kContextStatic : 0u) | gradient | static_cast<unsigned>(std::countr_zero(lanes));
-    return static_cast<std::uint8_t>(static_cast<unsigned>(Mode::context_lanes) | flags);
+    const unsigned flags = (is_static ? kContextStatic : 0u) | gradient | static_cast<unsigned>(std::countr_zero(lanes));
+    return static_cast<std::uint8_t>(static_cast<unsigned>(Mode::context) | flags);
 }
 
 // 0 where context coding would not be below `limit` bytes.
@@ -165,20 +165,11 @@ struct ContextMode {
 };
 
 ContextMode context_mode_of(unsigned mode, const ContextShape& shape, unsigned bits) {
-    ContextMode of{.is_context = true, .shape = shape};
-    of.shape.whole_states = true;
-    if (mode < static_cast<unsigned>(Mode::context_lanes)) {
-        of.is_static = mode == static_cast<unsigned>(Mode::context_static);
-        of.is_context = of.is_static || mode == static_cast<unsigned>(Mode::context);
-        return of;
-    }
-    mode -= static_cast<unsigned>(Mode::context_lanes);
+    ContextMode of{.is_context = mode / 32 == static_cast<unsigned>(Mode::context) / 32, .shape = shape};
     of.is_static = (mode & kContextStatic) != 0;
     of.neighbourhood = (mode & kContextGradient) != 0 ? Neighbourhood::gradient : Neighbourhood::near;
     of.shape.lanes = 1u << (mode % 8);
-    of.shape.whole_states = (mode & kContextShortStates) == 0;
-    of.known = mode < 2 * kContextShortStates && of.shape.lanes <= context_lanes(of.shape) &&
-               (of.neighbourhood == Neighbourhood::near || bits <= kGradientBits);
+    of.known = of.shape.lanes <= context_lanes(of.shape) && (of.neighbourhood == Neighbourhood::near || bits <= kGradientBits);
     return of;
 }
 
@@ -199,10 +190,6 @@ Status order0_table_bytes(Mode mode, std::span<const std::uint8_t> body, unsigne
     if (mode == Mode::huffman8) {
         HuffmanCode code;
         return huffman8_read_table(body, bits, code, used);
-    }
-    if (mode == Mode::rans8) {
-        RansCode code;
-        return rans8_read_table(body, bits, code, used);
     }
     Curve8 curve;
     return curve8_read(body, bits, curve, used);
@@ -273,7 +260,6 @@ Status coder_table_bits(std::span<const std::uint8_t> in, const ContextShape& sh
             case Mode::huffman8_static:
             case Mode::rans8_static: return bits <= 8 ? Status::ok : Status::bad_mode;
             case Mode::huffman8:
-            case Mode::rans8:
             case Mode::rans8_curve:
                 if (bits > 8) return Status::bad_mode;
                 status = order0_table_bytes(which, body, bits, used);

@@ -1,4 +1,4 @@
-"""Mode 9 of a symbol stream as docs/order0.md has it, bit by bit in Python: the oracle of the core's decoder."""
+"""Modes 5 and 9 of a symbol stream as docs/order0.md has them, bit by bit in Python: the oracle of the core's decoder."""
 
 from __future__ import annotations
 
@@ -86,8 +86,13 @@ def lanes_of(count: int) -> int:
 
 
 def decode(body: bytes, bits: int, count: int) -> list[int]:
-    """The symbols of a body that an encoder wrote."""
+    """The symbols of a body of mode 9 that an encoder wrote."""
     table = read_table(body, bits)
+    return decode_by(table, body[table.size :], count)
+
+
+def decode_by(table: Table, body: bytes, count: int) -> list[int]:
+    """The symbols of what follows the curve: a body of mode 5, whose table is elsewhere."""
     lanes = lanes_of(count)
     backwards = Bits.of(body[::-1][: lanes * 5])
     states = []
@@ -110,7 +115,7 @@ def decode(body: bytes, bits: int, count: int) -> list[int]:
         states[j % lanes] = x
         symbols.append(symbol)
 
-    indices = Bits("".join(format(x - (1 << 15), "015b") for x in states) + Bits.of(body[table.size : at]).text)
+    indices = Bits("".join(format(x - (1 << 15), "015b") for x in states) + Bits.of(body[:at]).text)
     if table.rare:
         width = len(table.rare).bit_length() - 1
         short = (2 << width) - len(table.rare)

@@ -15,9 +15,9 @@ def table_bits(stream: bytes, bits: int) -> int:
         return 8 * coded_lengths(body, bits)[1]
     if mode == 9:
         return 8 * curve_reference.read_table(body, bits).size
-    if mode >= 64 and not mode & 16:
+    if mode >= 96 and not mode & 16:
         return 8 * _context_table_bytes(body, bits, gradient=bool(mode & 8))
-    assert mode in (0, 4, 5, 6) or mode >= 64, mode
+    assert mode in (0, 4, 5, 6) or mode >= 96, mode
     return 0
 
 

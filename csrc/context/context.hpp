@@ -34,7 +34,6 @@ struct ContextShape {
     std::size_t height = 0;
     std::size_t width = 0;
     unsigned lanes = 0;  // a power of two, at most context_lanes(); 0: that many
-    bool whole_states = false;  // read only: 4 bytes for a lane's state, as encoders once sent it
 };
 unsigned context_lanes(const ContextShape& shape);
 

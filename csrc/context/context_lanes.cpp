@@ -311,17 +311,6 @@ std::uint8_t* context_encode_tokens(const LaneJob& job, const std::uint8_t* toke
 
 namespace {
 
-Status read_whole_states(std::span<const std::uint8_t> in, std::span<std::uint32_t> states, std::size_t& used) {
-    used = 4 * states.size();
-    if (in.size() < used) return Status::truncated;
-    for (std::size_t lane = 0; lane < states.size(); ++lane) {
-        states[lane] = 0;
-        for (unsigned byte = 0; byte < 4; ++byte) states[lane] |= std::uint32_t{in[4 * lane + byte]} << (8 * byte);
-        if (states[lane] < kStateLow) return Status::bad_code;
-    }
-    return Status::ok;
-}
-
 // A step may read past the raw bits: behind a copy of them there is room.
 void copy_raw(std::span<const std::uint8_t> raw, LaneStates& states) {
     std::uint8_t* copy = workspace().raw.get(raw.size() + kRawSlack);
@@ -349,9 +338,8 @@ Status context_decode_tokens(const LaneJob& job, std::span<const std::uint8_t> i
     const unsigned count = lanes.layout.lanes;
     LaneStates states;
     states.state.fill(kStateLow);
-    const std::span<std::uint32_t> sent(states.state.data(), count);
     std::size_t used = 0;
-    const Status status = job.shape.whole_states ? read_whole_states(in, sent, used) : read_lane_states(in, kStateWidth, sent, used);
+    const Status status = read_lane_states(in, kStateWidth, {states.state.data(), count}, used);
     if (status != Status::ok) return status;
     states.next = in.data() + used;
     states.end = in.data() + in.size();

@@ -130,7 +130,7 @@ void curve8_levels(const Curve8& curve, std::uint8_t* levels) {
     for (unsigned i = 0; i < curve.num_exceptions; ++i) levels[curve.symbols[i]] = curve.levels[i];
 }
 
-bool curve8_code(const Curve8& curve, RansCode& code, RareSymbols& rare) {
+bool curve8_code(const Curve8& curve, unsigned bits, RansCode& code, RareSymbols& rare) {
     std::uint8_t levels[256];
     curve8_levels(curve, levels);
     std::uint32_t weights[256] = {};
@@ -161,7 +161,17 @@ bool curve8_code(const Curve8& curve, RansCode& code, RareSymbols& rare) {
     const std::uint32_t others = sum - code.freq[largest];
     if (others == 0 || others >= kRansTotal) return false;
     code.freq[largest] = static_cast<std::uint16_t>(kRansTotal - others);
+    rans8_starts(code, bits);
     return true;
+}
+
+// Rare symbols are coded as the first of them.
+void curve8_steps(RansCode& code, const RareSymbols& rare) {
+    rans8_steps(code);
+    for (unsigned i = 1; i < rare.count; ++i) {
+        code.step[rare.symbols[i]] = code.step[rare.symbols[0]];
+        code.reciprocal[rare.symbols[i]] = code.reciprocal[rare.symbols[0]];
+    }
 }
 
 std::size_t curve8_write(const Curve8& curve, unsigned bits, std::span<std::uint8_t> out) {

@@ -21,7 +21,6 @@ from tests.features import batch, packet_of, smooth, taken
 IDS = ("auto", "context", "huffman", "rans")
 AVAILABLE = _core.isas()
 CASES = [(codec_id, example) for codec_id in IDS for example in fc.codec_class(codec_id).examples]
-LANES, SHORT, STATIC, GRADIENT = 64, 32, 16, 8  # the mode byte of context coding: docs/bitstream.md
 SHAPES = [
     (1, 1, 1),
     (1, 300),
