@@ -145,9 +145,9 @@ def from_mosaic(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def golomb_list(data: bytes, count: int) -> tuple[list[int], bytes]:
-    """The values of an Exp-Golomb list, and what comes after it."""
+    """The values of an EG list, and what comes after it."""
     order, source = data[0], Bits.of(data[1:])
-    values = [source.gamma() - 1 << order | source.get(order) for _ in range(count)]
+    values = [source.golomb(order) for _ in range(count)]
     return values, data[1 + source.whole_bytes() :]
 
 

@@ -45,7 +45,7 @@ void curve8_steps(RansCode& code, const RareSymbols& rare);
 
 std::size_t curve8_write(const Curve8& curve, unsigned bits, std::span<std::uint8_t> out);
 Status curve8_read(std::span<const std::uint8_t> in, unsigned bits, Curve8& curve, std::size_t& used);
-// How knots are sent: zigzag of the difference to the one before, Rice-coded.
+// How knots are sent: by this Exp-Golomb-coded.
 unsigned curve8_knot_code(int before, int value);
 inline int curve8_first_knot(unsigned coarseness) { return static_cast<int>(6 * kCurveOctave >> coarseness); }
 

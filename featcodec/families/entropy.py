@@ -178,13 +178,11 @@ class EntropyCodec(Codec):
         if coder.static_bits > 8 and self.family not in ("context", "auto"):
             raise ConfigError(f"static tables of {self.codec_id!r} take bits 1..8, got {self.bits}: use context")
         self.register_buffer("order0_table", torch.zeros(_ORDER0_BYTES, dtype=torch.uint8))
-        self.register_buffer("table_of", torch.zeros(64, dtype=torch.uint8))
         self.register_buffer("frequencies", torch.zeros(512, dtype=torch.int32))
         self.register_buffer("table_sizes", torch.zeros(4, dtype=torch.int32))
         self._train(coder, False, np.zeros(256, np.uint32), np.zeros(256, np.uint32), np.zeros(_CONTEXT_COUNTS, np.uint32))
 
     order0_table: Tensor
-    table_of: Tensor
     frequencies: Tensor
     table_sizes: Tensor
 
@@ -207,8 +205,7 @@ class EntropyCodec(Codec):
         sizes = [0, 0, 0, int(zigzag)]
         if self._has_context_tables:
             table_of, frequencies, *sizes[:2] = coder.train_context(contexts)
-            # 240 contexts fit no buffer of their own in a state whose shapes are fixed: they lie above the frequencies' 12 bits
-            self.table_of.zero_()
+            # which table each of 256 contexts has lies above the frequencies' 12 bits
             self.frequencies.copy_(torch.from_numpy(frequencies.astype(np.int32)))
             self.frequencies[: table_of.size] += torch.from_numpy(table_of.astype(np.int32) << 16)
         if self._has_order0_table(coder):
@@ -277,8 +274,6 @@ class EntropyCodec(Codec):
         if self._has_context_tables:
             frequencies = self.frequencies.cpu().numpy()
             table_of = (frequencies[:_CONTEXTS] >> 16).astype(np.uint8)
-            if tokens < 1 << 16:  # a state from before the rate stood there
-                table_of[: self.table_of.numel()] = self.table_of.cpu().numpy()
             coder.set_context_tables(table_of, frequencies.astype(np.uint16), tables, tokens)
         if self._has_order0_table(coder):
             coder.set_order0_table(self.order0_table.cpu().numpy()[:order0_bytes].copy())
