@@ -285,12 +285,12 @@ public:
         return symbols;
     }
 
-    // Of one payload of a feature (maps, height, width): the bits of the table that it sends.
-    std::uint64_t table_bits(const Array<std::uint8_t>& payload, std::size_t maps, std::size_t height, std::size_t width) const {
+    // Of one payload of a feature (maps, height, width): the bits before its symbol stream, and those of the table that this sends.
+    py::tuple parts(const Array<std::uint8_t>& payload, std::size_t maps, std::size_t height, std::size_t width) const {
         const auto in = view(payload);
-        std::uint64_t bits = 0;
-        check(fc::feature_table_bits(coder_, in, {maps, height, width}, bits), in.size());
-        return bits;
+        fc::FeatureParts parts;
+        check(fc::feature_parts(coder_, in, {maps, height, width}, parts), in.size());
+        return py::make_tuple(parts.side_bits, parts.table_bits);
     }
 
     // (coded bytes, symbols, contexts): the statistics of a batch.
@@ -299,7 +299,7 @@ public:
         const auto counts = std::make_unique<fc::FeatureCounts>();
         const fc::FloatSpan values{x.data(), static_cast<std::size_t>(x.size()), fc::FloatType::float32};
         if (!fc::feature_count(coder_, values, static_cast<std::size_t>(x.shape(0)), shape, *counts)) {
-            raise("FeatureError", "a value is not finite, or beyond the step's integers of 16 bits");
+            raise("FeatureError", "a value is not finite");
         }
         return told(*counts);
     }
@@ -431,7 +431,7 @@ PYBIND11_MODULE(_core, m) {
              py::arg("step") = 0.0, py::arg("zigzag") = false, py::arg("zero_level") = false)
         .def("encode_symbols", &FeatureCoder::encode_symbols, py::arg("symbols").noconvert())
         .def("decode_symbols", &FeatureCoder::decode_symbols, py::arg("data").noconvert(), py::arg("maps"), py::arg("height"), py::arg("width"))
-        .def("table_bits", &FeatureCoder::table_bits, py::arg("payload").noconvert(), py::arg("maps"), py::arg("height"), py::arg("width"))
+        .def("parts", &FeatureCoder::parts, py::arg("payload").noconvert(), py::arg("maps"), py::arg("height"), py::arg("width"))
         .def_property_readonly("static_bits", &FeatureCoder::static_bits)
         .def("train_order0", &FeatureCoder::train_order0, py::arg("coded").noconvert(), py::arg("symbols").noconvert())
         .def("set_order0_table", &FeatureCoder::set_order0_table, py::arg("table").noconvert())

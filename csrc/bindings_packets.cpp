@@ -163,9 +163,6 @@ public:
         if (encoded.not_finite != kNoSample) {
             raise("FeatureError", "sample " + std::to_string(encoded.not_finite) + " holds a value that is not finite");
         }
-        if (encoded.outside != kNoSample) {
-            raise("FeatureError", "sample " + std::to_string(encoded.outside) + " holds a value beyond the step's integers of 16 bits");
-        }
         py::list packets(encoded.payloads.size());
         for (std::size_t i = 0; i < encoded.payloads.size(); ++i) {
             PyList_SET_ITEM(packets.ptr(), static_cast<Py_ssize_t>(i), way.packet(type_of(packet_), encoded.payloads[i]).release().ptr());

@@ -186,6 +186,20 @@ def ans_symbols(data: bytes, count: int) -> list[int]:
     return out
 
 
+# ---- bitstream.md: steps ----
+
+
+def escapes(payload: bytes) -> tuple[dict[int, float], int]:
+    """The escapes of a step's payload by their places, and where its symbol stream begins."""
+    if not payload[0] & 0x40:
+        return {}, 1
+    (more,), rest = golomb_list(payload[1:], 1)
+    gaps, rest = golomb_list(rest, more + 1)
+    places = np.cumsum(np.array(gaps) + 1) - 1
+    values = struct.unpack_from(f"<{len(gaps)}f", rest)
+    return dict(zip(places.tolist(), values, strict=True)), len(payload) - len(rest) + 4 * len(gaps)
+
+
 # ---- order0.md: the static modes ----
 
 

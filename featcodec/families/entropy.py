@@ -21,10 +21,8 @@ from featcodec.families.quantized import check_axis
 from featcodec.features import check_feature, check_layout
 from featcodec.ops.cast import DTYPE_NAMES, DTYPES
 from featcodec.ops.quantizer import minmax_reconstruct, step_reconstruct
-from featcodec.ops.steps import MOST, check_step, smallest_step
+from featcodec.ops.steps import smallest_step
 from featcodec.ops.versions import version_of
-from featcodec.payloads import ranged
-from featcodec.payloads.layout import num_groups
 from featcodec.payloads.quantizer import MAX_BITS
 from featcodec.spec import check_choice, check_int
 
@@ -38,6 +36,7 @@ _ORDER0_BYTES = 640
 _BYTES = PayloadKind.BYTES
 _FLOAT_TYPES = {"float32": 0, "float16": 1, "bfloat16": 2}  # the core's FloatType
 _MOST_WAYS = 1024
+_MOST_STEP = 1e30  # a step is below it
 
 _Ways = dict[tuple[tuple[int, ...], Any], _core.Way]
 
@@ -53,8 +52,8 @@ class EntropyCodec(Codec):
         "sample": one range for the whole sample; "map": one for every map; "token": one for every token, a row of (T, D), in
         which 0 is a level, n at least 2.
     step
-        A step Q > 0 instead of min-max: q = rint(x / Q), x^ = Q q, no range sent. A value whose q has more than 16 bits is a
-        FeatureError that names the smallest step that would do. `bits` and `axis` then stay at their defaults.
+        A step Q > 0 instead of min-max: q = rint(x / Q), x^ = Q q, no range sent. A value whose q has more than 16 bits is sent
+        as it is, in four bytes more. `bits` and `axis` then stay at their defaults.
     tables
         "adaptive": tables are made for each sample and sent. "static": they come from `calibrate`, live in the state and are
         not sent; symbols that calibration never met are coded all the same. Until then they are flat.
@@ -108,7 +107,7 @@ class EntropyCodec(Codec):
         totals = [np.zeros(256, np.int64), np.zeros(256, np.int64), np.zeros(_CONTEXT_COUNTS, np.int64)]
         batches = [features] if isinstance(features, Tensor) else list(features)
         for batch in batches:
-            self._check_values(batch)
+            check_feature(batch)
         zigzag = self.step is not None and any(bool((batch < 0).any()) for batch in batches)
         coder = self._new_coder(zigzag)
         for batch in batches:
@@ -132,14 +131,9 @@ class EntropyCodec(Codec):
             if packets is None:
                 packets = self._encode_unknown(x)
         except FeatureError:
-            self._check_values(x)  # says which value, and where
+            check_feature(x)  # says which value, and where
             raise
         return packets
-
-    def _check_values(self, x: Tensor) -> None:
-        check_feature(x)
-        if self.step is not None:
-            check_step(x, float(np.float32(self.step)))
 
     def decode(
         self,
@@ -159,9 +153,8 @@ class EntropyCodec(Codec):
         return x if device is None else x.to(device)
 
     def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
-        """Tell the ranges, or the step quantiser's byte, and the table that was sent with the symbols."""
-        side = 8 if self.step is not None else ranged.side_bits(payload, num_groups(shape, self.axis))
-        table = self._new_coder().table_bits(np.ascontiguousarray(payload), *self._layout(shape).grid)
+        """Tell the ranges, or the step quantiser's byte and escapes, and the table that was sent with the symbols."""
+        side, table = self._new_coder().parts(np.ascontiguousarray(payload), *self._layout(shape).grid)
         return {"side": side, "table": table}
 
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -324,8 +317,8 @@ def _remember(ways: _Ways, shape: tuple[int, ...], dtype: Any, way: _core.Way) -
 
 def _check_step(step: Any) -> float:
     # a step is used as float32, where one may be 0 that was not
-    if isinstance(step, bool) or not isinstance(step, (int, float)) or not (0 < step < MOST and np.float32(step) > 0):
-        raise ConfigError(f"step must be a number above 0 and below {MOST:g}, got {step!r}")
+    if isinstance(step, bool) or not isinstance(step, (int, float)) or not (0 < step < _MOST_STEP and np.float32(step) > 0):
+        raise ConfigError(f"step must be a number above 0 and below {_MOST_STEP:g}, got {step!r}")
     return float(step)
 
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from featcodec.ops.cast import saturating_cast
-from featcodec.ops.steps import check_step
 from featcodec.ops.straight_through import straight_through
 
 
@@ -55,17 +54,11 @@ def _zero_level(low: Tensor, high: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 
 def step_reconstruct(x: Tensor, step: float) -> Tensor:
-    """Return Q rint(x / Q) of a batch, Q as float32; in double, rounded once to float32.
-
-    Raises
-    ------
-    FeatureError
-        An integer has more than 16 bits: see `ops.steps`.
-    """
+    """Return Q rint(x / Q) of a batch, Q as float32; in double, rounded once to float32; what has no 16-bit integer stays."""
     step = float(np.float32(step))
-    check_step(x, step)
     symbols = torch.round(x.double() / step)
-    return saturating_cast((symbols * step).float(), x.dtype)
+    coded = (symbols >= -(1 << 15)) & (symbols < 1 << 15)
+    return torch.where(coded, saturating_cast((symbols * step).float(), x.dtype), x)
 
 
 def unit_reconstruct(x: Tensor, bits: int) -> Tensor:

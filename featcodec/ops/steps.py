@@ -1,4 +1,4 @@
-"""Which values a step quantiser has integers for: others are refused, never clipped, and told which step would do."""
+"""Which values a step quantiser has integers for, where others are refused: never clipped, and told which step would do."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from torch import Tensor
 
 from featcodec.errors import FeatureError
 
-INTEGERS = (-(1 << 15), (1 << 15) - 1)  # what q = rint(x / Q) may be
-MOST = 1e30  # a step is below it
 _DIGITS = 6
 
 
-def check_step(x: Tensor, step: float, integers: tuple[int, int] = INTEGERS, most: float = MOST) -> None:
+def check_step(x: Tensor, step: float, integers: tuple[int, int], most: float) -> None:
     """Raise FeatureError where rint(x / step) of a batch lies beyond `integers`: one comparison where `x` is.
 
     The message names the first such sample's worst value, what this step codes and the smallest step for the batch, or says
@@ -41,7 +39,7 @@ def check_step(x: Tensor, step: float, integers: tuple[int, int] = INTEGERS, mos
     )
 
 
-def smallest_step(low: float, high: float, integers: tuple[int, int] = INTEGERS) -> float:
+def smallest_step(low: float, high: float, integers: tuple[int, int]) -> float:
     """Return the smallest step that has integers for all values from low to high: a float32, rounded up to six digits."""
     least = np.float32(max(high / (integers[1] + 0.5), low / (integers[0] - 0.5)))
     while _codes(low, high, float(np.nextafter(least, np.float32(0))), integers):

@@ -56,9 +56,9 @@ void decode_features(std::span<const std::uint8_t> head, std::span<const std::ui
     const fc::ContextShape shape{1u + head[3] % 80, 1u + head[4] % 40, 1u + head[5] % 40};
     std::vector<float> x(shape.maps * shape.height * shape.width);
     const std::span<const std::uint8_t> payloads[] = {body};
-    std::uint64_t table = 0;
-    const bool read = fc::feature_table_bits(coder, body, shape, table) == fc::Status::ok;
-    if (read && table > 8 * std::uint64_t{body.size()}) std::abort();
+    fc::FeatureParts parts;
+    const bool read = fc::feature_parts(coder, body, shape, parts) == fc::Status::ok;
+    if (read && parts.side_bits + parts.table_bits > 8 * std::uint64_t{body.size()}) std::abort();
     if (fc::feature_decode(coder, payloads, shape, {x.data(), x.size(), fc::FloatType::float32}) != fc::Status::ok) return;
     if (!read) std::abort();
     for (const float value : x) {
