@@ -158,16 +158,6 @@ ValueRange zero_level_range(const ValueRange& range, unsigned bits) {
     return zero_level(range, bits);
 }
 
-std::size_t first_nonfinite(FloatSpan x) noexcept {
-    const std::uint32_t magnitude = sign_of(x.type) - 1;
-    for (std::size_t i = 0; i < x.count; ++i) {
-        std::uint32_t bits = 0;
-        std::memcpy(&bits, at(x, i), size_of(x.type));
-        if ((bits & magnitude) >= infinity_of(x.type)) return i;
-    }
-    return x.count;
-}
-
 void quantize(FloatSpan x, float min, float max, unsigned bits, std::span<std::uint8_t> out) {
     check_bits(bits, 8);
     check_sizes(x.count, out.size());
@@ -180,12 +170,6 @@ void quantize(FloatSpan x, float min, float max, unsigned bits, std::span<std::u
     check_sizes(x.count, out.size());
     const DefaultFloats floats;
     quantize_blocks(x, quantize_plan(min, max, bits), kernels().quantize16[index_of(x.type)], out.data());
-}
-
-void count_symbols(std::span<const std::uint8_t> symbols, unsigned bits, std::span<std::uint32_t> counts) {
-    check_bits(bits, 8);
-    require(counts.size() == 256, "count_symbols needs 256 counts");
-    kernels().count_symbols(symbols.data(), symbols.size(), bits, counts.data());
 }
 
 void dequantize(std::span<const std::uint8_t> symbols, float min, float max, unsigned bits, MutableFloatSpan out) {

@@ -37,17 +37,12 @@ ValueRange value_range(FloatSpan x) noexcept;
 // The range that is sent instead of a finite min < max so that 0 is a level of the n-bit quantizer, and decodes to +0: min and max
 // themselves where that range would not be of float32. Every value in [min, max] lies in it. bits: 2..16.
 ValueRange zero_level_range(const ValueRange& range, unsigned bits);
-// Index of the first NaN or infinity; x.count where there is none.
-std::size_t first_nonfinite(FloatSpan x) noexcept;
 
 // ---- n-bit min-max quantizer --------------------------------------------------------------------------------------------
 // q = rint((x - min) / (max - min) * (2^bits - 1)). Needs finite min < max (else std::invalid_argument) and every x in [min, max],
 // which is not checked: another x gives some symbol below 2^bits. bits: 1..8 for bytes, 1..16 for words. out.size() is x.count.
 void quantize(FloatSpan x, float min, float max, unsigned bits, std::span<std::uint8_t> out);
 void quantize(FloatSpan x, float min, float max, unsigned bits, std::span<std::uint16_t> out);
-// Adds the number of times that each symbol occurs to counts[256]. bits: 1..8, symbols below 2^bits (others: counted anywhere).
-// A pass of its own: counting in the quantizer's loop was slower than both one after the other (the core's stores are the limit).
-void count_symbols(std::span<const std::uint8_t> symbols, unsigned bits, std::span<std::uint32_t> counts);
 
 // x^ = float32(min + q * ((max - min) / (2^bits - 1))), for half types rounded once more, beyond their range to their largest value.
 // Needs finite min <= max and symbols below 2^bits; another symbol gives some value, but reads and writes nothing outside the spans.

@@ -397,18 +397,6 @@ std::size_t quantize_step(const void* x, std::size_t count, float step, std::int
     return outside;
 }
 
-// ---- counts -------------------------------------------------------------------------------------------------------------------
-// For quantize_count.inc: 64 symbols joined to 32 pairs, or with bits <= 2 to 16 fours.
-inline void join64(const std::uint8_t* symbols, unsigned bits, std::uint8_t* words) {
-    for (std::size_t i = 0; i < 64; i += 32) {
-        const __m256i pairs = _mm256_maddubs_epi16(load256(symbols + i), _mm256_set1_epi16(static_cast<short>(1u << bits | 1u << 8)));
-        const __m256i fours = _mm256_madd_epi16(pairs, _mm256_set1_epi32(static_cast<int>(1u << (2 * bits) | 1u << 16)));
-        _mm256_store_si256(reinterpret_cast<__m256i*>(words + i), bits <= 2 ? fours : pairs);
-    }
-}
-
-#include "quantize_count.inc"
-
 // ---- zigzag: the compiler makes vectors of these ---------------------------------------------------------------------------
 void zigzag(const std::int16_t* values, std::size_t count, std::uint16_t* out) {
     for (std::size_t i = 0; i < count; ++i) {
@@ -434,7 +422,6 @@ constexpr QuantizeKernels kKernels = {
     {dequantize16<Float32>, dequantize16<Float16>, dequantize16<BFloat16>},
     {quantize_step<Float32>, quantize_step<Float16>, quantize_step<BFloat16>},
     {dequantize_step<Float32>, dequantize_step<Float16>, dequantize_step<BFloat16>},
-    count_symbols,
     zigzag,
     unzigzag,
 };
