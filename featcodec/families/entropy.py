@@ -20,11 +20,13 @@ from featcodec.errors import ConfigError, FeatureError
 from featcodec.families.quantized import check_axis
 from featcodec.features import check_feature, check_layout
 from featcodec.ops.cast import DTYPE_NAMES, DTYPES
+from featcodec.ops.crushed import Crushed
 from featcodec.ops.quantizer import minmax_reconstruct, step_reconstruct
 from featcodec.ops.steps import smallest_step
 from featcodec.ops.versions import version_of
 from featcodec.payloads.quantizer import MAX_BITS
 from featcodec.spec import check_choice, check_int
+from featcodec.transmission import NOTHING_LOST, Transmission
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -134,6 +136,21 @@ class EntropyCodec(Codec):
             check_feature(x)  # says which value, and where
             raise
         return packets
+
+    def _take_real_way(self, x: Tensor, channel: Channel | None) -> tuple[Transmission, list[Packet]]:
+        """All of it in one call of the core, where nothing happens on the way and the feature is of a known kind."""
+        coder = self._coder
+        try:
+            crossed = None if coder is None or channel is not None else coder.cross(x, self._buffers)
+        except FeatureError:
+            check_feature(x)  # says which value, and where
+            raise
+        if crossed is None:
+            return super()._take_real_way(x, channel)
+        packets, value, encode_s, decode_s, counts, payload_bits, frame_bits = crossed
+        crushed = Crushed._make(counts)
+        self._watch.see(crushed, self.config)
+        return Transmission(value, packets, encode_s, decode_s, NOTHING_LOST, crushed, payload_bits, frame_bits), packets
 
     def decode(
         self,

@@ -15,6 +15,7 @@ import torch
 import featcodec as fc
 from featcodec import _core
 from featcodec.bitstream import Packet
+from featcodec.codec import Codec
 from tests import reference
 from tests.features import batch, packet_of, smooth, taken
 
@@ -367,3 +368,32 @@ def test_packets_of_a_known_shape_are_looked_at_all_the_same():
     for bad in (None, x.numpy(), x.double(), [x]):
         with pytest.raises(fc.FeatureTypeError):
             codec.encode(bad)
+
+
+@pytest.mark.parametrize("codec_id", IDS)
+@pytest.mark.parametrize("shape", [(3, 7, 5), (2, 9, 4, 4), (2, 6)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_the_way_there_and_back_in_one_call_is_the_same_way(codec_id, shape, dtype):
+    for example in fc.codec_class(codec_id).examples:
+        codec = fc.get_codec({"id": codec_id, **example})
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(3)).to(dtype)
+        x[0, 0] *= 1000
+        codec.calibrate(x)
+        ours, plain = [], []
+        for _ in range(2):  # the first of a shape makes the coder known
+            ours.append(codec.transmit(x))
+            plain.append(Codec._take_real_way(codec, x, None)[0])
+        for one, other in zip(ours, plain, strict=True):
+            assert torch.equal(one.output, other.output)
+            assert [packet.to_bytes() for packet in one.packets] == [packet.to_bytes() for packet in other.packets]
+            assert (one.crushed, one.payload_bits, one.frame_bits) == (other.crushed, other.payload_bits, other.frame_bits)
+            sizes = [8 * len(packet.to_bytes()) for packet in one.packets]
+            assert one.payload_bits + one.frame_bits == sum(sizes)
+
+
+def test_what_is_not_finite_is_named_on_the_fast_way_too():
+    codec, x = fc.get_codec("huffman"), torch.randn(2, 4, 3)
+    codec.transmit(x)
+    x[1, 2, 0] = float("inf")
+    with pytest.raises(fc.FeatureError, match=r"got inf at index \(1, 2, 0\)"):
+        codec.transmit(x)
