@@ -421,6 +421,8 @@ PYBIND11_MODULE(_core, m) {
     m.def("set_isa", &set_isa, py::arg("name"));
     m.def("isas", &isas);
     m.def("isa", [] { return std::string(fc::isa_name(fc::current_isa())); });
+    m.def("is_amd", &fc::is_amd);
+    m.def("set_amd", &fc::set_amd, py::arg("amd"));
     m.def("best_isa", [] { return std::string(fc::isa_name(fc::best_isa())); });
     py::class_<FloatScope>(m, "DefaultFloats")
         .def(py::init<>())

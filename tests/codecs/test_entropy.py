@@ -18,6 +18,7 @@ from featcodec.bitstream import Packet
 from featcodec.codec import Codec
 from tests import reference
 from tests.features import batch, packet_of, smooth, taken
+from tests.kernels import KERNELS, choose
 
 IDS = ("auto", "context", "huffman", "rans")
 AVAILABLE = _core.isas()
@@ -46,13 +47,13 @@ def test_every_instruction_set_writes_the_same_bytes_and_reads_the_others(codec_
     for shape in SHAPES:
         x = torch.cat([smooth(shape, 2), torch.randn(1, *shape, generator=torch.Generator().manual_seed(3))])
         sent, values = {}, {}
-        for level in AVAILABLE:
-            _core.set_isa(level)
-            sent[level] = [p.to_bytes() for p in codec.encode(x)]
-            values[level] = codec.decode(sent[AVAILABLE[0]])
-        assert all(sent[level] == sent["scalar"] for level in AVAILABLE), shape
-        assert all(torch.equal(values[level], values["scalar"]) for level in AVAILABLE), shape
-        assert torch.equal(codec.reconstruct(x), values["scalar"]), shape
+        for kernels in KERNELS:
+            choose(*kernels)
+            sent[kernels] = [p.to_bytes() for p in codec.encode(x)]
+            values[kernels] = codec.decode(sent[KERNELS[0]])
+        assert all(packets == sent[KERNELS[0]] for packets in sent.values()), shape
+        assert all(torch.equal(y, values[KERNELS[0]]) for y in values.values()), shape
+        assert torch.equal(codec.reconstruct(x), values[KERNELS[0]]), shape
 
 
 @pytest.mark.parametrize("codec_id", IDS)
@@ -62,8 +63,8 @@ def test_large_features_round_trip_on_every_instruction_set(codec_id, bits):
     codec = fc.get_codec(codec_id, bits=bits)
     wanted = codec.reconstruct(x)
     streams = set()
-    for level in AVAILABLE:
-        _core.set_isa(level)
+    for kernels in KERNELS:
+        choose(*kernels)
         packets = codec.encode(x)
         streams.add(packets[0].to_bytes())
         assert torch.equal(codec.decode(packets), wanted)
@@ -216,10 +217,10 @@ def test_threads_change_no_byte(threads):
         fc.set_num_threads(0)
 
 
-@pytest.mark.parametrize("level", AVAILABLE)
+@pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("tables", ["adaptive", "static"])
-def test_hostile_streams_decode_or_raise_on_every_instruction_set(level, tables):
-    _core.set_isa(level)
+def test_hostile_streams_decode_or_raise_on_every_instruction_set(kernels, tables):
+    choose(*kernels)
     rng = np.random.default_rng(5)
     for codec_id in IDS:
         for params in ({"bits": 2}, {"bits": 4}, {"bits": 8}, {"step": 0.1}):
@@ -271,8 +272,8 @@ def test_old_single_stream_huffman_still_decodes():
 
 def test_the_whole_conformance_batch_survives_every_instruction_set():
     x = batch((8, 7, 5))
-    for level in AVAILABLE:
-        _core.set_isa(level)
+    for kernels in KERNELS:
+        choose(*kernels)
         for codec_id in IDS:
             codec = fc.get_codec(codec_id, bits=5)
             assert torch.equal(codec.decode(codec.encode(x)), codec.reconstruct(x))
