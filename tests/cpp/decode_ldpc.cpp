@@ -79,7 +79,7 @@ void decode_ldpc(const std::uint8_t* data, std::size_t size) {
     if (size < kHead) return;
     const std::span<const std::uint8_t> head(data, kHead);
     const std::span<const std::uint8_t> body(data + kHead, size - kHead);
-    choose_isa(head[6]);
+    choose_kernels(head[6]);
     const featcodec::Isa isa = featcodec::current_isa();
     const fl::Coder coder(choose_code(head));
     const fl::Code& code = coder.code();
