@@ -80,15 +80,22 @@ arm-tools:
 	@command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null || { \
 		echo "make test-neon needs aarch64-linux-gnu-g++ and qemu-aarch64: apt-get install g++-aarch64-linux-gnu qemu-user" >&2; exit 1; }
 
-# libFuzzer over all decoders, for FUZZ_SECONDS; needs clang.
+# libFuzzer over all decoders, for FUZZ_SECONDS each, from what the encoders write on; needs clang.
 FUZZ_SECONDS ?= 60
+FUZZ_TARGETS = decoders ldpc
 fuzz: $(VENV)/.installed
 	$(BIN)/cmake -S . -B build/fuzz -G Ninja -DFEATCODEC_PYTHON=OFF -DFEATCODEC_FUZZ=ON -DCMAKE_CXX_COMPILER=clang++ \
 		-DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja >/dev/null
-	$(BIN)/cmake --build build/fuzz --target fuzz_decoders fuzz_ldpc
-	set -e; for target in decoders ldpc; do mkdir -p build/fuzz/corpus_$$target; \
-		build/fuzz/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=4096 -len_control=10 \
-		-artifact_prefix=build/fuzz/ -verbosity=0 -print_final_stats=1 build/fuzz/corpus_$$target; done
+	$(BIN)/cmake --build build/fuzz --target $(FUZZ_TARGETS:%=fuzz_%) seed_corpus
+	mkdir -p $(FUZZ_TARGETS:%=build/fuzz/seeds_%) $(FUZZ_TARGETS:%=build/fuzz/corpus_%)
+	build/fuzz/seed_corpus $(FUZZ_TARGETS:%=build/fuzz/seeds_%)
+	set -e; for target in $(FUZZ_TARGETS); do \
+		build/fuzz/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=65536 -len_control=10 \
+		-artifact_prefix=build/fuzz/ -verbosity=0 -print_final_stats=1 build/fuzz/corpus_$$target build/fuzz/seeds_$$target \
+		>build/fuzz/$$target.log 2>&1 || { cat build/fuzz/$$target.log; exit 1; }; done
+	@for target in $(FUZZ_TARGETS); do awk -v target=$$target '/executed_units/ { all = $$2 } /exec_per_sec/ { rate = $$2 } \
+		/new_units/ { kept = $$2 } END { print "fuzz_" target ": " rate " inputs a second, " all " in all, " kept " kept" }' \
+		build/fuzz/$$target.log; done
 
 # Writes the goldens that are missing; those that exist are never rewritten.
 goldens: $(VENV)/.installed
