@@ -15,7 +15,7 @@ namespace fl = featcodec::ldpc;
 
 namespace {
 
-constexpr std::size_t kMostWork = 40'000;  // bits times blocks times iterations: some milliseconds under the sanitizers
+constexpr std::size_t kMostWork = 20'000;  // bits times blocks times iterations: a millisecond or two under the sanitizers
 
 enum Task : unsigned { min_sum, min_sum_nats, erasure, erasure_nats, erasure_packed, completion, sum_product, encoding, kTasks };
 
