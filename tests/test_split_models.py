@@ -219,6 +219,22 @@ def test_sizes_that_the_code_goes_by_are_checked():
             head(images(1, 3, 4, 9))
 
 
+def scans(net: Odd, x: Tensor) -> Tensor:
+    y, state = net.a(x), torch.zeros(len(x), 4)
+    for t in range(x.shape[1]):
+        state = state / 2 + y[:, t]
+    return state
+
+
+def test_a_length_that_the_code_loops_by_is_fixed():
+    model = Odd(scans).eval()
+    head, tail = fc.split(model, "a", images(2, 3, 4))
+    with torch.no_grad():
+        assert torch.equal(tail(head(images(5, 3, 4))), model(images(5, 3, 4)))
+        with pytest.raises(fc.LayerError, match="its code meets 3, it meets 6 now"):
+            tail(head(images(2, 6, 4)))
+
+
 def test_hooks_around_the_layer_leave_no_trace():
     model = nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), nn.Linear(4, 4))
     seen: list[int] = []
