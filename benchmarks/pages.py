@@ -45,8 +45,8 @@ _ENTROPY = """
 # Entropy coding
 
 Every mode of the core and every instruction set beside what a Python user picks today, on the same symbols in the same
-run (`make bench-entropy`). The goals were set in GB/s on another machine; where that matters they are scaled by the
-ratio of the two machines' memcpy.
+run (`make bench-entropy`). The goals were set in GB/s on another machine; they are judged by what zstd -1 does on the
+same symbols in the same run.
 """
 
 _CHANNEL = """
@@ -101,7 +101,7 @@ def entropy_page(result: Result) -> str:
     if brought:
         note += (
             f" The run measured other features too, from a folder (`FEATURES=folder`: {_and(brought)}). No command gets that "
-            f"folder, so its rows are not shown. {_other_verdicts(found, result['goals'])}"
+            f"folder, so its rows are not shown. {_other_verdicts(found, entropy_goals(dict(result)))}"
         )
     heading, _, tables = entropy_report.summary(shown).partition("\n\n")[2].partition("\n\n")
     picture = _picture("bits against speed", "entropy/bits_speed.png")

@@ -160,12 +160,15 @@ def speed(coder, mbps, **row):
 def test_goals_met_missed_and_not_measured():
     bits = {"layer": "a", "quantizer": "n4", "relu": True, "limits": {"order-0 entropy": 2.0}, "packets": {}}
     result = {
-        "machine": {"memory": {"DRAM": entropy_goals.MEMCPY_GBPS}},
         "settings": {"speed_quantizers": ["n4"]},
         "bits": [{**bits, "coders": {"context": 1.4, "zstd 19": 1.7}}],
         "speed": [
             speed("huffman", 2500.0),
+            speed("huffman", 9000.0, size=4096, symbols=4096),
             speed("rans", 1000.0),
+            speed("context", 900.0),
+            speed("zstd 1", 340.0, decode_mbps=1000.0),
+            speed("zstd 1", 1.0, size=4096, symbols=4096),
             speed("constriction ans", 200.0),
             speed("compressai ans", 100.0),
         ],
@@ -174,7 +177,11 @@ def test_goals_met_missed_and_not_measured():
     found = {goal["what"]: goal for goal in entropy_goals.goals(result)}
     assert found["Huffman/auto encode, 4 MB, n4"]["met"] is True
     assert found["Huffman/auto decode, 4 MB, n4"]["met"] is False
+    assert found["Huffman/auto decode, 4 MB, n4"]["value"] == pytest.approx(2.5)  # the large tensors alone
+    assert found["Huffman/auto decode, 4 MB, n4"]["measured"] == "2.50 (huffman, 2.50 GB/s; tensors of 4,194,304)"
     assert found["Huffman/auto encode, 4 MB, n2"]["met"] is None
+    assert found["rans decode, 4 MB, n <= 4"]["met"] is False
+    assert [found[f"context {call}, 4 MB, n <= 4"]["met"] for call in ("encode", "decode")] == [True, False]
     assert found["rans, bits over order-0 entropy, 64 KB and more"]["met"] is True
     assert found["context, bits over all sets"]["value"] == pytest.approx(0.7)
     assert found["encode against constriction"]["value"] == pytest.approx(12.5)
