@@ -15,15 +15,17 @@ test: $(VENV)/.installed
 	$(BIN)/python -m pytest
 
 # The entropy coders beside their peers, which it installs; FEATURES=folder adds .npz features. Takes a quarter of an hour.
+# PARTS=calls,memory leaves out the long part, the coders.
+bench-entropy: PARTS ?= coders,calls,memory
 bench-entropy: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt zstandard imagecodecs dahuffman torchac
 	# these two pin older packages than they need: only their compiled coders are used
 	$(BIN)/python -m pip install --quiet --no-deps compressai nncodec
-	$(BIN)/python -m benchmarks.suites.entropy $(if $(FEATURES),--features $(FEATURES)) --out $(OUT)/entropy
+	$(BIN)/python -m benchmarks.suites.entropy $(if $(FEATURES),--features $(FEATURES)) --parts $(PARTS) --out $(OUT)/entropy
 
 # LDPC codes and channels: error rates, speed beside the peers that it installs, features over channels. PARTS=error,speed,features
 # picks parts. Error rates go on from $(OUT)/channel/checkpoints: delete them after a change to a decoder.
-PARTS ?= error,speed,features
+bench-channel: PARTS ?= error,speed,features
 bench-channel: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt ldpc scikit-commpy pyldpc numba sionna-no-rt
 	$(BIN)/python -m benchmarks.suites.channel --parts $(PARTS) --out $(OUT)/channel

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.entropy_measure import FUSED_SIZE, NUMPY_QUANTIZE
+from benchmarks.memory import KEPT, MB, PEAK_FACTOR, PEAK_OFFSET
 
 NOT_MEASURED = "not measured"
 LARGE = 4_000_000  # symbols: "4 MB and more"
@@ -57,6 +58,11 @@ def goals(result: Result) -> list[dict[str, Any]]:
         *_small_tensors(result),
         *_against_peers(result),
         _floats_to_bytes(result),
+        *_crossings(result),
+        *_range_coder(result),
+        *_packed(result),
+        *_tokens(result),
+        *_decoding(result),
     ]
     return [asdict(goal) for goal in found]
 
@@ -237,3 +243,68 @@ def _floats_to_bytes(result: Result) -> Goal:
     value, note = max(ratios) if ratios else (None, "")
     text = "faster than NumPy's quantisation alone (>= 1x)"
     return _at_least("188 K float32 to bytes, n4", text, 1.0, value, note)
+
+
+def _crossings(result: Result) -> list[Goal]:
+    found = []
+    for row in result.get("crossings", []):
+        note = f"{row['extra_us']:.0f} us to {row['encode_us'] + row['decode_us']:.1f} of the codec alone"
+        what = f"forward with {row['coder']} inserted, beyond the bare model, 4 KB"
+        found.append(_at_most(what, "<= 3x the codec's encode + decode", 3.0, row["ratio"], note))
+    return found
+
+
+def _range_coder(result: Result) -> list[Goal]:
+    found = []
+    for row in result.get("range_coder", []):
+        what = f"entropic's range coder, {row['call']}, {row['latents']:,} latents"
+        share, ratio = row["coder_us"] / row["codec_us"], row["python_us"] / row["coder_us"]
+        note = f"{row['coder_us']:.0f} of {row['codec_us']:.0f} us"
+        found.append(_at_most(f"{what}, of the codec's time", "<= 0.1", 0.1, share, note, ".3f"))
+        found.append(_at_least(f"{what}, against Python", ">= 50x", 50.0, ratio, f"{row['python_us']:.0f} us", ".0f"))
+    return found
+
+
+def _packed(result: Result) -> list[Goal]:
+    """bitpack beside huffman on the same large samples, one thread."""
+    rows = {(row["coder"], row["elements"], row["bits"]): row for row in result.get("large", []) if row["threads"] == 1}
+    found = []
+    for call in ("encode", "decode"):
+        ratios = [
+            (row[f"{call}_us"] / rows["huffman", elements, bits][f"{call}_us"], elements, bits)
+            for (coder, elements, bits), row in rows.items()
+            if coder == "bitpack" and ("huffman", elements, bits) in rows
+        ]
+        if ratios:
+            worst, elements, bits = max(ratios)
+            times = [rows[coder, elements, bits][f"{call}_us"] / 1e3 for coder in ("bitpack", "huffman")]
+            note = f"{times[0]:.1f} to {times[1]:.1f} ms for {elements:,} elements at {bits} bits, the worst of {len(ratios)}"
+            found.append(_at_most(f"bitpack {call}, large samples", "<= huffman's time", 1.0, worst, note))
+    return found
+
+
+def _tokens(result: Result) -> list[Goal]:
+    rows = result.get("tokens", [])
+    if not rows:
+        return []
+    worst = max(rows, key=lambda row: float(row["context"] / row["rans"]))
+    note = f"{worst['feature']}, axis={worst['axis']}, the worst of {len(rows)}"
+    return [_at_most("context on tokens, n8, bits", "<= rans's", 1.0, worst["context"] / worst["rans"], note, ".3f")]
+
+
+def _decoding(result: Result) -> list[Goal]:
+    found = []
+    for text, learned in (("", False), (", learned", True)):
+        rows = [row for row in result.get("decoding", []) if row["learned"] == learned and not row["exempt"]]
+        if not rows:
+            continue
+        peak = max(rows, key=lambda row: float((row["peak"] - PEAK_OFFSET) / row["output"]))
+        kept = max(rows, key=lambda row: float(row["kept"]))
+        note = f"{peak['codec']}, {peak['feature']}: {peak['peak'] / MB:.0f} MB for {peak['output'] / MB:.0f}"
+        beyond = (peak["peak"] - PEAK_OFFSET) / peak["output"]
+        goal = f"<= {PEAK_FACTOR}x the output beyond {PEAK_OFFSET // MB} MB"
+        found.append(_at_most(f"peak memory of decoding{text}, {len(rows)} packets", goal, PEAK_FACTOR, beyond, note))
+        note = f"{kept['codec']}, {kept['feature']}"
+        what = f"memory kept after decoding{text}"
+        found.append(_at_most(what, f"<= {KEPT // MB} MB", KEPT / MB, kept["kept"] / MB, note, ".1f"))
+    return found
