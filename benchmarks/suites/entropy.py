@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m benchmarks.suites.entropy", description=__doc__)
     p.add_argument("--features", type=Path, help="folder of .npz files with feature (B, maps, h, w), beside ResNet-20's layers")
     p.add_argument("--quick", action="store_true", help="under a minute: fewer quantisers, sizes, images and rounds")
-    p.add_argument("--parts", type=_parts, default=PARTS, help=f"comma-separated, of {','.join(PARTS)} (default: all)")
+    p.add_argument("--parts", type=_parts, help=f"comma-separated, of {','.join(PARTS)} (default: all; quick: no memory)")
     p.add_argument("--sets", nargs="+", help="only layers whose name contains one of these")
     p.add_argument("--quantizers", nargs="*", choices=QUANTIZERS, help="of the bits (all unless --quick); none: no bits")
     p.add_argument("--speed-quantizers", nargs="*", choices=QUANTIZERS, help="of the speeds (n2 n4 n8 unless --quick)")
@@ -96,7 +96,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     quick = bool(args.quick)
     chosen = {
         "quick": quick,
-        "parts": list(args.parts),
+        "parts": list(args.parts or (PARTS[:2] if quick else PARTS)),
         "features": None if args.features is None else args.features.name,
         "sets": args.sets,
         "coders": args.coders,
@@ -132,26 +132,27 @@ def run(args: argparse.Namespace, say: Callable[[str], None] | None = None) -> d
     left_out: dict[str, str] = {}
     most_threads = int(fc.core_info()["threads"])
     with threads(1):
-        memory = measure_memory()
-        if "coders" in args.parts:
+        sources: list[FeatureSet] = []
+        if "coders" in setting["parts"]:
             sources = choose_sets(args, setting)
             coders, left_out = choose_coders(args.coders, setting["quick"])
             for name, reason in left_out.items():
                 say(f"left out: {name}: {reason}")
-            for source in sources:
-                for quantizer in QUANTIZERS:
-                    if quantizer in {*setting["quantizers"], *setting["speed_quantizers"]}:
-                        say(f"{source.name} {quantizer}")
-                        measure_set(source, quantizer, coders, setting, effort, rows, left_out)
-        if "calls" in args.parts:
+        memory = measure_memory()
+        if "memory" in setting["parts"]:
+            say("memory of decoding")
+            rows["decoding"] = measure_decoding(cases())
+        for source in sources:
+            for quantizer in QUANTIZERS:
+                if quantizer in {*setting["quantizers"], *setting["speed_quantizers"]}:
+                    say(f"{source.name} {quantizer}")
+                    measure_set(source, quantizer, coders, setting, effort, rows, left_out)
+        if "calls" in setting["parts"]:
             say("crossings, large samples, tokens")
             rows["crossings"] = measure_crossings(effort)
             rows["range_coder"] = measure_range_coder(effort)
             rows["large"] = measure_large(effort, most_threads)
             rows["tokens"] = measure_tokens()
-        if "memory" in args.parts:
-            say("memory of decoding")
-            rows["decoding"] = measure_decoding(cases())
         described = {**machine(), "packages": package_versions(coders), "core": fc.core_info(), "memory": memory}
     result = {"machine": described, "settings": setting, "left_out": left_out, **rows}
     result["goals"] = goals(result)
