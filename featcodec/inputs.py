@@ -51,7 +51,11 @@ def map_inputs(inputs: Any, function: Callable[[Tensor], Tensor]) -> Any:
 
 def to_device(inputs: Any, device: torch.device | str | None) -> Any:
     """Return inputs with every tensor on a device; as they are where it is None."""
-    return inputs if device is None else map_inputs(inputs, lambda x: x.to(device, non_blocking=True))
+    if device is None:
+        return inputs
+    # what comes to the CPU is read by whoever looks, finished or not
+    waits = torch.device(device).type == "cpu"
+    return map_inputs(inputs, lambda x: x.to(device, non_blocking=not waits))
 
 
 def batch_size(inputs: Any) -> int | None:

@@ -14,8 +14,8 @@ class RawCodec(Codec):
     codec_id = "raw"
 
     def encode_payload(self, x: FloatArray) -> Payload:
-        """Return the bytes of `x`."""
-        return x.astype("<f4", copy=False).reshape(-1).view(np.uint8)
+        """Return the bytes of `x`: a copy, for the tensor that they come from may be written to."""
+        return x.astype("<f4").reshape(-1).view(np.uint8)
 
     def decode_payload(self, payload: Payload, shape: tuple[int, ...]) -> FloatArray:
         """Read the floats back."""

@@ -21,6 +21,7 @@ from featcodec.families.quantized import check_axis
 from featcodec.features import check_feature, check_layout
 from featcodec.ops.cast import DTYPE_NAMES, DTYPES
 from featcodec.ops.crushed import Crushed
+from featcodec.ops.host import to_host
 from featcodec.ops.quantizer import minmax_reconstruct, step_reconstruct
 from featcodec.ops.steps import smallest_step
 from featcodec.ops.versions import version_of
@@ -214,10 +215,11 @@ class EntropyCodec(Codec):
         """Write the buffers from counts."""
         sizes = [0, 0, 0, int(zigzag)]
         if self._has_context_tables:
-            table_of, frequencies, *sizes[:2] = coder.train_context(contexts)
+            table_of, narrow, *sizes[:2] = coder.train_context(contexts)
+            frequencies = narrow.astype(np.int32)
             # which table each of 256 contexts has lies above the frequencies' 12 bits
-            self.frequencies.copy_(torch.from_numpy(frequencies.astype(np.int32)))
-            self.frequencies[: table_of.size] += torch.from_numpy(table_of.astype(np.int32) << 16)
+            frequencies[: table_of.size] += table_of.astype(np.int32) << 16
+            self.frequencies.copy_(torch.from_numpy(frequencies))
         if self._has_order0_table(coder):
             table = coder.train_order0(coded, symbols)
             sizes[2] = table.size
@@ -317,8 +319,8 @@ def _sample_layout(shape: tuple[int, ...], axis: str) -> _Layout:
 
 def _arrange(x: Tensor, transposes: bool) -> Tensor:
     """The batch as the core reads it: in order, in the CPU's memory."""
-    values = x.detach().cpu().resolve_neg()
-    return (values.transpose(1, 2) if transposes else values).contiguous()
+    values = x.detach().transpose(1, 2) if transposes else x.detach()
+    return to_host(values.contiguous()).resolve_neg()
 
 
 def _put_in_order(x: Tensor, layout: _Layout) -> Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from featcodec.ops.blocks import in_blocks
 from featcodec.ops.cast import saturating_cast
 from featcodec.ops.straight_through import straight_through
 
@@ -27,6 +28,10 @@ def minmax_reconstruct(x: Tensor, bits: int, axis: str) -> Tensor:
     Tensor
         The shape, dtype and device of `x`.
     """
+    return in_blocks(lambda part: _minmax_reconstruct(part, bits, axis), x)
+
+
+def _minmax_reconstruct(x: Tensor, bits: int, axis: str) -> Tensor:
     wide = x.double()
     axes = _group_axes(x, axis)
     low, high = (wide.amin(dim=axes, keepdim=True), wide.amax(dim=axes, keepdim=True)) if axes else (wide, wide)
@@ -56,6 +61,10 @@ def _zero_level(low: Tensor, high: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 def step_reconstruct(x: Tensor, step: float) -> Tensor:
     """Return Q rint(x / Q) of a batch, Q as float32; in double, rounded once to float32; what has no 16-bit integer stays."""
     step = float(np.float32(step))
+    return in_blocks(lambda part: _step_reconstruct(part, step), x)
+
+
+def _step_reconstruct(x: Tensor, step: float) -> Tensor:
     symbols = torch.round(x.double() / step)
     coded = (symbols >= -(1 << 15)) & (symbols < 1 << 15)
     return torch.where(coded, saturating_cast((symbols * step).float(), x.dtype), x)
