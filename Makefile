@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # The package is installed in place: only what the build reads asks for another install.
 BUILD_INPUTS = setup.py pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/*/*.inc)
 
-.PHONY: bench bench-entropy bench-channel bench-training test test-wheel test-neon arm-tools sanitize fuzz lint goldens results clean
+.PHONY: bench bench-entropy bench-channel bench-training bench-accelerator test test-wheel test-neon arm-tools sanitize fuzz lint goldens results clean
 
 bench: $(VENV)/.installed
 	$(BIN)/featcodec bench --out $(OUT)
@@ -33,6 +33,10 @@ bench-channel: $(VENV)/.installed
 # What a training step costs with a codec in it, and the trained codecs beside their controls.
 bench-training: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.suites.training --out $(OUT)/training
+
+# What a codec adds to a forward pass on a GPU, which it refuses to do without.
+bench-accelerator: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.suites.accelerator --out $(OUT)/accelerator
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
