@@ -371,6 +371,7 @@ class Codec(nn.Module):
         wants_gradient = torch.is_grad_enabled() and isinstance(x, Tensor) and x.requires_grad
         return not (wants_gradient and self.training and channel is None and type(self).reconstruct is not Codec.reconstruct)
 
+    @eager
     def _pass_on_device(self, x: Tensor) -> Tensor:
         check_feature(x)
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What happens where features lie on a GPU, shown without one: which copies wait, what lies where, what is asked of cuDNN."""
+"""What happens where features lie on a GPU, shown without one: which copies wait, what lies where, what replicas hold."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import featcodec as fc
 from featcodec import inputs
 from featcodec.ops import blocks, host, quantizer
-from featcodec.ops.algorithms import untimed_algorithms
+from featcodec.ops.algorithms import repeatable_algorithms
 from featcodec.ops.crushed import _crushed_of_samples, crushed_in
 from featcodec.training import Batches
 from tests.features import smooth, taken_batch
@@ -90,21 +90,28 @@ def test_an_empty_batch_is_one_block():
     assert quantizer.minmax_reconstruct(torch.zeros(0, 3, 2), 4, "map").shape == (0, 3, 2)
 
 
-def test_nothing_is_timed_until_the_last_thread_has_left(monkeypatch):
+@pytest.fixture
+def cudnn(monkeypatch):
+    """The switches, set otherwise than codecs need them."""
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    return torch.backends.cudnn
+
+
+def test_algorithms_are_repeatable_until_the_last_thread_has_left(cudnn):
     seen = []
 
     def work(i):
         for _ in range(50):
-            with untimed_algorithms(), untimed_algorithms():
-                seen.append(torch.backends.cudnn.benchmark)
+            with repeatable_algorithms(), repeatable_algorithms():
+                seen.append((cudnn.deterministic, cudnn.benchmark))
 
     in_threads(3, work)
-    assert seen == [False] * 150
-    assert torch.backends.cudnn.benchmark is True
-    with pytest.raises(KeyError), untimed_algorithms():
+    assert seen == [(True, False)] * 150
+    assert (cudnn.deterministic, cudnn.benchmark) == (False, True)
+    with pytest.raises(KeyError), repeatable_algorithms():
         raise KeyError
-    assert torch.backends.cudnn.benchmark is True
+    assert (cudnn.deterministic, cudnn.benchmark) == (False, True)
 
 
 class Elsewhere(Tensor):
@@ -114,16 +121,57 @@ class Elsewhere(Tensor):
 
 
 @pytest.mark.parametrize("spec", ["jscc:maps=8,height=7,width=5,symbols=5", "dsc:maps=8,reduced=2"])
-def test_on_a_device_networks_see_each_sample_in_memory_of_its_own_and_nothing_is_timed(spec, monkeypatch):
+def test_on_a_device_networks_see_each_sample_in_memory_of_its_own_by_repeatable_algorithms(spec, monkeypatch, cudnn):
     codec = fc.get_codec(spec).eval()
     x, weight = taken_batch(codec), codec._weight()
     wanted = [packet.to_bytes() for packet in codec.encode(x)]
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     monkeypatch.setattr(codec, "_weight", lambda: weight.detach().as_subclass(Elsewhere))
     seen = []
     codec.analysis.register_forward_pre_hook(
-        lambda module, args: seen.append((len(args[0]), args[0].storage_offset(), torch.backends.cudnn.benchmark))
+        lambda _, args: seen.append((len(args[0]), args[0].storage_offset(), cudnn.deterministic, cudnn.benchmark))
     )
     assert [packet.to_bytes() for packet in codec.encode(x)] == wanted
-    assert seen == [(1, 0, False)] * len(x)
-    assert torch.backends.cudnn.benchmark is True
+    assert seen == [(1, 0, True, False)] * len(x)
+    assert (cudnn.deterministic, cudnn.benchmark) == (False, True)
+
+
+def replica_of(model: nn.Module) -> nn.Module:
+    """What nn.DataParallel makes of a model for each of its GPUs: parameters are plain tensors there, and no parameters."""
+    replicas = {module: module._replicate_for_data_parallel() for module in model.modules()}
+    for module, replica in replicas.items():
+        replica._former_parameters = {}
+        replica._modules.update({name: replicas[child] for name, child in module._modules.items() if child is not None})
+        for name, parameter in module._parameters.items():
+            replica._parameters[name] = None
+            if parameter is not None:
+                del replica._parameters[name]
+                replica._former_parameters[name] = parameter.clone()
+                setattr(replica, name, replica._former_parameters[name])
+    return replicas[model]
+
+
+@pytest.mark.parametrize(
+    "spec", ["dsc:reduced=2", "entropic:reduced=2", "jscc:symbols=5", "vq:hidden=6,groups=2", "huffman:bits=3"]
+)
+def test_replicas_of_data_parallel_send_and_train(spec):
+    torch.manual_seed(0)
+    head = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU()).requires_grad_(False)
+    model, x = nn.Sequential(head, nn.Flatten(), nn.Linear(8 * 7 * 5, 2)).eval(), torch.rand(4, 3, 7, 5)
+    with fc.insert(model, "0", spec, example=x) as cut:
+        assert torch.equal(replica_of(model)(x), model(x))
+        model.train()
+        replica_of(model)(x).sum().backward()
+        assert any(p.grad is not None and p.grad.any() for p in cut.codec.parameters()) == cut.codec.learned
+
+
+@pytest.mark.parametrize("spec", ["huffman:bits=4", "dsc:maps=8,reduced=2"])
+def test_a_codec_that_is_compiled_by_itself_trains(spec):
+    torch.manual_seed(0)
+    codec, x = fc.get_codec(spec).train(), torch.rand(4, 8, 7, 5)
+    found, wanted = x.clone().requires_grad_(True), x.clone().requires_grad_(True)
+    y = torch.compile(codec, backend="eager")(found)
+    y.sum().backward()
+    value = codec(wanted)
+    assert torch.allclose(y, value)
+    value.sum().backward()
+    assert torch.allclose(found.grad, wanted.grad)

@@ -20,7 +20,7 @@ from featcodec.bench.data import embedded
 from featcodec.bench.models import resnet20
 from featcodec.bench.report import machine
 from featcodec.ops.clock import now
-from featcodec.ops.host import from_host, to_host
+from featcodec.ops.host import to_host
 
 SPECS = ("raw", "huffman:bits=4,tables=static", "context:bits=4")
 WARM_UPS = 3
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--network", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     p.add_argument("--batch", type=int, nargs="+", default=[1, 8, 64])
     p.add_argument("--codec", nargs="+", default=list(SPECS))
-    p.add_argument("--rounds", type=int, default=15)
+    p.add_argument("--rounds", type=int, default=31)
     p.add_argument("--out", type=Path, default=Path("out/accelerator"))
     return p
 
@@ -134,7 +134,7 @@ def crossings(network: str, size: int, device: torch.device, args: argparse.Name
             "to_host": lambda: to_host(x),
             "encode": lambda codec=codec: codec.encode_over(host, None),
             "decode": lambda codec=codec, packets=packets: codec.decode(packets),
-            "to_device": lambda y=y: from_host(y, device),
+            "to_device": lambda y=y: y.to(device),
         }
         wire = sum(packet.num_bits for packet in packets) / 8 / size
         about = {"network": network, "layer": layer, "shape": list(x.shape[1:]), "batch": size}

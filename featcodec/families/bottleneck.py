@@ -15,10 +15,11 @@ from featcodec.channel import Channel
 from featcodec.codec import Codec, FloatArray, Payload
 from featcodec.errors import BitstreamError, FeatureError
 from featcodec.features import check_feature
-from featcodec.layers import evaluating
-from featcodec.ops.algorithms import untimed_algorithms
+from featcodec.layers import evaluating, weights_of
+from featcodec.ops.algorithms import repeatable_algorithms
 from featcodec.ops.cast import saturating_cast
 from featcodec.ops.checkpointing import refuse_reentrant_checkpoint
+from featcodec.ops.eager import eager
 from featcodec.ops.host import to_host
 from featcodec.ops.images import from_images, image_shape, to_images
 from featcodec.ops.straight_through import straight_through
@@ -109,6 +110,7 @@ class BottleneckCodec(Codec):
             return self.transmit(x, channel).output
         return self._train_on(x, channel)
 
+    @eager
     def _train_on(self, x: Tensor, channel: Channel | None) -> Tensor:
         check_feature(x)
         _, height, width = self._check_shape(tuple(x.shape[1:]), FeatureError)
@@ -206,7 +208,7 @@ class BottleneckCodec(Codec):
     def _wants_gradient(self, x: Tensor) -> bool:
         if not torch.is_grad_enabled():
             return False
-        return (isinstance(x, Tensor) and x.requires_grad) or any(p.requires_grad for p in self.parameters())
+        return (isinstance(x, Tensor) and x.requires_grad) or any(p.requires_grad for p in weights_of(self))
 
     @contextmanager
     def _of_latents(self) -> Iterator[None]:
@@ -218,7 +220,7 @@ class BottleneckCodec(Codec):
 
     def _weight(self) -> Tensor:
         """A weight: whence device and dtype of the networks are known."""
-        return next(self.analysis.parameters())
+        return next(weights_of(self.analysis))
 
     def _check_shape(self, shape: tuple[int, ...], error: type[Exception]) -> tuple[int, int, int]:
         maps, height, width = image_shape(shape)
@@ -245,10 +247,11 @@ class BottleneckCodec(Codec):
                 # memory of its own, so that no algorithm is picked by where in the batch it lies
                 return _finite(network(row.to(weight, copy=not weight.is_cpu)).float())
 
-        rows = [*batch.to(weight.device).split(1)]
+        there = batch.to(weight.device)
+        rows = [there[i : i + 1] for i in range(len(there))]
         with self._turn(), evaluating(*self.children()):
             if not weight.is_cpu:
-                with untimed_algorithms():
+                with repeatable_algorithms():
                     return to_host(_joined([run(row) for row in rows]))
             most = len(rows) if batch.numel() >= _WORTH_THREADS else 1
             return _joined(map_on_one_thread_each(run, rows, most))

@@ -1,4 +1,4 @@
-"""Convolutions by the algorithm that cuDNN picks for their shape, whatever torch.backends.cudnn.benchmark says."""
+"""Convolutions by an algorithm that gives the same bits again, whatever the switches of torch.backends.cudnn say."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ import torch
 
 _lock = threading.Lock()
 _inside = 0
-_kept = False
+_kept = (False, False)
 
 
 @contextmanager
-def untimed_algorithms() -> Iterator[None]:
-    """Within, no algorithm is chosen by timing all of them: which one wins differs from thread to thread, and so do last bits.
+def repeatable_algorithms() -> Iterator[None]:
+    """Within, cuDNN takes only algorithms that are deterministic, and takes them by shape, without timing them.
 
-    The switch is the whole process's: it is put back when the last thread leaves.
+    Of some transposed convolutions the usual one sums in another order each time; which one is the fastest differs from thread
+    to thread. The switches are the whole process's: they are put back when the last thread leaves.
     """
     global _inside, _kept
+    cudnn = torch.backends.cudnn
     with _lock:
         if not _inside:
-            _kept, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
+            _kept = cudnn.deterministic, cudnn.benchmark
+            cudnn.deterministic, cudnn.benchmark = True, False
         _inside += 1
     try:
         yield
@@ -30,4 +33,4 @@ def untimed_algorithms() -> Iterator[None]:
         with _lock:
             _inside -= 1
             if not _inside:
-                torch.backends.cudnn.benchmark = _kept
+                cudnn.deterministic, cudnn.benchmark = _kept

@@ -78,8 +78,8 @@ def crushed_in(x: Tensor, y: Tensor) -> Crushed:
         counts = [_core.crushed_tokens(ours[i], theirs[i]) for i in range(samples)]
         return Crushed(tokens, sum(counts), max(counts))
     size = samples_of_a_block(x)
-    parts = zip(x.detach().split(size), y.detach().split(size), strict=True)
-    crushed: list[int] = torch.cat([_crushed_of_samples(a, b, tokens) for a, b in parts]).tolist()
+    parts = [slice(start, start + size) for start in range(0, samples, size)]
+    crushed: list[int] = torch.cat([_crushed_of_samples(x.detach()[p], y.detach()[p], tokens) for p in parts]).tolist()
     return Crushed(tokens, sum(crushed), max(crushed))
 
 
