@@ -79,8 +79,10 @@ _ACCELERATOR = """
 What a codec adds to a forward pass on a GPU, and where the time goes (`make bench-accelerator`). Coders run on the CPU:
 the feature is copied there, encoded, decoded, and copied back, and the GPU waits. Milliseconds are a batch's. *to host*,
 *encode*, *decode* and *to device* are timed by themselves, and *rest* is what they leave of *adds*: hooks, checks, waiting
-for the GPU, and the count of crushed tokens. ResNet-20 is the embedded one, on CIFAR-10 test images; ResNet-50 has random
-weights and the same images, enlarged to 224 x 224.
+for the GPU, and the count of crushed tokens. It is below zero where a part takes longer by itself than within the
+pass.
+ResNet-20 is the embedded one, on CIFAR-10 test images; ResNet-50 has random weights and the same images, enlarged to
+224 x 224.
 """
 
 
