@@ -298,10 +298,6 @@ class Codec(nn.Module):
     @eager
     def transmit(self, x: Tensor, channel: Channel | None = None) -> Transmission:
         """Take the real way (encode, channel, decode) and say what it cost; errors are those of `encode` and `decode`."""
-        return self.transmit_eagerly(x, channel)
-
-    def transmit_eagerly(self, x: Tensor, channel: Channel | None) -> Transmission:
-        """Do what `transmit` does, called by what torch.compile stays out of."""
         if not torch.is_grad_enabled():
             return self._take_real_way(x, channel)[0]
         with torch.no_grad():

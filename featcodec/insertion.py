@@ -217,18 +217,16 @@ class Insertion:
         forward = _Forward() if running is None else running
         codec = self._place.find(module, forward.model, self._codec)
         if type(output) is Tensor and self.wanted.takes((), output):  # what most layers return: no tree to walk
-            rest: list[str] = []
-            result: Any = self._send(codec, output, forward)
+            self.uncoded = ()
+            result = self._send(codec, output, forward)
         else:
-            result, rest = self._cross_leaves(codec, output, forward)
-        if rest or self.uncoded:
-            self.uncoded = tuple(rest)
+            result = self._cross_leaves(codec, output, forward)
         if running is None:
             self._commit(forward)
         return result
 
-    def _cross_leaves(self, codec: Codec, output: Any, forward: _Forward) -> tuple[Any, list[str]]:
-        """Output with what crosses replaced, and what was left as it is."""
+    def _cross_leaves(self, codec: Codec, output: Any, forward: _Forward) -> Any:
+        """Output with what crosses replaced; what is left as it is, is named in `uncoded`."""
         found: list[Path] = []
         rest: list[str] = []
 
@@ -244,7 +242,8 @@ class Insertion:
 
         result = map_leaves(output, send)
         self._check_found(found, output)
-        return result, rest
+        self.uncoded = tuple(rest)
+        return result
 
     def _check_found(self, found: list[Path], output: Any) -> None:
         missing = [wanted for wanted in self.wanted.paths or () if not any(path[: len(wanted)] == wanted for path in found)]
@@ -267,7 +266,7 @@ class Insertion:
             _follow(codec, x.device)
         try:
             if codec.sends(batch, self.channel):
-                way = codec.transmit_eagerly(batch, self.channel)
+                way = codec.transmit(batch, self.channel)
                 y = way.output
                 forward.is_measured = True
                 self._count(way, forward.crossing)
@@ -313,8 +312,7 @@ class Insertion:
         crossing.crushed_tokens += way.crushed.total
         if way.losses is not NOTHING_LOST:
             crossing.losses = crossing.losses + way.losses
-        if analog:
-            crossing.real_symbols += sum(packet.payload.size for packet in packets)
+        crossing.real_symbols += sum(packet.payload.size for packet in packets) if analog else 0
         modulated = self.channel is not None and self.channel.modulation is not None
         uses = self._complex_uses(packets) if analog or modulated else None
         crossing.complex_uses = None if uses is None or crossing.complex_uses is None else crossing.complex_uses + uses
