@@ -45,12 +45,26 @@ std::uint8_t context_mode(bool is_static, Neighbourhood neighbourhood, unsigned 
     return static_cast<std::uint8_t>(static_cast<unsigned>(Mode::context) | flags);
 }
 
-// 0 where context coding would not be below `limit` bytes.
+// A stream of an order-0 mode, packed bits included, and a bound of its size from below that is found sooner.
+std::size_t encode_flat(Symbols<std::uint8_t> symbols, unsigned bits, std::span<std::uint8_t> out) {
+    return order0_encode(order0(), symbols, bits, Order0Choice::smallest, out);
+}
+std::size_t encode_flat(Symbols<std::uint16_t> symbols, unsigned bits, std::span<std::uint8_t> out) { return huffman_encode(symbols, bits, out); }
+std::size_t least_flat(Symbols<std::uint8_t> symbols, unsigned bits) { return order0_least(order0(), symbols, bits); }
+std::size_t least_flat(Symbols<std::uint16_t> symbols, unsigned bits) { return huffman_least(symbols, bits); }
+
+// Context coding, or an order-0 mode where that is smaller: mostly the bound tells.
 template <typename Symbol>
-std::size_t encode_context(Symbols<Symbol> symbols, const ContextShape& shape, unsigned bits, std::uint64_t limit, std::span<std::uint8_t> out) {
+std::size_t encode_smallest(Symbols<Symbol> symbols, const ContextShape& shape, unsigned bits, std::span<std::uint8_t> out) {
     ContextChoice choice;
-    const std::size_t size = context_encode_below(context(), symbols, shape, bits, limit, out.subspan(1), choice);
-    if (size == 0) return 0;
+    std::size_t flat = 0;
+    const auto is_worth = [&](std::uint64_t promised) {
+        if (1 + promised < least_flat(symbols, bits)) return true;
+        flat = encode_flat(symbols, bits, out);
+        return 1 + promised < flat;
+    };
+    const std::size_t size = context_encode_if(context(), symbols, shape, bits, is_worth, out.subspan(1), choice);
+    if (size == 0) return flat;
     out[0] = context_mode(false, choice.neighbourhood, choice.lanes);
     return 1 + size;
 }
@@ -121,19 +135,9 @@ std::size_t coder_encode(const Coder& coder, Symbols<std::uint8_t> symbols, cons
     if (coder.family == Family::packed) return pack(symbols, coder.bits, out);
     if (is_constant(symbols)) return encode_constant(symbols[0], out);
     if (has_static(coder, false)) return encode_static(coder, symbols, shape, out);
-    const auto flat = [&](Order0Choice choice) { return order0_encode(order0(), symbols, coder.bits, choice, out); };
-    if (coder.family == Family::huffman) return flat(Order0Choice::huffman);
-    if (coder.family == Family::rans) return flat(Order0Choice::rans);
-    std::uint64_t limit = packed_size(symbols.size(), coder.bits);
-    if (coder.family == Family::automatic) {
-        ByteCounts coded;
-        histogram_coded(order0(), symbols, coder.bits, coded);
-        const Order0Costs costs = order0_costs(coded, symbols.size(), coder.bits);
-        limit = std::min({costs.raw, costs.huffman, costs.rans});
-    }
-    const std::size_t size = encode_context(symbols, shape, coder.bits, limit, out);
-    if (size > 0) return never_above_packed(size, symbols, coder.bits, out);
-    return coder.family == Family::automatic ? flat(Order0Choice::smallest) : encode_packed(symbols, coder.bits, out);
+    if (coder.family == Family::huffman) return order0_encode(order0(), symbols, coder.bits, Order0Choice::huffman, out);
+    if (coder.family == Family::rans) return order0_encode(order0(), symbols, coder.bits, Order0Choice::rans, out);
+    return never_above_packed(encode_smallest(symbols, shape, coder.bits, out), symbols, coder.bits, out);
 }
 
 std::size_t coder_encode(const Coder& coder, Symbols<std::uint16_t> symbols, const ContextShape& shape, std::span<std::uint8_t> out) {
@@ -141,8 +145,7 @@ std::size_t coder_encode(const Coder& coder, Symbols<std::uint16_t> symbols, con
     if (is_constant(symbols)) return encode_constant(symbols[0], out);
     if (has_static(coder, true)) return encode_static(coder, symbols, shape, out);
     if (coder.family == Family::huffman) return huffman_encode(symbols, coder.bits, out);
-    const std::size_t size = encode_context(symbols, shape, coder.bits, packed_size(symbols.size(), coder.bits), out);
-    return size > 0 ? never_above_packed(size, symbols, coder.bits, out) : encode_packed(symbols, coder.bits, out);
+    return never_above_packed(encode_smallest(symbols, shape, coder.bits, out), symbols, coder.bits, out);
 }
 
 namespace {

@@ -9,6 +9,7 @@
 
 #include "bits.hpp"
 #include "featcodec.hpp"
+#include "order0/order0.hpp"
 
 namespace featcodec {
 namespace {
@@ -97,6 +98,15 @@ struct Canonical {
         for (std::uint32_t entry = 0; entry < order.size(); ++entry) order[next[code.lengths[entry]]++] = entry;
     }
 };
+
+std::vector<std::uint32_t> counts_of(std::span<const std::uint16_t> symbols, unsigned bits) {
+    std::vector<std::uint32_t> counts(std::size_t{1} << bits);
+    for (const std::uint16_t symbol : symbols) {
+        if (symbol >= counts.size()) throw std::invalid_argument("symbols must be below 2^bits");
+        ++counts[symbol];
+    }
+    return counts;
+}
 
 Code make_code(std::span<const std::uint32_t> counts) {
     std::vector<std::uint8_t> lengths(counts.size());
@@ -209,15 +219,28 @@ void huffman_code_lengths(std::span<const std::uint32_t> counts, std::span<std::
 
 std::size_t huffman_bound(std::size_t count, unsigned bits) { return 1 + packed_size(count, bits); }
 
+// The entropy and what of the table is known before the code is: how far apart its symbols are.
+std::size_t huffman_least(std::span<const std::uint16_t> symbols, unsigned bits) {
+    const std::vector<std::uint32_t> counts = counts_of(symbols, bits);
+    const double total = log2_of(static_cast<std::uint32_t>(symbols.size()));
+    double least = 0;
+    std::uint32_t gap = 0;
+    for (const std::uint32_t times : counts) {
+        if (times == 0) {
+            ++gap;
+            continue;
+        }
+        least += times * (total - log2_of(times) - 1e-4) + golomb_bits(gap, 0) + 1;
+        gap = 0;
+    }
+    return 1 + std::min(static_cast<std::size_t>(std::max(least / 8, 0.0)), packed_size(symbols.size(), bits));
+}
+
 std::size_t huffman_encode(std::span<const std::uint16_t> symbols, unsigned bits, std::span<std::uint8_t> out) {
     const std::size_t packed = packed_size(symbols.size(), bits);
     if (out.size() < 1 + packed) throw std::invalid_argument("out must have huffman_bound bytes");
     if (symbols.empty()) throw std::invalid_argument("there must be a symbol");
-    std::vector<std::uint32_t> counts(std::size_t{1} << bits);
-    for (const std::uint16_t symbol : symbols) {
-        if (symbol >= counts.size()) throw std::invalid_argument("symbols must be below 2^bits");
-        ++counts[symbol];
-    }
+    const std::vector<std::uint32_t> counts = counts_of(symbols, bits);
     const Code code = make_code(counts);
     std::uint64_t cost = code.table_bits();
     for (std::size_t i = 0; i < code.symbols.size(); ++i) cost += std::uint64_t{counts[code.symbols[i]]} * code.lengths[i];

@@ -343,8 +343,8 @@ def test_step_symbols_and_widths_beyond_16_bits_are_refused():
             codec.decode([_with(packet, bad)])
     for value in (32768 * 0.5, -32769 * 0.5):
         (packet,) = codec.encode(torch.full((1, 2), value))
-        # an EG list of 1 - 1, one of two zeros; the floats; mode 6 and the symbol 0
-        wanted = bytes([0xC1 if value < 0 else 0x41, 0, 0x80, 0, 0xC0]) + struct.pack("<2f", value, value) + b"\6\0"
+        # an EG list of 2 - 1 with k = 1, one of two zeros; the floats; mode 6 and the symbol 0
+        wanted = bytes([0xC1 if value < 0 else 0x41, 1, 0xC0, 0, 0xC0]) + struct.pack("<2f", value, value) + b"\6\0"
         assert packet.payload.tobytes() == wanted
 
 

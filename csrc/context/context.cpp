@@ -224,8 +224,8 @@ void choose(const ContextKernels& kernels, std::span<const Symbol> symbols, cons
 }
 
 template <class Symbol>
-std::size_t encode_below_any(const ContextKernels& kernels, std::span<const Symbol> symbols, ContextShape shape, unsigned bits,
-                             std::uint64_t limit_bytes, std::span<std::uint8_t> out, ContextChoice& choice) {
+std::size_t encode_if_any(const ContextKernels& kernels, std::span<const Symbol> symbols, ContextShape shape, unsigned bits,
+                             const std::function<bool(std::uint64_t)>& is_worth, std::span<std::uint8_t> out, ContextChoice& choice) {
     check(symbols, shape, bits, Neighbourhood::near);
     out = bounded(out, shape, bits);
     if (symbols.empty()) return 0;
@@ -254,7 +254,7 @@ std::size_t encode_below_any(const ContextKernels& kernels, std::span<const Symb
         // other steps, or none yet: gradient's raw bits in another order
         if (shape.lanes != most || chosen.counted) count_split(job, split, symbols.size(), nullptr);
     }
-    if (plan.size_bytes >= limit_bytes) return 0;
+    if (!is_worth(plan.size_bytes)) return 0;
     choice = {neighbourhood, shape.lanes};
     ContextModel model;
     if (context_model(plan.tables, bits, false, model) != Status::ok) throw std::invalid_argument("not a plan");
@@ -342,9 +342,9 @@ std::size_t context_encode_static(const ContextKernels& kernels, std::span<const
                                   unsigned bits, const ContextModel& model, std::span<std::uint8_t> out) {
     return encode_static_any(kernels, symbols, shape, bits, model, out);
 }
-std::size_t context_encode_below(const ContextKernels& kernels, std::span<const std::uint8_t> symbols, const ContextShape& shape,
-                                 unsigned bits, std::uint64_t limit_bytes, std::span<std::uint8_t> out, ContextChoice& choice) {
-    return encode_below_any(kernels, symbols, shape, bits, limit_bytes, out, choice);
+std::size_t context_encode_if(const ContextKernels& kernels, std::span<const std::uint8_t> symbols, const ContextShape& shape,
+                                 unsigned bits, const std::function<bool(std::uint64_t)>& is_worth, std::span<std::uint8_t> out, ContextChoice& choice) {
+    return encode_if_any(kernels, symbols, shape, bits, is_worth, out, choice);
 }
 Status context_decode_static(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape, unsigned bits,
                              const ContextModel& model, std::span<std::uint8_t> symbols) {
@@ -362,9 +362,9 @@ std::size_t context_encode_static(const ContextKernels& kernels, std::span<const
                                   unsigned bits, const ContextModel& model, std::span<std::uint8_t> out) {
     return encode_static_any(kernels, symbols, shape, bits, model, out);
 }
-std::size_t context_encode_below(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape,
-                                 unsigned bits, std::uint64_t limit_bytes, std::span<std::uint8_t> out, ContextChoice& choice) {
-    return encode_below_any(kernels, symbols, shape, bits, limit_bytes, out, choice);
+std::size_t context_encode_if(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape,
+                                 unsigned bits, const std::function<bool(std::uint64_t)>& is_worth, std::span<std::uint8_t> out, ContextChoice& choice) {
+    return encode_if_any(kernels, symbols, shape, bits, is_worth, out, choice);
 }
 Status context_decode_static(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape, unsigned bits,
                              const ContextModel& model, std::span<std::uint16_t> symbols) {

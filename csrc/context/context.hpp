@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "cpu.hpp"
@@ -116,15 +117,15 @@ std::size_t context_encode_static(const ContextKernels& kernels, std::span<const
                                   unsigned bits, const ContextModel& model, std::span<std::uint8_t> out);
 
 // Adaptive: counting, planning and encoding. Chooses neighbourhood and lanes and says which; 0 bytes, with nothing written, where
-// the plan does not promise fewer than limit_bytes (what another mode would take).
+// is_worth of the bytes that the plan promises says no: another mode takes fewer. It may write to `out` itself.
 struct ContextChoice {
     Neighbourhood neighbourhood = Neighbourhood::near;
     unsigned lanes = 0;
 };
-std::size_t context_encode_below(const ContextKernels& kernels, std::span<const std::uint8_t> symbols, const ContextShape& shape,
-                                 unsigned bits, std::uint64_t limit_bytes, std::span<std::uint8_t> out, ContextChoice& choice);
-std::size_t context_encode_below(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape,
-                                 unsigned bits, std::uint64_t limit_bytes, std::span<std::uint8_t> out, ContextChoice& choice);
+std::size_t context_encode_if(const ContextKernels& kernels, std::span<const std::uint8_t> symbols, const ContextShape& shape,
+                                 unsigned bits, const std::function<bool(std::uint64_t)>& is_worth, std::span<std::uint8_t> out, ContextChoice& choice);
+std::size_t context_encode_if(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape,
+                                 unsigned bits, const std::function<bool(std::uint64_t)>& is_worth, std::span<std::uint8_t> out, ContextChoice& choice);
 
 // `in` must be exactly one encoding; symbols.size() must be maps * height * width.
 Status context_decode_adaptive(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape,

@@ -86,10 +86,16 @@ void check_arguments(std::size_t count, unsigned bits, std::size_t out_size) {
 
 }  // namespace
 
-Order0Costs order0_costs(const ByteCounts& coded, std::size_t count, unsigned bits) {
-    Plan plan;
-    make_plan(coded, count, bits, true, true, plan);
-    return plan.costs;
+// The entropy of coded bytes, which no code of them or of their symbols goes below, but for the symbols that fill up the last one.
+std::size_t order0_least(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits) {
+    constexpr double kFill = 7 * kRansProbBits;
+    ByteCounts coded;
+    histogram_coded(kernels, symbols, bits, coded);
+    const auto total = static_cast<std::uint32_t>(coded_bytes(symbols.size(), bits));
+    double entropy = -kFill;
+    for (const std::uint32_t times : coded) entropy += times > 0 ? times * (log2_of(total) - log2_of(times) - 1e-4) : 0.0;
+    const auto least = static_cast<std::size_t>(std::max(entropy / 8, 0.0));
+    return 1 + std::min(least, pack8_size(symbols.size(), bits));
 }
 
 std::size_t order0_bound(std::size_t count, unsigned bits) { return 1 + std::max<std::size_t>(1, pack8_size(count, bits)); }

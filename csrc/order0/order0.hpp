@@ -113,7 +113,8 @@ struct Order0Tables {
 
 enum class Order0Choice { smallest, huffman, rans };
 
-Order0Costs order0_costs(const ByteCounts& coded, std::size_t count, unsigned bits);
+// No stream of order0_encode takes fewer bytes, that of constant symbols aside.
+std::size_t order0_least(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits);
 std::size_t order0_bound(std::size_t count, unsigned bits);
 // out.size() must be order0_bound(...). Throws std::invalid_argument on symbols at or above 2^bits where bits > 4.
 std::size_t order0_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, Order0Choice choice,

@@ -6,7 +6,10 @@ from featcodec.families.entropy import EntropyCodec
 
 
 class AutoCodec(EntropyCodec):
-    """The cheapest of packed bits, Huffman, rANS and context coding for each sample."""
+    """The cheapest of packed bits, Huffman, rANS and context coding for each sample: the one to take where bits count.
+
+    With static tables, of packed bits, Huffman and context coding.
+    """
 
     codec_id = "auto"
     family = "auto"
