@@ -7,11 +7,12 @@
 #include "bits.hpp"
 #include "context_internal.hpp"
 #include "scratch.hpp"
+#include "threads.hpp"
 
 namespace featcodec {
 namespace {
 
-constexpr std::size_t kSlack = 64;  // what split may scribble on past its bits
+constexpr std::size_t kSplitPart = std::size_t{1} << 15;  // symbols that threads take at a time
 
 std::size_t symbol_count(const ContextShape& shape) {
     std::size_t count = 0;
@@ -24,6 +25,7 @@ std::size_t symbol_count(const ContextShape& shape) {
 struct Workspace {
     Buffer<std::uint8_t> tokens;
     Buffer<std::uint8_t> raw;
+    Buffer<std::uint8_t> raw_part;
 };
 
 Workspace& workspace() {
@@ -83,8 +85,21 @@ Split split_any(const ContextKernels& kernels, std::span<const Symbol> symbols, 
     if (classes.raw || neighbourhood == Neighbourhood::gradient) return {as_tokens(symbols), nullptr, 0};
     Workspace& space = workspace();
     std::uint8_t* tokens = space.tokens.get(symbols.size());
-    std::uint8_t* raw = space.raw.get(symbols.size() * sizeof(Symbol) + kSlack);
-    const std::uint64_t raw_bits = split_symbols(kernels, symbols, classes, tokens, raw);
+    std::uint8_t* raw = space.raw.get(symbols.size() * sizeof(Symbol) + kRawSlack);
+    std::uint64_t raw_bits = 0;
+    Turns turns;
+    for_parts(symbols.size(), kSplitPart, [&](std::size_t first, std::size_t count) {
+        if (count == symbols.size()) {
+            raw_bits = split_symbols(kernels, symbols, classes, tokens, raw);
+            return;
+        }
+        Turns::Turn turn(turns, first / kSplitPart);
+        std::uint8_t* const own = workspace().raw_part.get(count * sizeof(Symbol) + kRawSlack);
+        const std::uint64_t more = split_symbols(kernels, symbols.subspan(first, count), classes, tokens + first, own);
+        turn.take();
+        context_append_bits(own, more, raw, raw_bits);
+        raw_bits += more;
+    });
     return {tokens, raw, static_cast<std::size_t>((raw_bits + 7) / 8)};
 }
 

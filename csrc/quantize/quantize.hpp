@@ -1,7 +1,7 @@
 // Floats to symbols and back: the n-bit min-max quantizer, the fixed-step quantizer, and what they need to know about a tensor.
 // The formulas are docs/conventions.md's, in IEEE double, in the order written, rounded half to even; every ISA level gives the
 // same bits. Whatever rounding or flush-to-zero mode the calling thread is in (torch.set_flush_denormal), these set the default one
-// for their own duration.
+// for their own duration. Many values are shared out to threads (for_parts).
 #pragma once
 
 #include <cstddef>
@@ -33,7 +33,7 @@ struct ValueRange {
 };
 
 // {0, 0, true} for no values.
-ValueRange value_range(FloatSpan x) noexcept;
+ValueRange value_range(FloatSpan x);
 // The range that is sent instead of a finite min < max so that 0 is a level of the n-bit quantizer, and decodes to +0: min and max
 // themselves where that range would not be of float32. Every value in [min, max] lies in it. bits: 2..16.
 ValueRange zero_level_range(const ValueRange& range, unsigned bits);

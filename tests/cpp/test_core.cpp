@@ -196,6 +196,9 @@ int main(int argc, char** argv) {
     unsigned number = 0, cases = 0;
     small_stacks();
     if (share == 1) forked_children();  // a share of the tests runs under emulation, where the fork of a process with threads cannot start any
+    nested_tasks();
+    turns_in_order();
+    shared_samples(share);
     huffman_codes();
     prior_round_trips();
     fc::set_num_threads(3);
