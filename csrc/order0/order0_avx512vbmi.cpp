@@ -122,6 +122,7 @@ inline void put_joined(EncodeLane& lane, std::uint64_t bits, std::uint64_t lengt
 // 64 bytes of each lane at a time.
 void huffman_encode_vbmi(const HuffmanCode& code, const std::uint8_t* const* in, const std::size_t* sizes, std::uint8_t* const* out,
                          std::size_t* written) {
+    if (sizes[1] == 0) return huffman_encode_avx2(code, in, sizes, out, written);  // one lane does not pay for the tables
     const CodeTables tables(code);
     EncodeLane a{in[0], out[0], 0, 0};
     EncodeLane b{in[1], out[1], 0, 0};
