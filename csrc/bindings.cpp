@@ -14,6 +14,7 @@
 #include "default_floats.hpp"
 #include "feature.hpp"
 #include "featcodec.hpp"
+#include "kernels.hpp"
 #include "scratch.hpp"
 
 namespace py = pybind11;
@@ -197,7 +198,7 @@ public:
     Array<std::uint8_t> train_order0(const Array<std::uint32_t>& coded, const Array<std::uint32_t>& symbols) const {
         fc::ByteCounts counts;
         copy_in(coder_.family == fc::Family::rans ? symbols : coded, counts, "counts");
-        const fc::Order0Kernels& kernels = fc::order0_kernels(fc::current_isa());
+        const fc::Order0Kernels& kernels = fc::current_kernels().order0;
         std::array<std::uint8_t, kOrder0TableBytes> table;
         std::size_t size = 0;
         if (coder_.family == fc::Family::rans) {
@@ -212,7 +213,7 @@ public:
 
     void set_order0_table(const Array<std::uint8_t>& table) {
         fc::StaticModel& model = own_model();
-        const fc::Order0Kernels& kernels = fc::order0_kernels(fc::current_isa());
+        const fc::Order0Kernels& kernels = fc::current_kernels().order0;
         fc::Status status{};
         if (coder_.family == fc::Family::rans) {
             model.rans = std::make_unique<fc::RansStatic>();

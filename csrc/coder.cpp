@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstring>
 
+#include "kernels.hpp"
 #include "order0/curve8.hpp"
 #include "scratch.hpp"
 
@@ -14,8 +15,8 @@ namespace {
 template <typename Symbol>
 using Symbols = std::span<const Symbol>;
 
-const Order0Kernels& order0() noexcept { return order0_kernels(current_isa()); }
-const ContextKernels& context() noexcept { return context_kernels(current_isa()); }
+const Order0Kernels& order0() noexcept { return current_kernels().order0; }
+const ContextKernels& context() noexcept { return current_kernels().context; }
 
 std::size_t count_of(const ContextShape& shape) { return shape.maps * shape.height * shape.width; }
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "feature_parts.hpp"
+#include "kernels.hpp"
 #include "scratch.hpp"
 
 namespace featcodec {
@@ -168,7 +169,7 @@ void lower(std::atomic<std::size_t>& first, std::size_t index) {
 }
 
 void feature_count_symbols(unsigned bits, std::span<const std::uint16_t> symbols, const ContextShape& shape, FeatureCounts& counts) {
-    context_count(context_kernels(current_isa()), symbols, shape, bits, Neighbourhood::near, counts.near);
+    context_count(current_kernels().context, symbols, shape, bits, Neighbourhood::near, counts.near);
 }
 
 template <typename Symbol>
@@ -206,11 +207,11 @@ bool count_step(const FeatureCoder& coder, FloatSpan x, const ContextShape& shap
 
 void feature_count_symbols(unsigned bits, std::span<const std::uint8_t> symbols, const ContextShape& shape, FeatureCounts& counts) {
     ByteCounts coded;
-    histogram_coded(order0_kernels(current_isa()), symbols, bits, coded);
+    histogram_coded(current_kernels().order0, symbols, bits, coded);
     for (unsigned i = 0; i < 256; ++i) counts.coded[i] += coded[i];
     for (const std::uint8_t symbol : symbols) ++counts.symbols[symbol];
-    context_count(context_kernels(current_isa()), symbols, shape, bits, Neighbourhood::near, counts.near);
-    context_count(context_kernels(current_isa()), symbols, shape, bits, Neighbourhood::gradient, counts.gradient);
+    context_count(current_kernels().context, symbols, shape, bits, Neighbourhood::near, counts.near);
+    context_count(current_kernels().context, symbols, shape, bits, Neighbourhood::gradient, counts.gradient);
 }
 
 bool feature_count(const FeatureCoder& coder, FloatSpan x, std::size_t samples, const ContextShape& shape, FeatureCounts& counts) {

@@ -390,16 +390,4 @@ Status context_decode_adaptive(const ContextKernels& kernels, std::span<const st
     return decode_adaptive_any(kernels, in, shape, bits, neighbourhood, symbols);
 }
 
-const ContextKernels& context_kernels([[maybe_unused]] Isa isa) noexcept {
-#ifdef FEATCODEC_X86
-    switch (isa) {
-        case Isa::avx2: return kContextAvx2;
-        case Isa::avx512: return kContextAvx512;
-        case Isa::avx512vbmi: return kContextAvx512Vbmi;
-        default: break;
-    }
-#endif
-    return kContextScalar;  // NEON has no kernels of its own yet
-}
-
 }  // namespace featcodec

@@ -83,8 +83,6 @@ struct ContextPlan {
 };
 
 struct ContextKernels;  // one set per instruction set
-// The kernels of that level; it must be supported.
-const ContextKernels& context_kernels(Isa isa) noexcept;
 
 // Bytes that any encoding of this shape fits in (adaptive or static).
 std::size_t context_bound(const ContextShape& shape, unsigned bits);

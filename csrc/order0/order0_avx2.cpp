@@ -177,13 +177,11 @@ unsigned find_bytes(const std::uint8_t* bytes, std::size_t count, const std::uin
     return found;
 }
 
-constexpr Order0Kernels kKernels = {"avx2",         histogram,      pack,        unpack,      huffman_table,   huffman_encode,
-                                    huffman_decode, rans_slots, portable_rans_encode, rans_decode, portable_rans_needs_slots,
-                                    find_bytes};
-
 }  // namespace
 
-const Order0Kernels& order0_avx2() noexcept { return kKernels; }
+const Order0Kernels kOrder0Avx2 = {"avx2",         histogram,      pack,        unpack,      huffman_table,   huffman_encode,
+                                    huffman_decode, rans_slots, portable_rans_encode, rans_decode, portable_rans_needs_slots,
+                                    find_bytes};
 bool huffman_decode_avx2(const HuffmanJob& job) { return huffman_decode(job); }
 void huffman_encode_avx2(const HuffmanCode& code, const std::uint8_t* const* in, const std::size_t* sizes, std::uint8_t* const* out,
                          std::size_t* written) {

@@ -152,12 +152,10 @@ void huffman_encode_vbmi(const HuffmanCode& code, const std::uint8_t* const* in,
 #include "rans8_loops.inc"
 #include "rans8_avx512.inc"
 
-constexpr Order0Kernels kKernels = {"avx512vbmi",        histogram,      pack,        unpack,      huffman_table,   huffman_encode_vbmi,
-                                    huffman_decode_avx2, rans_slots,     rans_encode, rans_decode, rans_needs_slots,
-                                    find_bytes_avx2};
-
 }  // namespace
 
-const Order0Kernels& order0_avx512vbmi() noexcept { return kKernels; }
+const Order0Kernels kOrder0Avx512Vbmi = {"avx512vbmi",        histogram,      pack,        unpack,      huffman_table,   huffman_encode_vbmi,
+                                    huffman_decode_avx2, rans_slots,     rans_encode, rans_decode, rans_needs_slots,
+                                    find_bytes_avx2};
 
 }  // namespace featcodec

@@ -1,15 +1,11 @@
-// One getter per ISA level; only order0_isa.cpp calls them, after it asked the processor.
+// The levels' tables, for kernels.cpp, and bodies that a level lends.
 #pragma once
 
 #include "order0_kernels.hpp"
 
 namespace featcodec {
 
-const Order0Kernels& order0_scalar() noexcept;
-const Order0Kernels& order0_avx2() noexcept;
-const Order0Kernels& order0_avx512() noexcept;
-const Order0Kernels& order0_avx512vbmi() noexcept;
-const Order0Kernels& order0_neon() noexcept;
+extern const Order0Kernels kOrder0Scalar, kOrder0Avx2, kOrder0Avx512, kOrder0Avx512Vbmi, kOrder0Neon;
 
 // The AVX2 loop, which the AVX-512 levels use too: gcc 12 spills the 18 live registers to vector registers there, 10 % slower.
 bool huffman_decode_avx2(const HuffmanJob& job);

@@ -105,7 +105,5 @@ struct Order0Kernels {
     // Where the bytes of a set (ByteSet::rows) are among the first `count`, at most 2^16; returns how many. positions: `count` of them.
     unsigned (*find_bytes)(const std::uint8_t* bytes, std::size_t count, const std::uint8_t* rows, std::uint16_t* positions);
 };
-// The kernels of that level; it must be supported.
-const Order0Kernels& order0_kernels(Isa isa) noexcept;
 
 }  // namespace featcodec

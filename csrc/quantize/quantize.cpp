@@ -12,6 +12,7 @@
 #include <string>
 
 #include "default_floats.hpp"
+#include "kernels.hpp"
 #include "quantize_kernels.hpp"
 #include "threads.hpp"
 
@@ -87,7 +88,7 @@ void check_sizes(std::size_t in, std::size_t out) {
 
 void check_step(float step) { require(std::isfinite(step) && step > 0, "step must be finite and above 0"); }
 
-const QuantizeKernels& kernels() { return quantize_kernels(current_isa()); }
+const QuantizeKernels& kernels() { return current_kernels().quantize; }
 
 constexpr std::size_t index_of(FloatType type) { return static_cast<std::size_t>(type); }
 constexpr std::size_t size_of(FloatType type) { return type == FloatType::float32 ? 4 : 2; }
@@ -145,22 +146,6 @@ constexpr std::uint32_t infinity_of(FloatType type) {
 constexpr std::uint32_t sign_of(FloatType type) { return type == FloatType::float32 ? 0x80000000u : 0x8000u; }
 
 }  // namespace
-
-const QuantizeKernels& quantize_kernels(Isa isa) noexcept {
-#if defined(FEATCODEC_X86)
-    switch (isa) {
-        case Isa::avx2: return quantize_avx2();
-        case Isa::avx512: return quantize_avx512();
-        case Isa::avx512vbmi: return quantize_avx512vbmi();
-        default: return quantize_scalar();
-    }
-#elif defined(FEATCODEC_NEON)
-    return isa == Isa::neon ? quantize_neon() : quantize_scalar();
-#else
-    static_cast<void>(isa);
-    return quantize_scalar();
-#endif
-}
 
 ValueRange value_range(FloatSpan x) {
     if (x.count == 0) return {0.0f, 0.0f, true};

@@ -323,7 +323,7 @@ template <class Float>
 void dequantize8(const std::uint8_t* symbols, std::size_t count, const DequantizePlan& plan, void* out) {
     if (plan.bits <= 4) return dequantize_loop<Float>(symbols, count, Table(plan), out);
     // all bytes looked up in memory: faster than the conversions to double and back, once the table is paid for
-    if (count >= 4096) return quantize_scalar().dequantize8[Float::kIndex](symbols, count, plan, out);
+    if (count >= 4096) return kQuantizeScalar.dequantize8[Float::kIndex](symbols, count, plan, out);
     dequantize_loop<Float>(symbols, count, Arithmetic(plan), out);
 }
 
@@ -408,7 +408,9 @@ void unzigzag(const std::uint16_t* values, std::size_t count, std::int16_t* out)
     }
 }
 
-constexpr QuantizeKernels kKernels = {
+}  // namespace
+
+const QuantizeKernels kQuantizeAvx2 = {
     "avx2",
     extremes<Patterns32>,
     extremes<Patterns16>,
@@ -421,10 +423,6 @@ constexpr QuantizeKernels kKernels = {
     zigzag,
     unzigzag,
 };
-
-}  // namespace
-
-const QuantizeKernels& quantize_avx2() noexcept { return kKernels; }
 
 }  // namespace featcodec
 

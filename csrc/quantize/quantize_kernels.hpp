@@ -77,12 +77,7 @@ struct QuantizeKernels {
     void (*unzigzag)(const std::uint16_t* values, std::size_t count, std::int16_t* out);
 };
 
-const QuantizeKernels& quantize_scalar() noexcept;
-const QuantizeKernels& quantize_avx2() noexcept;
-const QuantizeKernels& quantize_avx512() noexcept;
-const QuantizeKernels& quantize_avx512vbmi() noexcept;
-const QuantizeKernels& quantize_neon() noexcept;
-// The kernels of a supported level. They expect the default floating-point environment.
-const QuantizeKernels& quantize_kernels(Isa isa) noexcept;
+// They expect the default floating-point environment.
+extern const QuantizeKernels kQuantizeScalar, kQuantizeAvx2, kQuantizeAvx512, kQuantizeNeon;
 
 }  // namespace featcodec

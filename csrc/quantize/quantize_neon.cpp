@@ -361,23 +361,20 @@ std::size_t quantize_step(const void* x, std::size_t count, float step, std::int
 
 }  // namespace
 
-const QuantizeKernels& quantize_neon() noexcept {
-    static const QuantizeKernels kernels = {
-        "neon",
-        extremes<Patterns32>,
-        extremes<Patterns16>,
-        {quantize<Float32, std::uint8_t>, quantize<Float16, std::uint8_t>, quantize<BFloat16, std::uint8_t>},
-        {quantize<Float32, std::uint16_t>, quantize<Float16, std::uint16_t>, quantize<BFloat16, std::uint16_t>},
-        {dequantize8<Float32>, dequantize8<Float16>, dequantize8<BFloat16>},
-        {dequantize16<Float32>, dequantize16<Float16>, dequantize16<BFloat16>},
-        {quantize_step<Float32>, quantize_step<Float16>, quantize_step<BFloat16>},
-        {dequantize_step<Float32>, dequantize_step<Float16>, dequantize_step<BFloat16>},
-        // The compiler makes vectors of the scalar ones.
-        quantize_scalar().zigzag,
-        quantize_scalar().unzigzag,
-    };
-    return kernels;
-}
+const QuantizeKernels kQuantizeNeon = {
+    "neon",
+    extremes<Patterns32>,
+    extremes<Patterns16>,
+    {quantize<Float32, std::uint8_t>, quantize<Float16, std::uint8_t>, quantize<BFloat16, std::uint8_t>},
+    {quantize<Float32, std::uint16_t>, quantize<Float16, std::uint16_t>, quantize<BFloat16, std::uint16_t>},
+    {dequantize8<Float32>, dequantize8<Float16>, dequantize8<BFloat16>},
+    {dequantize16<Float32>, dequantize16<Float16>, dequantize16<BFloat16>},
+    {quantize_step<Float32>, quantize_step<Float16>, quantize_step<BFloat16>},
+    {dequantize_step<Float32>, dequantize_step<Float16>, dequantize_step<BFloat16>},
+    // The compiler makes vectors of the scalar ones.
+    kQuantizeScalar.zigzag,
+    kQuantizeScalar.unzigzag,
+};
 
 }  // namespace featcodec
 

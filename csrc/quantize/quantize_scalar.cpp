@@ -145,7 +145,9 @@ void unzigzag(const std::uint16_t* values, std::size_t count, std::int16_t* out)
     }
 }
 
-constexpr QuantizeKernels kKernels = {
+}  // namespace
+
+const QuantizeKernels kQuantizeScalar = {
     "scalar",
     extremes<std::uint32_t, std::int32_t>,
     extremes<std::uint16_t, std::int16_t>,
@@ -158,9 +160,5 @@ constexpr QuantizeKernels kKernels = {
     zigzag,
     unzigzag,
 };
-
-}  // namespace
-
-const QuantizeKernels& quantize_scalar() noexcept { return kKernels; }
 
 }  // namespace featcodec

@@ -14,6 +14,7 @@
 #include "cpu.hpp"
 #include "feature.hpp"
 #include "featcodec.hpp"
+#include "kernels.hpp"
 #include "prior/prior.hpp"
 
 namespace fc = featcodec;
@@ -36,13 +37,13 @@ const fc::StaticModel* static_model(fc::Family family, unsigned bits) {
         fc::ByteCounts counts{};
         for (unsigned i = 0; i < fc::coded_alphabet(bits); ++i) counts[i] = 1 + i % 5;
         slot->huffman = std::make_unique<fc::HuffmanStatic>();
-        fc::huffman8_build_static(fc::order0_kernels(fc::current_isa()), counts, bits, *slot->huffman);
+        fc::huffman8_build_static(fc::current_kernels().order0, counts, bits, *slot->huffman);
         fc::ByteCounts symbols{};
         for (unsigned i = 0; i < 1u << bits; ++i) symbols[i] = 1 + i % 5;
         slot->rans = std::make_unique<fc::RansStatic>();
         std::uint8_t table[fc::kCurve8TableBound];
         const std::size_t size = fc::curve8_train_static(symbols, bits, table);
-        if (fc::curve8_load_static(fc::order0_kernels(fc::current_isa()), {table, size}, bits, *slot->rans) != fc::Status::ok) std::abort();
+        if (fc::curve8_load_static(fc::current_kernels().order0, {table, size}, bits, *slot->rans) != fc::Status::ok) std::abort();
     }
     return slot.get();
 }

@@ -14,6 +14,7 @@
 #include "cpu.hpp"
 #include "crc32c_kernels.hpp"
 #include "feature.hpp"
+#include "kernels.hpp"
 #include "ldpc/coder.hpp"
 #include "threads.hpp"
 
@@ -182,7 +183,7 @@ std::unique_ptr<fc::StaticModel> train(const fc::FeatureCoder& coder) {
     const Values x(feature(size, relu), 0);
     const auto counts = std::make_unique<fc::FeatureCounts>();
     if (!fc::feature_count(coder, x.span(), 1, shape, *counts)) std::abort();
-    const fc::Order0Kernels& kernels = fc::order0_kernels(fc::current_isa());
+    const fc::Order0Kernels& kernels = fc::current_kernels().order0;
     auto model = std::make_unique<fc::StaticModel>();
     model->bits = fc::static_bits(coder);
     const bool narrow = model->bits <= 8;
@@ -316,7 +317,7 @@ void print_primitives() {
         }
     }
     // Any bytes: packing drops what a symbol has above `bits`.
-    const fc::Order0Kernels& kernels = fc::order0_kernels(fc::current_isa());
+    const fc::Order0Kernels& kernels = fc::current_kernels().order0;
     for (unsigned bits = 1; bits <= 4; ++bits) {
         for (const std::size_t count : {1u, 16u, 31u, 32u, 63u, 64u, 100u, 127u, 128u, 1000u}) {
             Bytes packed(fc::coded_bytes(count, bits));
