@@ -190,8 +190,8 @@ std::unique_ptr<fc::StaticModel> train(const fc::FeatureCoder& coder) {
     if (coder.family == fc::Family::rans && narrow) {
         model->rans = std::make_unique<fc::RansStatic>();
         std::uint8_t table[fc::kCurve8TableBound];
-        const std::size_t size = fc::curve8_train_static(counts->symbols, model->bits, table);
-        if (fc::curve8_load_static(kernels, {table, size}, model->bits, *model->rans) != fc::Status::ok) std::abort();
+        const std::size_t used = fc::curve8_train_static(counts->symbols, model->bits, table);
+        if (fc::curve8_load_static(kernels, {table, used}, model->bits, *model->rans) != fc::Status::ok) std::abort();
     } else if (coder.family != fc::Family::context && narrow) {
         model->huffman = std::make_unique<fc::HuffmanStatic>();
         fc::huffman8_build_static(kernels, counts->coded, model->bits, *model->huffman);
