@@ -110,7 +110,7 @@ std::size_t order0_encode(const Order0Kernels& kernels, std::span<const std::uin
     for (unsigned value = coded_alphabet(bits); value < 256; ++value) {
         if (coded[value] != 0) throw std::invalid_argument("symbols must be below 2^bits");
     }
-    Plan plan;
+    Plan& plan = thread_room<Plan>();
     make_plan(coded, symbols.size(), bits, choice != Order0Choice::rans, choice != Order0Choice::huffman, plan);
     const auto body = out.subspan(1, order0_bound(symbols.size(), bits) - 1);
     std::size_t written = 0;
