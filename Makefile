@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # The package is installed in place: only what the build reads asks for another install.
 BUILD_INPUTS = setup.py pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/*/*.inc)
 
-.PHONY: bench-parts bench bench-entropy bench-channel bench-training bench-device test test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results clean
+.PHONY: bench bench-entropy bench-channel bench-training bench-accelerator bench-device bench-parts test test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results clean
 
 bench: $(VENV)/.installed
 	$(BIN)/featcodec bench --out $(OUT)
@@ -15,15 +15,17 @@ test: $(VENV)/.installed
 	$(BIN)/python -m pytest
 
 # The entropy coders beside their peers, which it installs; FEATURES=folder adds .npz features. Takes a quarter of an hour.
+# PARTS=calls,memory leaves out the long part, the coders.
+bench-entropy: PARTS ?= coders,calls,memory
 bench-entropy: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt zstandard imagecodecs dahuffman torchac
 	# these two pin older packages than they need: only their compiled coders are used
 	$(BIN)/python -m pip install --quiet --no-deps compressai nncodec
-	$(BIN)/python -m benchmarks.suites.entropy $(if $(FEATURES),--features $(FEATURES)) --out $(OUT)/entropy
+	$(BIN)/python -m benchmarks.suites.entropy $(if $(FEATURES),--features $(FEATURES)) --parts $(PARTS) --out $(OUT)/entropy
 
 # LDPC codes and channels: error rates, speed beside the peers that it installs, features over channels. PARTS=error,speed,features
 # picks parts. Error rates go on from $(OUT)/channel/checkpoints: delete them after a change to a decoder.
-PARTS ?= error,speed,features
+bench-channel: PARTS ?= error,speed,features
 bench-channel: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt ldpc scikit-commpy pyldpc numba sionna-no-rt
 	$(BIN)/python -m benchmarks.suites.channel --parts $(PARTS) --out $(OUT)/channel
@@ -35,9 +37,14 @@ bench-training: $(VENV)/.installed
 # A head on a device beside the same in torch: times, memory, what is installed, and how many predictions differ.
 bench-device: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.suites.device --out $(OUT)/device
+
 # What exporting a model costs, how fast a loaded tail is, and every cut of nineteen real models.
 bench-parts: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.suites.parts --out $(OUT)/parts
+
+# What a codec adds to a forward pass on a GPU, which it refuses to do without.
+bench-accelerator: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.suites.accelerator --out $(OUT)/accelerator
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -100,15 +107,22 @@ arm-tools:
 	@command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null || { \
 		echo "make test-neon needs aarch64-linux-gnu-g++ and qemu-aarch64: apt-get install g++-aarch64-linux-gnu qemu-user" >&2; exit 1; }
 
-# libFuzzer over all decoders, for FUZZ_SECONDS; needs clang.
+# libFuzzer over all decoders, for FUZZ_SECONDS each, from what the encoders write on; needs clang.
 FUZZ_SECONDS ?= 60
+FUZZ_TARGETS = decoders ldpc
 fuzz: $(VENV)/.installed
 	$(BIN)/cmake -S . -B build/fuzz -G Ninja -DFEATCODEC_PYTHON=OFF -DFEATCODEC_FUZZ=ON -DCMAKE_CXX_COMPILER=clang++ \
 		-DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja >/dev/null
-	$(BIN)/cmake --build build/fuzz --target fuzz_decoders fuzz_ldpc
-	set -e; for target in decoders ldpc; do mkdir -p build/fuzz/corpus_$$target; \
-		build/fuzz/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=4096 -len_control=10 \
-		-artifact_prefix=build/fuzz/ -verbosity=0 -print_final_stats=1 build/fuzz/corpus_$$target; done
+	$(BIN)/cmake --build build/fuzz --target $(FUZZ_TARGETS:%=fuzz_%) seed_corpus
+	mkdir -p $(FUZZ_TARGETS:%=build/fuzz/seeds_%) $(FUZZ_TARGETS:%=build/fuzz/corpus_%)
+	build/fuzz/seed_corpus $(FUZZ_TARGETS:%=build/fuzz/seeds_%)
+	set -e; for target in $(FUZZ_TARGETS); do \
+		build/fuzz/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=65536 -len_control=10 \
+		-artifact_prefix=build/fuzz/ -verbosity=0 -print_final_stats=1 build/fuzz/corpus_$$target build/fuzz/seeds_$$target \
+		>build/fuzz/$$target.log 2>&1 || { cat build/fuzz/$$target.log; exit 1; }; done
+	@for target in $(FUZZ_TARGETS); do awk -v target=$$target '/executed_units/ { all = $$2 } /exec_per_sec/ { rate = $$2 } \
+		/new_units/ { kept = $$2 } END { print "fuzz_" target ": " rate " inputs a second, " all " in all, " kept " kept" }' \
+		build/fuzz/$$target.log; done
 
 # Writes the goldens that are missing; those that exist are never rewritten.
 goldens: $(VENV)/.installed

@@ -12,6 +12,7 @@ from benchmarks.entropy_goals import mean
 from benchmarks.entropy_measure import FUSED_SIZE
 from benchmarks.feature_sets import RESNET_SETS
 from benchmarks.limits import LIMITS
+from benchmarks.memory import MB
 from featcodec.bench.pictures import MOST_SERIES, OURS, PEER, Name, write_names
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 Result = dict[str, Any]
 Row = dict[str, Any]
+CALLS = ("encode", "decode")
 SHOWN = ("huffman", "rans", "context", "context static", "zstd 3", "constriction ans", "compressai ans", "nncodec deepcabac")
 SHOWN += ("jpeg xl 7", "webp lossless")
 
@@ -32,15 +34,22 @@ def summary(result: Result) -> str:
         "# Entropy coding\n",
         f"{machine['cpu']}, one thread, commit {machine['commit']}, core {machine['core'].get('isa', 'of one kind')};",
         f"{setting['images']} images a layer, {setting['rounds']} rounds. memcpy: {copies}. {versions}.\n",
-        "## Bits per symbol over the limits\n",
-        _limits_table(result),
-        "## Bits as a share of the order-0 entropy, geometric mean over layers\n",
-        _bits_table(result),
-        "## Speed, 10^6 symbols a second, encode / decode\n",
-        *(_speed_table(result["speed"] + result["batch"], quantizer, "mbps") for quantizer in setting["speed_quantizers"]),
-        "## Codecs from float32 tensors to packets and back, microseconds a packet, encode / decode\n",
-        *(_speed_table(result["packets"], quantizer, "us") for quantizer in setting["speed_quantizers"]),
     ]
+    if result["bits"]:
+        parts += [
+            "## Bits per symbol over the limits\n",
+            _limits_table(result),
+            "## Bits as a share of the order-0 entropy, geometric mean over layers\n",
+            _bits_table(result),
+        ]
+    if result["speed"]:
+        parts += [
+            "## Speed, 10^6 symbols a second, encode / decode\n",
+            *(_speed_table(result["speed"] + result["batch"], quantizer, "mbps") for quantizer in setting["speed_quantizers"]),
+            "## Codecs from float32 tensors to packets and back, microseconds a packet, encode / decode\n",
+            *(_speed_table(result["packets"], quantizer, "us") for quantizer in setting["speed_quantizers"]),
+        ]
+    parts += _calls_tables(result)
     if result["left_out"]:
         parts += ["## Left out\n", "\n".join(f"- {name}: {reason}" for name, reason in result["left_out"].items()) + "\n"]
     return "\n".join(parts)
@@ -114,6 +123,51 @@ def _speed_table(rows: Sequence[Row], quantizer: str, unit: str) -> str:
         lines.append([name, *cells])
     heads = [f"{size:,}" if packets == 1 else f"{packets} x {size:,}" for packets, size in cases]
     return _table([quantizer, *heads], lines)
+
+
+def _calls_tables(result: Result) -> list[str]:
+    """What was measured at the user's calls, and of memory: a table for each kind of rows that there are."""
+    parts = []
+    if result.get("crossings"):
+        heads = ["codec", "encode us", "decode us", "forward without us", "with us", "extra over encode + decode"]
+        columns = ("encode_us", "decode_us", "bare_us", "inserted_us", "ratio")
+        cells = [[row["coder"], *(f"{row[column]:.1f}" for column in columns)] for row in result["crossings"]]
+        parts += ["## A crossing of 16 x 8 x 8, batch 1\n", _table(heads, cells)]
+    if result.get("range_coder"):
+        heads = ["call", "latents", "codec us", "range coder us", "the same in Python us"]
+        columns = ("latents", "codec_us", "coder_us", "python_us")
+        cells = [[row["call"], *(f"{row[column]:,.0f}" for column in columns)] for row in result["range_coder"]]
+        parts += ["## entropic's range coder\n", _table(heads, cells)]
+    if result.get("large"):
+        parts += ["## One large sample from float32 to a packet and back, encode / decode\n", _large_table(result["large"])]
+    if result.get("tokens"):
+        coders = [name for name in result["tokens"][0] if name not in ("feature", "axis")]
+        cells = [[row["feature"], row["axis"], *(_number(row[coder]) for coder in coders)] for row in result["tokens"]]
+        parts += ["## Features of tokens at 8 bits, bits an element\n", _table(["feature", "axis", *coders], cells, left=2)]
+    if result.get("decoding"):
+        parts += ["## Memory of decoding, MB\n", _memory_table(result["decoding"])]
+    return parts
+
+
+def _large_table(rows: Sequence[Row]) -> str:
+    cells = []
+    alone = {(row["coder"], row["bits"], row["elements"]): row for row in rows if row["threads"] == 1}
+    for row in rows:
+        one = alone[row["coder"], row["bits"], row["elements"]]
+        speeds = " / ".join(_speed(row[f"{call}_mbps"]) for call in CALLS)
+        times = " / ".join(f"{row[f'{call}_us'] / 1e3:.1f}" for call in CALLS)
+        gains = " / ".join(f"{one[f'{call}_us'] / row[f'{call}_us']:.2f}" for call in CALLS)
+        cells.append([row["coder"], str(row["bits"]), f"{row['elements']:,}", str(row["threads"]), speeds, times, gains])
+    return _table(["codec", "bits", "elements", "threads", "10^6 elements a second", "ms", "over one thread"], cells)
+
+
+def _memory_table(rows: Sequence[Row]) -> str:
+    cells = []
+    for row in rows:
+        name = row["codec"] + (" (exempt: a third party's)" if row["exempt"] else "")
+        sizes = [f"{row['output'] / MB:.0f}", f"{row['peak'] / MB:.0f}", f"{row['peak'] / row['output']:.2f}"]
+        cells.append([name, row["feature"], f"{row['packet']:,}", *sizes, f"{row['kept'] / MB:.1f}"])
+    return _table(["codec", "feature", "packet bytes", "output", "peak", "peak over output", "kept"], cells, left=2)
 
 
 def _number(value: float | None) -> str:

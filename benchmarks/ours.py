@@ -165,11 +165,11 @@ def pinned(isa: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Run the block on one thread, torch's operators and the core's alike."""
+def threads(count: int) -> Iterator[None]:
+    """Run the block on this many threads, torch's operators and the core's alike."""
     torch_threads, core_threads = torch.get_num_threads(), int(fc.core_info()["threads"])
-    torch.set_num_threads(1)
-    fc.set_num_threads(1)
+    torch.set_num_threads(count)
+    fc.set_num_threads(count)
     try:
         yield
     finally:

@@ -14,6 +14,7 @@
 #include "default_floats.hpp"
 #include "feature.hpp"
 #include "featcodec.hpp"
+#include "kernels.hpp"
 #include "scratch.hpp"
 
 namespace py = pybind11;
@@ -172,6 +173,7 @@ Array<T> copy_out(const T* from) {
     return Array<T>(static_cast<py::ssize_t>(N), from);
 }
 
+constexpr std::size_t kOrder0TableBytes = 640;  // of a static codec's buffer
 constexpr std::size_t kContextCounts = fc::kRawContexts * fc::kTokens;  // of each neighbourhood
 
 // What a codec holds: its parameters and, where its tables are static, the model made of them.
@@ -196,13 +198,11 @@ public:
     Array<std::uint8_t> train_order0(const Array<std::uint32_t>& coded, const Array<std::uint32_t>& symbols) const {
         fc::ByteCounts counts;
         copy_in(coder_.family == fc::Family::rans ? symbols : coded, counts, "counts");
-        const fc::Order0Kernels& kernels = fc::order0_kernels(fc::current_isa());
-        std::array<std::uint8_t, std::max(fc::kHuffman8TableBound, fc::kRans8TableBound)> table;
+        const fc::Order0Kernels& kernels = fc::current_kernels().order0;
+        std::array<std::uint8_t, kOrder0TableBytes> table;
         std::size_t size = 0;
         if (coder_.family == fc::Family::rans) {
-            const auto fixed = std::make_unique<fc::RansStatic>();
-            fc::rans8_build_static(kernels, counts, static_bits(), *fixed);
-            size = fc::rans8_write_table(fixed->code, static_bits(), table);
+            size = fc::curve8_train_static(counts, static_bits(), table);
         } else {
             const auto fixed = std::make_unique<fc::HuffmanStatic>();
             fc::huffman8_build_static(kernels, counts, static_bits(), *fixed);
@@ -213,11 +213,11 @@ public:
 
     void set_order0_table(const Array<std::uint8_t>& table) {
         fc::StaticModel& model = own_model();
-        const fc::Order0Kernels& kernels = fc::order0_kernels(fc::current_isa());
+        const fc::Order0Kernels& kernels = fc::current_kernels().order0;
         fc::Status status{};
         if (coder_.family == fc::Family::rans) {
             model.rans = std::make_unique<fc::RansStatic>();
-            status = fc::rans8_load_static(kernels, view(table), model.bits, *model.rans);
+            status = fc::curve8_load_static(kernels, view(table), model.bits, *model.rans);
         } else {
             model.huffman = std::make_unique<fc::HuffmanStatic>();
             status = fc::huffman8_load_static(kernels, view(table), model.bits, *model.huffman);
@@ -286,12 +286,12 @@ public:
         return symbols;
     }
 
-    // Of one payload of a feature (maps, height, width): the bits of the table that it sends.
-    std::uint64_t table_bits(const Array<std::uint8_t>& payload, std::size_t maps, std::size_t height, std::size_t width) const {
+    // Of one payload of a feature (maps, height, width): the bits before its symbol stream, and those of the table that this sends.
+    py::tuple parts(const Array<std::uint8_t>& payload, std::size_t maps, std::size_t height, std::size_t width) const {
         const auto in = view(payload);
-        std::uint64_t bits = 0;
-        check(fc::feature_table_bits(coder_, in, {maps, height, width}, bits), in.size());
-        return bits;
+        fc::FeatureParts parts;
+        check(fc::feature_parts(coder_, in, {maps, height, width}, parts), in.size());
+        return py::make_tuple(parts.side_bits, parts.table_bits);
     }
 
     // (coded bytes, symbols, contexts): the statistics of a batch.
@@ -300,7 +300,7 @@ public:
         const auto counts = std::make_unique<fc::FeatureCounts>();
         const fc::FloatSpan values{x.data(), static_cast<std::size_t>(x.size()), fc::FloatType::float32};
         if (!fc::feature_count(coder_, values, static_cast<std::size_t>(x.shape(0)), shape, *counts)) {
-            raise("FeatureError", "a value is not finite, or beyond the step's integers of 16 bits");
+            raise("FeatureError", "a value is not finite");
         }
         return told(*counts);
     }
@@ -422,6 +422,8 @@ PYBIND11_MODULE(_core, m) {
     m.def("set_isa", &set_isa, py::arg("name"));
     m.def("isas", &isas);
     m.def("isa", [] { return std::string(fc::isa_name(fc::current_isa())); });
+    m.def("is_amd", &fc::is_amd);
+    m.def("set_amd", &fc::set_amd, py::arg("amd"));
     m.def("best_isa", [] { return std::string(fc::isa_name(fc::best_isa())); });
     py::class_<FloatScope>(m, "DefaultFloats")
         .def(py::init<>())
@@ -432,7 +434,7 @@ PYBIND11_MODULE(_core, m) {
              py::arg("step") = 0.0, py::arg("zigzag") = false, py::arg("zero_level") = false)
         .def("encode_symbols", &FeatureCoder::encode_symbols, py::arg("symbols").noconvert())
         .def("decode_symbols", &FeatureCoder::decode_symbols, py::arg("data").noconvert(), py::arg("maps"), py::arg("height"), py::arg("width"))
-        .def("table_bits", &FeatureCoder::table_bits, py::arg("payload").noconvert(), py::arg("maps"), py::arg("height"), py::arg("width"))
+        .def("parts", &FeatureCoder::parts, py::arg("payload").noconvert(), py::arg("maps"), py::arg("height"), py::arg("width"))
         .def_property_readonly("static_bits", &FeatureCoder::static_bits)
         .def("train_order0", &FeatureCoder::train_order0, py::arg("coded").noconvert(), py::arg("symbols").noconvert())
         .def("set_order0_table", &FeatureCoder::set_order0_table, py::arg("table").noconvert())

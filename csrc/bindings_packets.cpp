@@ -2,11 +2,16 @@
 // and to build the packet took as long as coding a small one.
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <bit>
+#include <chrono>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bindings.hpp"
+#include "crushed.hpp"
 #include "feature.hpp"
 
 namespace featcodec::python {
@@ -40,6 +45,8 @@ py::object taken(PyObject* object) {
     return py::reinterpret_steal<py::object>(object);
 }
 
+std::size_t varint_size(std::size_t value) { return (std::max<std::size_t>(1, std::bit_width(value)) + 6) / 7; }
+
 FloatType float_type(unsigned type) {
     if (type > static_cast<unsigned>(FloatType::bfloat16)) throw py::value_error("types are 0 float32, 1 float16, 2 bfloat16");
     return static_cast<FloatType>(type);
@@ -65,6 +72,14 @@ public:
     PyObject* dtype() const { return dtype_.ptr(); }
     bool in_place() const { return in_place_; }
     std::size_t samples() const { return samples_; }
+    // Of a packet's header, where it carries no checksum: bitstream.py, Packet.frame_bits.
+    std::size_t frame_bits(std::size_t payload_bytes) const {
+        std::size_t size = 12 + varint_size(payload_bytes);
+        for (std::size_t i = 1; i < sizes_.size(); ++i) size += varint_size(static_cast<std::size_t>(sizes_[i]));
+        return 8 * size;
+    }
+    // Of one sample: the rows of a feature (T, D); any other is one.
+    std::size_t tokens() const { return sizes_.size() == 3 ? static_cast<std::size_t>(sizes_[1]) : 1; }
     const ContextShape& shape() const { return shape_; }
     FloatSpan values_at(std::uintptr_t address) const {
         return {reinterpret_cast<const void*>(address), samples_ * shape_.maps * shape_.height * shape_.width, type_};
@@ -140,37 +155,39 @@ public:
 
     // The packets of a tensor; None where it is of no known shape and type, or does not lie as the core reads it.
     py::object encode(py::handle x, const py::dict& buffers) const {
-        if (!is_of(buffers) || Py_TYPE(x.ptr()) != type_of(tensor_)) return py::none();
-        const Names& name = names();
-        const py::object found = find(encoding_, taken(PyObject_GetAttr(x.ptr(), name.shape)), taken(PyObject_GetAttr(x.ptr(), name.dtype)));
-        if (found.is_none()) return found;
-        const auto& way = found.cast<const Way&>();
-        const bool lies_right = way.in_place() && taken(PyObject_CallMethodNoArgs(x.ptr(), name.is_contiguous)).ptr() == Py_True &&
-                                taken(PyObject_GetAttr(x.ptr(), name.is_cpu)).ptr() == Py_True &&
-                                taken(PyObject_CallMethodNoArgs(x.ptr(), name.is_neg)).ptr() == Py_False;
-        if (!lies_right) return py::none();
-        return encode_at(taken(PyObject_CallMethodNoArgs(x.ptr(), name.data_ptr)).cast<std::uintptr_t>(), way);
+        const py::object found = find_way(x, buffers);
+        return found.is_none() ? found : encode_at(address_of(x), found.cast<const Way&>());
     }
 
     // The packets of values at an address, whose memory outlives the call.
-    py::list encode_at(std::uintptr_t address, const Way& way) const {
-        Encoded encoded;
-        {
-            const FloatSpan values = way.values_at(address);
-            const GilReleaseUnlessBrief release(values.count);
-            encoded = feature_encode(coder_, values, way.samples(), way.shape());
+    py::list encode_at(std::uintptr_t address, const Way& way) const { return packets_of(encoded_at(address, way), way); }
+
+    // A float32 tensor's way there and back in one call: packets, the tensor that they decode to, the seconds of either; tokens of a
+    // sample, how many are crushed in all and in the worst one; bits of payloads and of frames. None as for encode.
+    py::object cross(py::handle x, const py::dict& buffers) const {
+        using Clock = std::chrono::steady_clock;
+        const py::object found = find_way(x, buffers);
+        if (found.is_none() || found.cast<const Way&>().is_half()) return py::none();
+        const auto& way = found.cast<const Way&>();
+        const std::uintptr_t address = address_of(x);
+        const auto start = Clock::now();
+        const Encoded encoded = encoded_at(address, way);
+        py::list packets = packets_of(encoded, way);
+        const auto sent = Clock::now();
+        const std::vector<std::span<const std::uint8_t>> views(encoded.payloads.begin(), encoded.payloads.end());
+        py::array values = way.array(way.samples());
+        py::object y = decode_views(views, way, values);
+        const auto arrived = Clock::now();
+        const auto [total, most] = crushed_of(way.values_at(address), way.values_of(values), way);
+        const auto seconds = [](Clock::duration time) { return std::chrono::duration<double>(time).count(); };
+        std::size_t payload_bits = 0;
+        std::size_t frame_bits = 0;
+        for (const auto& payload : encoded.payloads) {
+            payload_bits += 8 * payload.size();
+            frame_bits += way.frame_bits(payload.size());
         }
-        if (encoded.not_finite != kNoSample) {
-            raise("FeatureError", "sample " + std::to_string(encoded.not_finite) + " holds a value that is not finite");
-        }
-        if (encoded.outside != kNoSample) {
-            raise("FeatureError", "sample " + std::to_string(encoded.outside) + " holds a value beyond the step's integers of 16 bits");
-        }
-        py::list packets(encoded.payloads.size());
-        for (std::size_t i = 0; i < encoded.payloads.size(); ++i) {
-            PyList_SET_ITEM(packets.ptr(), static_cast<Py_ssize_t>(i), way.packet(type_of(packet_), encoded.payloads[i]).release().ptr());
-        }
-        return packets;
+        return py::make_tuple(packets, y, seconds(sent - start), seconds(arrived - sent), py::make_tuple(way.tokens(), total, most),
+                              payload_bits, frame_bits);
     }
 
     // What packets of a known shape and type decode to; None where one must be looked at: it is no packet, carries a checksum,
@@ -213,8 +230,50 @@ public:
             if (!arrays.back() || arrays.back().ndim() != 1) throw py::type_error("payloads are 1-D arrays of uint8");
         }
         const SteadyBytes steady(arrays);
-        const auto views = steady.views();
         py::array x = way.array(payloads.size());
+        return decode_views(steady.views(), way, x);
+    }
+
+private:
+    static PyTypeObject* type_of(const py::type& type) { return reinterpret_cast<PyTypeObject*>(type.ptr()); }
+
+    // The way of a tensor; None where it has none, or does not lie as the core reads it.
+    py::object find_way(py::handle x, const py::dict& buffers) const {
+        if (!is_of(buffers) || Py_TYPE(x.ptr()) != type_of(tensor_)) return py::none();
+        const Names& name = names();
+        const py::object found = find(encoding_, taken(PyObject_GetAttr(x.ptr(), name.shape)), taken(PyObject_GetAttr(x.ptr(), name.dtype)));
+        const bool lies_right = !found.is_none() && found.cast<const Way&>().in_place() &&
+                                taken(PyObject_CallMethodNoArgs(x.ptr(), name.is_contiguous)).ptr() == Py_True &&
+                                taken(PyObject_GetAttr(x.ptr(), name.is_cpu)).ptr() == Py_True &&
+                                taken(PyObject_CallMethodNoArgs(x.ptr(), name.is_neg)).ptr() == Py_False;
+        return lies_right ? found : py::none();
+    }
+
+    static std::uintptr_t address_of(py::handle x) { return taken(PyObject_CallMethodNoArgs(x.ptr(), names().data_ptr)).cast<std::uintptr_t>(); }
+
+    Encoded encoded_at(std::uintptr_t address, const Way& way) const {
+        Encoded encoded;
+        {
+            const FloatSpan values = way.values_at(address);
+            const GilReleaseUnlessBrief release(values.count);
+            encoded = feature_encode(coder_, values, way.samples(), way.shape());
+        }
+        if (encoded.not_finite != kNoSample) {
+            raise("FeatureError", "sample " + std::to_string(encoded.not_finite) + " holds a value that is not finite");
+        }
+        return encoded;
+    }
+
+    py::list packets_of(const Encoded& encoded, const Way& way) const {
+        py::list packets(encoded.payloads.size());
+        for (std::size_t i = 0; i < encoded.payloads.size(); ++i) {
+            PyList_SET_ITEM(packets.ptr(), static_cast<Py_ssize_t>(i), way.packet(type_of(packet_), encoded.payloads[i]).release().ptr());
+        }
+        return packets;
+    }
+
+    // Decodes into an array of the way's and returns it as a tensor.
+    py::object decode_views(std::span<const std::span<const std::uint8_t>> views, const Way& way, py::array& x) const {
         const MutableFloatSpan to = way.values_of(x);
         Status status{};
         {
@@ -226,8 +285,21 @@ public:
         return way.is_half() ? taken(PyObject_CallMethodOneArg(tensor.ptr(), names().view, way.dtype())) : tensor;
     }
 
-private:
-    static PyTypeObject* type_of(const py::type& type) { return reinterpret_cast<PyTypeObject*>(type.ptr()); }
+    // Crushed tokens of float32 values: of all samples, and of the one that has the most.
+    static std::pair<std::size_t, std::size_t> crushed_of(const FloatSpan& before, const MutableFloatSpan& after, const Way& way) {
+        const GilReleaseUnlessBrief release(before.count);
+        const std::size_t size = before.count / way.samples();
+        std::size_t total = 0;
+        std::size_t most = 0;
+        for (std::size_t i = 0; i < way.samples(); ++i) {
+            const std::span<const float> x(static_cast<const float*>(before.data) + i * size, size);
+            const std::span<const float> y(static_cast<const float*>(after.data) + i * size, size);
+            const std::size_t crushed = crushed_tokens(x, y, size / way.tokens());
+            total += crushed;
+            most = std::max(most, crushed);
+        }
+        return {total, most};
+    }
 
     // The way, held: another thread may drop it meanwhile. None where there is none.
     static py::object find(const py::dict& ways, const py::object& shape, const py::object& dtype) {
@@ -260,6 +332,7 @@ void bind_packets(py::module_& m) {
         .def_property_readonly("decoding", &PacketCoder::decoding)
         .def("is_of", &PacketCoder::is_of, py::arg("buffers"))
         .def("encode", &PacketCoder::encode, py::arg("x"), py::arg("buffers"))
+        .def("cross", &PacketCoder::cross, py::arg("x"), py::arg("buffers"))
         .def("encode_at", &PacketCoder::encode_at, py::arg("address"), py::arg("way"))
         .def("decode", &PacketCoder::decode, py::arg("packets"), py::arg("buffers"))
         .def("decode_payloads", &PacketCoder::decode_payloads, py::arg("payloads"), py::arg("way"));

@@ -10,6 +10,20 @@
 
 namespace featcodec {
 
+// Signed integers as non-negative ones: 0, -1, 1, -2, 2, ... as 0, 1, 2, 3, 4, ...
+inline std::uint32_t zigzag(int value) {
+    return value >= 0 ? 2u * static_cast<unsigned>(value) : 2u * static_cast<unsigned>(-(value + 1)) + 1u;
+}
+inline int unzigzag(std::uint32_t code) {
+    const auto half = static_cast<int>(code >> 1);
+    return (code & 1u) == 0 ? half : -half - 1;
+}
+
+// Bits of the Exp-Golomb code of that order, 0..31.
+inline unsigned golomb_bits(std::uint32_t value, unsigned order) {
+    return 2 * static_cast<unsigned>(std::bit_width((std::uint64_t{value} >> order) + 1)) - 1 + order;
+}
+
 class BitWriter {
 public:
     explicit BitWriter(std::span<std::uint8_t> out) noexcept : out_(out) {}
@@ -26,12 +40,16 @@ public:
         size_ += 4;
     }
 
-    // Elias-gamma: floor(log2 v) zeros, then v itself; v >= 1.
-    void put_gamma(std::uint32_t value) {
-        const auto width = static_cast<unsigned>(std::bit_width(value));
-        if (width <= 16) return put(value, 2 * width - 1);
+    // The Exp-Golomb code of an order (0..31): h = (value >> order) + 1, below 2^32, as floor(log2 h) zeros and h itself; then the
+    // low `order` bits of value.
+    void put_golomb(std::uint32_t value, unsigned order) {
+        const std::uint32_t head = (value >> order) + 1;
+        const auto width = static_cast<unsigned>(std::bit_width(head));
+        const std::uint32_t low = value & ((std::uint32_t{1} << order) - 1);
+        if (2 * width - 1 + order <= 32) return put(head << order | low, 2 * width - 1 + order);
         put(0, width - 1);
-        put(value, width);
+        put(head, width);
+        put(low, order);
     }
 
     // Pads with zeros to a whole byte; returns the bytes written.
@@ -78,13 +96,15 @@ public:
         return value;
     }
 
-    // False where the code is longer than a 32-bit value allows or the input ends inside it.
-    bool get_gamma(std::uint32_t& value) noexcept {
+    // False where the value has more than 32 bits or the input ends inside its code.
+    bool get_golomb(std::uint32_t& value, unsigned order) noexcept {
         const auto zeros = static_cast<unsigned>(std::countl_zero(peek(32)));
         skip(zeros);
         if (zeros == 32) return false;
-        value = get(zeros + 1);
-        return !overrun();
+        const std::uint64_t head = get(zeros + 1) - 1;
+        const std::uint64_t wide = head << order | get(order);
+        value = static_cast<std::uint32_t>(wide);
+        return wide <= UINT32_MAX && !overrun();
     }
 
     std::uint64_t bits_used() const noexcept { return consumed_; }

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstring>
 
+#include "kernels.hpp"
 #include "order0/curve8.hpp"
 #include "scratch.hpp"
 
@@ -14,8 +15,8 @@ namespace {
 template <typename Symbol>
 using Symbols = std::span<const Symbol>;
 
-const Order0Kernels& order0() noexcept { return order0_kernels(current_isa()); }
-const ContextKernels& context() noexcept { return context_kernels(current_isa()); }
+const Order0Kernels& order0() noexcept { return current_kernels().order0; }
+const ContextKernels& context() noexcept { return current_kernels().context; }
 
 std::size_t count_of(const ContextShape& shape) { return shape.maps * shape.height * shape.width; }
 
@@ -41,16 +42,30 @@ std::size_t encode_packed(Symbols<Symbol> symbols, unsigned bits, std::span<std:
 
 std::uint8_t context_mode(bool is_static, Neighbourhood neighbourhood, unsigned lanes) {
     const unsigned gradient = neighbourhood == Neighbourhood::gradient ? kContextGradient : 0u;
-    const unsigned flags = kContextShortStates | (is_static ? kContextStatic : 0u) | gradient | static_cast<unsigned>(std::countr_zero(lanes));
-    return static_cast<std::uint8_t>(static_cast<unsigned>(Mode::context_lanes) | flags);
+    const unsigned flags = (is_static ? kContextStatic : 0u) | gradient | static_cast<unsigned>(std::countr_zero(lanes));
+    return static_cast<std::uint8_t>(static_cast<unsigned>(Mode::context) | flags);
 }
 
-// 0 where context coding would not be below `limit` bytes.
+// A stream of an order-0 mode, packed bits included, and a bound of its size from below that is found sooner.
+std::size_t encode_flat(Symbols<std::uint8_t> symbols, unsigned bits, std::span<std::uint8_t> out) {
+    return order0_encode(order0(), symbols, bits, Order0Choice::smallest, out);
+}
+std::size_t encode_flat(Symbols<std::uint16_t> symbols, unsigned bits, std::span<std::uint8_t> out) { return huffman_encode(symbols, bits, out); }
+std::size_t least_flat(Symbols<std::uint8_t> symbols, unsigned bits) { return order0_least(order0(), symbols, bits); }
+std::size_t least_flat(Symbols<std::uint16_t> symbols, unsigned bits) { return huffman_least(symbols, bits); }
+
+// Context coding, or an order-0 mode where that is smaller: mostly the bound tells.
 template <typename Symbol>
-std::size_t encode_context(Symbols<Symbol> symbols, const ContextShape& shape, unsigned bits, std::uint64_t limit, std::span<std::uint8_t> out) {
+std::size_t encode_smallest(Symbols<Symbol> symbols, const ContextShape& shape, unsigned bits, std::span<std::uint8_t> out) {
     ContextChoice choice;
-    const std::size_t size = context_encode_below(context(), symbols, shape, bits, limit, out.subspan(1), choice);
-    if (size == 0) return 0;
+    std::size_t flat = 0;
+    const auto is_worth = [&](std::uint64_t promised) {
+        if (1 + promised < least_flat(symbols, bits)) return true;
+        flat = encode_flat(symbols, bits, out);
+        return 1 + promised < flat;
+    };
+    const std::size_t size = context_encode_if(context(), symbols, shape, bits, is_worth, out.subspan(1), choice);
+    if (size == 0) return flat;
     out[0] = context_mode(false, choice.neighbourhood, choice.lanes);
     return 1 + size;
 }
@@ -121,19 +136,9 @@ std::size_t coder_encode(const Coder& coder, Symbols<std::uint8_t> symbols, cons
     if (coder.family == Family::packed) return pack(symbols, coder.bits, out);
     if (is_constant(symbols)) return encode_constant(symbols[0], out);
     if (has_static(coder, false)) return encode_static(coder, symbols, shape, out);
-    const auto flat = [&](Order0Choice choice) { return order0_encode(order0(), symbols, coder.bits, choice, out); };
-    if (coder.family == Family::huffman) return flat(Order0Choice::huffman);
-    if (coder.family == Family::rans) return flat(Order0Choice::rans);
-    std::uint64_t limit = packed_size(symbols.size(), coder.bits);
-    if (coder.family == Family::automatic) {
-        ByteCounts coded;
-        histogram_coded(order0(), symbols, coder.bits, coded);
-        const Order0Costs costs = order0_costs(coded, symbols.size(), coder.bits);
-        limit = std::min({costs.raw, costs.huffman, costs.rans});
-    }
-    const std::size_t size = encode_context(symbols, shape, coder.bits, limit, out);
-    if (size > 0) return never_above_packed(size, symbols, coder.bits, out);
-    return coder.family == Family::automatic ? flat(Order0Choice::smallest) : encode_packed(symbols, coder.bits, out);
+    if (coder.family == Family::huffman) return order0_encode(order0(), symbols, coder.bits, Order0Choice::huffman, out);
+    if (coder.family == Family::rans) return order0_encode(order0(), symbols, coder.bits, Order0Choice::rans, out);
+    return never_above_packed(encode_smallest(symbols, shape, coder.bits, out), symbols, coder.bits, out);
 }
 
 std::size_t coder_encode(const Coder& coder, Symbols<std::uint16_t> symbols, const ContextShape& shape, std::span<std::uint8_t> out) {
@@ -141,8 +146,7 @@ std::size_t coder_encode(const Coder& coder, Symbols<std::uint16_t> symbols, con
     if (is_constant(symbols)) return encode_constant(symbols[0], out);
     if (has_static(coder, true)) return encode_static(coder, symbols, shape, out);
     if (coder.family == Family::huffman) return huffman_encode(symbols, coder.bits, out);
-    const std::size_t size = encode_context(symbols, shape, coder.bits, packed_size(symbols.size(), coder.bits), out);
-    return size > 0 ? never_above_packed(size, symbols, coder.bits, out) : encode_packed(symbols, coder.bits, out);
+    return never_above_packed(encode_smallest(symbols, shape, coder.bits, out), symbols, coder.bits, out);
 }
 
 namespace {
@@ -165,20 +169,11 @@ struct ContextMode {
 };
 
 ContextMode context_mode_of(unsigned mode, const ContextShape& shape, unsigned bits) {
-    ContextMode of{.is_context = true, .shape = shape};
-    of.shape.whole_states = true;
-    if (mode < static_cast<unsigned>(Mode::context_lanes)) {
-        of.is_static = mode == static_cast<unsigned>(Mode::context_static);
-        of.is_context = of.is_static || mode == static_cast<unsigned>(Mode::context);
-        return of;
-    }
-    mode -= static_cast<unsigned>(Mode::context_lanes);
+    ContextMode of{.is_context = mode / 32 == static_cast<unsigned>(Mode::context) / 32, .shape = shape};
     of.is_static = (mode & kContextStatic) != 0;
     of.neighbourhood = (mode & kContextGradient) != 0 ? Neighbourhood::gradient : Neighbourhood::near;
     of.shape.lanes = 1u << (mode % 8);
-    of.shape.whole_states = (mode & kContextShortStates) == 0;
-    of.known = mode < 2 * kContextShortStates && of.shape.lanes <= context_lanes(of.shape) &&
-               (of.neighbourhood == Neighbourhood::near || bits <= kGradientBits);
+    of.known = of.shape.lanes <= context_lanes(of.shape) && (of.neighbourhood == Neighbourhood::near || bits <= kGradientBits);
     return of;
 }
 
@@ -199,10 +194,6 @@ Status order0_table_bytes(Mode mode, std::span<const std::uint8_t> body, unsigne
     if (mode == Mode::huffman8) {
         HuffmanCode code;
         return huffman8_read_table(body, bits, code, used);
-    }
-    if (mode == Mode::rans8) {
-        RansCode code;
-        return rans8_read_table(body, bits, code, used);
     }
     Curve8 curve;
     return curve8_read(body, bits, curve, used);
@@ -273,7 +264,6 @@ Status coder_table_bits(std::span<const std::uint8_t> in, const ContextShape& sh
             case Mode::huffman8_static:
             case Mode::rans8_static: return bits <= 8 ? Status::ok : Status::bad_mode;
             case Mode::huffman8:
-            case Mode::rans8:
             case Mode::rans8_curve:
                 if (bits > 8) return Status::bad_mode;
                 status = order0_table_bytes(which, body, bits, used);

@@ -16,21 +16,17 @@ namespace featcodec {
 // packed: the symbols alone, without a mode byte.
 enum class Family : std::uint8_t { packed, huffman, rans, context, automatic };
 
-// The mode byte. Normative: docs/bitstream.md, "Symbol streams".
+// The mode byte. Normative: docs/bitstream.md, "Symbol streams", which says of what is missing here why.
 enum class Mode : std::uint8_t {
     packed = 0,
     huffman = 1,  // one stream, any alphabet: huffman.cpp
     huffman8 = 2,
-    rans8 = 3,
     huffman8_static = 4,
     rans8_static = 5,
     constant = 6,
-    context = 7,         // read only: context_lanes took their place
-    context_static = 8,
     rans8_curve = 9,
-    context_lanes = 64,  // with bits of its own: those below, and below them the binary logarithm of the lanes
+    context = 96,        // to 127, with bits of its own: those below, and below them the binary logarithm of the lanes
 };
-inline constexpr std::uint8_t kContextShortStates = 32;  // clear: read only
 inline constexpr std::uint8_t kContextStatic = 16;
 inline constexpr std::uint8_t kContextGradient = 8;
 

@@ -89,7 +89,20 @@ const Wish& wish() {
     return once;
 }
 
-std::atomic<int> pinned{-1};  // set_isa's level; -1: none
+bool made_by_amd() {
+#if defined(FEATCODEC_X86)
+    std::uint32_t a = 0;
+    std::uint32_t b = 0;
+    std::uint32_t c = 0;
+    std::uint32_t d = 0;
+    return __get_cpuid(0, &a, &b, &c, &d) != 0 && b == 0x68747541;  // "Auth" of "AuthenticAMD"
+#else
+    return false;
+#endif
+}
+
+std::atomic<int> pinned{-1};      // set_isa's level; -1: none
+std::atomic<int> pinned_amd{-1};  // what set_amd said; -1: nothing
 
 }  // namespace
 
@@ -128,22 +141,18 @@ bool set_isa(Isa isa) noexcept {
     return true;
 }
 
-void reset_isa() noexcept { pinned.store(-1, std::memory_order_relaxed); }
+void reset_isa() noexcept {
+    pinned.store(-1, std::memory_order_relaxed);
+    pinned_amd.store(-1, std::memory_order_relaxed);
+}
 
 bool is_amd() noexcept {
-#if defined(FEATCODEC_X86)
-    static const bool once = [] {
-        std::uint32_t a = 0;
-        std::uint32_t b = 0;
-        std::uint32_t c = 0;
-        std::uint32_t d = 0;
-        return __get_cpuid(0, &a, &b, &c, &d) != 0 && b == 0x68747541;  // "Auth" of "AuthenticAMD"
-    }();
-    return once;
-#else
-    return false;
-#endif
+    static const bool once = made_by_amd();
+    const int amd = pinned_amd.load(std::memory_order_relaxed);
+    return amd >= 0 ? amd != 0 : once;
 }
+
+void set_amd(bool amd) noexcept { pinned_amd.store(amd ? 1 : 0, std::memory_order_relaxed); }
 
 bool has_arm_crc32() noexcept {
 #if defined(FEATCODEC_NEON) && defined(__linux__)

@@ -25,13 +25,15 @@ Isa best_isa() noexcept;
 Isa current_isa() noexcept;
 // False, and nothing changes, where the level is not supported. For tests: calls that run meanwhile may use either level.
 bool set_isa(Isa isa) noexcept;
-// Back to FEATCODEC_ISA or detection.
+// Back to FEATCODEC_ISA or detection, of set_amd too.
 void reset_isa() noexcept;
 // Why FEATCODEC_ISA was not followed, for a warning by the caller; nullptr where it was, or where it is not set.
 const char* isa_problem() noexcept;
 
-// Whether an x86 processor is AMD's, where other kernels are the fastest.
+// Whether an x86 processor is AMD's, where other kernels are the fastest; or what set_amd said.
 bool is_amd() noexcept;
+// For tests: the kernels chosen for either maker's processors run on the other's.
+void set_amd(bool amd) noexcept;
 // Whether an ARM processor has the CRC instructions, which NEON does not imply.
 bool has_arm_crc32() noexcept;
 

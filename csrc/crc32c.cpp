@@ -1,10 +1,10 @@
-// CRC-32C by eight tables, eight bytes a step, and the choice between it and the processor's instructions.
+// CRC-32C by eight tables, eight bytes a step; levels have the processor's instructions.
 #include <array>
 #include <cstring>
 
-#include "cpu.hpp"
 #include "crc32c_kernels.hpp"
 #include "featcodec.hpp"
+#include "kernels.hpp"
 
 namespace featcodec {
 namespace {
@@ -52,12 +52,7 @@ std::uint32_t crc32c_scalar(const std::uint8_t* data, std::size_t size, std::uin
 }
 
 std::uint32_t crc32c(std::span<const std::uint8_t> data, std::uint32_t crc) noexcept {
-#if defined(FEATCODEC_X86)
-    if (current_isa() != Isa::scalar) return ~crc32c_sse42(data.data(), data.size(), ~crc);
-#elif defined(FEATCODEC_NEON)
-    if (current_isa() != Isa::scalar && has_arm_crc32()) return ~crc32c_arm(data.data(), data.size(), ~crc);
-#endif
-    return ~crc32c_scalar(data.data(), data.size(), ~crc);
+    return ~current_kernels().crc32c(data.data(), data.size(), ~crc);
 }
 
 }  // namespace featcodec

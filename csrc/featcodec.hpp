@@ -40,8 +40,7 @@ void pack_bits(std::span<const std::uint16_t> symbols, unsigned bits, std::span<
 // in.size() must be packed_size(symbols.size(), bits), else truncated or trailing.
 Status unpack_bits(std::span<const std::uint8_t> in, unsigned bits, std::span<std::uint16_t> symbols);
 
-// ---- integer sequences for tables: Exp-Golomb codes of order k -----------------------------------------------------------
-// A value v is coded as Elias-gamma of (v >> k) + 1, then the low k bits of v. The stream is one byte k (0..31), then the codes.
+// ---- integer sequences for tables: one byte k (0..31), then Exp-Golomb codes of order k (bits.hpp) ------------------------
 std::size_t golomb_bound(std::size_t count) noexcept;
 // Picks the k that gives the fewest bits; returns the bytes written.
 std::size_t golomb_encode(std::span<const std::uint32_t> values, std::span<std::uint8_t> out);
@@ -59,6 +58,8 @@ void huffman_code_lengths(std::span<const std::uint32_t> counts, std::span<std::
 std::size_t huffman_bound(std::size_t count, unsigned bits);
 // Symbols must be below 2^bits. Picks the smaller mode from exact costs; returns the bytes written.
 std::size_t huffman_encode(std::span<const std::uint16_t> symbols, unsigned bits, std::span<std::uint8_t> out);
+// It writes no fewer bytes.
+std::size_t huffman_least(std::span<const std::uint16_t> symbols, unsigned bits);
 Status huffman_decode(std::span<const std::uint8_t> in, unsigned bits, std::span<std::uint16_t> symbols);
 // The bits of the table in a body of mode 1, read as huffman_decode does; the codes follow in the same byte.
 Status huffman_table_bits(std::span<const std::uint8_t> body, unsigned bits, std::uint64_t& table_bits);

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "feature_parts.hpp"
+#include "kernels.hpp"
 #include "scratch.hpp"
 
 namespace featcodec {
@@ -59,16 +60,15 @@ void encode_groups(const FeatureCoder& coder, FloatSpan x, std::span<const Value
     append_stream<Symbol>({coder.family, coder.bits, coder.model}, std::span<const Symbol>(symbols.data(), varying * size), kept, prefix, payload);
 }
 
-enum class Taken : std::uint8_t { yes, not_finite, outside };
-
-Taken encode_minmax(const FeatureCoder& coder, FloatSpan x, const ContextShape& shape, std::vector<std::uint8_t>& payload) {
+// False where a value is not finite.
+bool encode_minmax(const FeatureCoder& coder, FloatSpan x, const ContextShape& shape, std::vector<std::uint8_t>& payload) {
     const std::size_t groups = coder.per_map ? shape.maps : 1;
     const std::size_t size = elements_of(shape) / groups;
     const auto ranges = scratch<ValueRange>(groups);
     bool any_varies = false;
     for (std::size_t g = 0; g < groups; ++g) {
         ranges[g] = group_range(coder, part(x, g * size, size));
-        if (!ranges[g].finite) return Taken::not_finite;
+        if (!ranges[g].finite) return false;
         any_varies = any_varies || varies(ranges[g]);
     }
     payload.resize(groups * (any_varies ? 8 : 4));
@@ -76,14 +76,14 @@ Taken encode_minmax(const FeatureCoder& coder, FloatSpan x, const ContextShape& 
         const float both[2] = {ranges[g].min, ranges[g].max};
         put_floats(both, any_varies ? 2 : 1, payload.data() + g * (any_varies ? 8 : 4));
     }
-    if (!any_varies) return Taken::yes;
+    if (!any_varies) return true;
     const std::size_t prefix = payload.size();
     if (coder.bits <= kByteBits) {
         encode_groups<std::uint8_t>(coder, x, ranges, shape, prefix, payload);
     } else {
         encode_groups<std::uint16_t>(coder, x, ranges, shape, prefix, payload);
     }
-    return Taken::yes;
+    return true;
 }
 
 // The bits that code symbols up to `largest`; those of the static model where there is one and they suffice.
@@ -92,38 +92,74 @@ unsigned step_bits(const FeatureCoder& coder, std::uint16_t largest) {
     return coder.model != nullptr && needed <= coder.model->bits ? coder.model->bits : needed;
 }
 
-// q = rint(x / step), zigzagged, or as it is with what is negative made 0; `largest` of the symbols. False where a q has no int16.
-bool step_symbols(const FeatureCoder& coder, FloatSpan x, bool zigzagged, std::span<std::uint16_t> symbols, std::uint16_t& largest) {
+// Values whose q has no int16: how many others lie before each, and themselves.
+struct Escapes {
+    std::vector<std::uint32_t> gaps;
+    std::vector<float> values;
+};
+
+// Takes them out of symbols that are saturated: 0 is there instead.
+void take_escapes(FloatSpan x, float step, std::span<std::int16_t> whole, Escapes& escapes) {
+    std::size_t next = 0;
+    for (std::size_t i = 0; i < x.count; ++i) {
+        if (whole[i] != INT16_MIN && whole[i] != INT16_MAX) continue;
+        if (quantize_step(part(x, i, 1), step, whole.subspan(i, 1)) == 0) continue;
+        whole[i] = 0;
+        escapes.gaps.push_back(static_cast<std::uint32_t>(i - next));
+        escapes.values.push_back(value_range(part(x, i, 1)).min);
+        next = i + 1;
+    }
+}
+
+void append_escapes(const Escapes& escapes, std::vector<std::uint8_t>& payload) {
+    const auto append = [&](std::span<const std::uint32_t> values) {
+        const std::size_t at = payload.size();
+        payload.resize(at + golomb_bound(values.size()));
+        payload.resize(at + golomb_encode(values, std::span(payload).subspan(at)));
+    };
+    const auto more = static_cast<std::uint32_t>(escapes.gaps.size() - 1);
+    append({&more, 1});
+    append(escapes.gaps);
+    const std::size_t at = payload.size();
+    payload.resize(at + escapes.values.size() * sizeof(float));
+    put_floats(escapes.values.data(), escapes.values.size(), payload.data() + at);
+}
+
+// q = rint(x / step), zigzagged, or as it is with what is negative made 0; `largest` of the symbols.
+void step_symbols(const FeatureCoder& coder, FloatSpan x, bool zigzagged, std::span<std::uint16_t> symbols, std::uint16_t& largest,
+                  Escapes& escapes) {
     const auto whole = scratch<std::int16_t>(x.count);
-    if (quantize_step(x, coder.step, whole) != 0) return false;
+    if (quantize_step(x, coder.step, whole) != 0) take_escapes(x, coder.step, whole, escapes);
     if (zigzagged) {
         zigzag(whole, symbols);
     } else {
         std::transform(whole.begin(), whole.end(), symbols.begin(), [](std::int16_t q) { return static_cast<std::uint16_t>(q < 0 ? 0 : q); });
     }
     largest = *std::max_element(symbols.begin(), symbols.end());
-    return true;
 }
 
-Taken encode_step(const FeatureCoder& coder, FloatSpan x, const ContextShape& shape, std::vector<std::uint8_t>& payload) {
+bool encode_step(const FeatureCoder& coder, FloatSpan x, const ContextShape& shape, std::vector<std::uint8_t>& payload) {
     const std::size_t size = elements_of(shape);
     const auto wide = scratch<std::uint16_t>(size);
     const ValueRange range = value_range(x);
-    if (!range.finite) return Taken::not_finite;
+    if (!range.finite) return false;
     // Features without negative values need no sign: zigzag would leave every odd symbol unused.
     const bool zigzagged = std::signbit(range.min) || (coder.model != nullptr && coder.zigzag);
     std::uint16_t largest = 0;
-    if (!step_symbols(coder, x, zigzagged, wide, largest)) return Taken::outside;
+    Escapes escapes;
+    step_symbols(coder, x, zigzagged, wide, largest, escapes);
+    const bool escaped = !escapes.gaps.empty();
     const Coder inner{coder.family, step_bits(coder, largest), coder.model};
-    payload.assign(1, static_cast<std::uint8_t>(inner.bits | (zigzagged ? kZigzag : 0u)));
+    payload.assign(1, static_cast<std::uint8_t>(inner.bits | (zigzagged ? kZigzag : 0u) | (escaped ? kEscapes : 0u)));
+    if (escaped) append_escapes(escapes, payload);
     if (inner.bits > kByteBits) {
-        append_stream<std::uint16_t>(inner, wide, shape, 1, payload);
+        append_stream<std::uint16_t>(inner, wide, shape, payload.size(), payload);
     } else {
         const auto narrow = scratch<std::uint8_t>(size);
         std::copy(wide.begin(), wide.end(), narrow.begin());
-        append_stream<std::uint8_t>(inner, narrow, shape, 1, payload);
+        append_stream<std::uint8_t>(inner, narrow, shape, payload.size(), payload);
     }
-    return Taken::yes;
+    return true;
 }
 
 void lower(std::atomic<std::size_t>& first, std::size_t index) {
@@ -133,7 +169,7 @@ void lower(std::atomic<std::size_t>& first, std::size_t index) {
 }
 
 void feature_count_symbols(unsigned bits, std::span<const std::uint16_t> symbols, const ContextShape& shape, FeatureCounts& counts) {
-    context_count(context_kernels(current_isa()), symbols, shape, bits, Neighbourhood::near, counts.near);
+    context_count(current_kernels().context, symbols, shape, bits, Neighbourhood::near, counts.near);
 }
 
 template <typename Symbol>
@@ -157,7 +193,9 @@ bool count_step(const FeatureCoder& coder, FloatSpan x, const ContextShape& shap
     const std::size_t size = elements_of(shape);
     std::vector<std::uint16_t> wide(size);
     std::uint16_t largest = 0;
-    if (!value_range(x).finite || !step_symbols(coder, x, coder.zigzag, wide, largest)) return false;
+    if (!value_range(x).finite) return false;
+    Escapes escapes;
+    step_symbols(coder, x, coder.zigzag, wide, largest, escapes);
     // A sample with wider symbols is coded with a table of its own, and says nothing about the static one.
     if (largest > 255) return true;
     const std::vector<std::uint8_t> narrow(wide.begin(), wide.end());
@@ -169,11 +207,11 @@ bool count_step(const FeatureCoder& coder, FloatSpan x, const ContextShape& shap
 
 void feature_count_symbols(unsigned bits, std::span<const std::uint8_t> symbols, const ContextShape& shape, FeatureCounts& counts) {
     ByteCounts coded;
-    histogram_coded(order0_kernels(current_isa()), symbols, bits, coded);
+    histogram_coded(current_kernels().order0, symbols, bits, coded);
     for (unsigned i = 0; i < 256; ++i) counts.coded[i] += coded[i];
     for (const std::uint8_t symbol : symbols) ++counts.symbols[symbol];
-    context_count(context_kernels(current_isa()), symbols, shape, bits, Neighbourhood::near, counts.near);
-    context_count(context_kernels(current_isa()), symbols, shape, bits, Neighbourhood::gradient, counts.gradient);
+    context_count(current_kernels().context, symbols, shape, bits, Neighbourhood::near, counts.near);
+    context_count(current_kernels().context, symbols, shape, bits, Neighbourhood::gradient, counts.gradient);
 }
 
 bool feature_count(const FeatureCoder& coder, FloatSpan x, std::size_t samples, const ContextShape& shape, FeatureCounts& counts) {
@@ -197,16 +235,14 @@ Encoded feature_encode(const FeatureCoder& coder, FloatSpan x, std::size_t sampl
     Encoded result;
     result.payloads.resize(samples);
     std::atomic<std::size_t> not_finite{kNoSample};
-    std::atomic<std::size_t> outside{kNoSample};
     for_samples(samples, elements, [&](std::size_t i) {
         const FloatSpan from = part(x, i * elements, elements);
         auto& payload = result.payloads[i];
         const TrimAtEnd trim;
-        const Taken taken = coder.step > 0.0f ? encode_step(coder, from, shape, payload) : encode_minmax(coder, from, shape, payload);
-        if (taken != Taken::yes) lower(taken == Taken::outside ? outside : not_finite, i);
+        const bool finite = coder.step > 0.0f ? encode_step(coder, from, shape, payload) : encode_minmax(coder, from, shape, payload);
+        if (!finite) lower(not_finite, i);
     });
     result.not_finite = not_finite;
-    result.outside = outside;
     return result;
 }
 

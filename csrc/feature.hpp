@@ -1,7 +1,8 @@
 // Features of one batch straight to payloads and back: quantiser and symbol stream in one call, samples in parallel.
 //
 // Payload, min-max: for each group minimum and maximum, float32 little-endian (the minima alone where no group varies), then the
-// symbol stream of the groups that vary. Payload, step: one byte, the bits of a symbol and kZigzag, then the symbol stream.
+// symbol stream of the groups that vary. Payload, step: one byte, the bits of a symbol, kZigzag and kEscapes; the escapes, if any (the
+// values without an integer of 16 bits); then the symbol stream.
 #pragma once
 
 #include <cstddef>
@@ -25,12 +26,12 @@ struct FeatureCoder {
 };
 
 inline constexpr std::uint8_t kZigzag = 0x80;
+inline constexpr std::uint8_t kEscapes = 0x40;
 inline constexpr std::size_t kNoSample = SIZE_MAX;
 
 struct Encoded {
     std::vector<std::vector<std::uint8_t>> payloads;
     std::size_t not_finite = kNoSample;  // the first sample with a value that is not finite
-    std::size_t outside = kNoSample;     // the first one, finite, with a value that the step quantizer has no integer of 16 bits for
 };
 
 // x: samples * maps * height * width values. Where the result names a bad sample the payloads mean nothing: no value is clipped.
@@ -43,8 +44,12 @@ Encoded feature_encode(const FeatureCoder& coder, FloatSpan x, std::size_t sampl
 Status feature_decode(const FeatureCoder& coder, std::span<const std::span<const std::uint8_t>> payloads, const ContextShape& shape,
                       MutableFloatSpan x);
 
-// The bits of the table that one payload sends with its symbols (coder.hpp); 0 where it sends none.
-Status feature_table_bits(const FeatureCoder& coder, std::span<const std::uint8_t> payload, const ContextShape& shape, std::uint64_t& table_bits);
+// Of one payload the bits of what comes before its symbol stream, and of the table within that (coder.hpp); 0 where it sends none.
+struct FeatureParts {
+    std::uint64_t side_bits = 0;
+    std::uint64_t table_bits = 0;
+};
+Status feature_parts(const FeatureCoder& coder, std::span<const std::uint8_t> payload, const ContextShape& shape, FeatureParts& parts);
 
 // Adds the statistics of a batch that a static model is made of; false where feature_encode would name a bad sample.
 struct FeatureCounts {

@@ -141,12 +141,54 @@ Status decode_minmax(const FeatureCoder& coder, std::span<const std::uint8_t> in
                                    : decode_groups<std::uint16_t>(coder, in, ranges, shape, x);
 }
 
-// The step quantizer's byte: bits 1..16.
-Status read_step(std::span<const std::uint8_t> in, unsigned& bits, bool& zigzagged) {
+// What comes before the symbols of a step quantizer.
+struct StepHead {
+    unsigned bits = 0;  // 1..16
+    bool zigzagged = false;
+    std::vector<std::uint32_t> gaps;         // of the escapes
+    const std::uint8_t* escapes = nullptr;  // float32 each
+};
+
+// `in` becomes what follows.
+Status read_step(std::span<const std::uint8_t>& in, StepHead& head) {
     if (in.empty()) return Status::truncated;
-    zigzagged = (in[0] & kZigzag) != 0;
-    bits = in[0] & ~unsigned{kZigzag};
-    return bits < 1 || bits > kMaxSymbolBits ? Status::bad_range : Status::ok;
+    const bool escaped = (in[0] & kEscapes) != 0;
+    head.zigzagged = (in[0] & kZigzag) != 0;
+    head.bits = in[0] & ~unsigned{kZigzag | kEscapes};
+    if (head.bits < 1 || head.bits > kMaxSymbolBits) return Status::bad_range;
+    in = in.subspan(1);
+    if (!escaped) return Status::ok;
+    std::uint32_t more = 0;
+    std::size_t used = 0;
+    if (const Status status = golomb_decode(in, {&more, 1}, used); status != Status::ok) return status;
+    in = in.subspan(used);
+    if (more >= in.size() / sizeof(float)) return Status::truncated;
+    head.gaps.resize(std::size_t{more} + 1);
+    if (const Status status = golomb_decode(in, head.gaps, used); status != Status::ok) return status;
+    in = in.subspan(used);
+    const std::size_t size = head.gaps.size() * sizeof(float);
+    if (in.size() < size) return Status::truncated;
+    head.escapes = in.data();
+    in = in.subspan(size);
+    return Status::ok;
+}
+
+// Escapes where they belong, in place of zeros.
+Status place_escapes(const StepHead& head, float step, MutableFloatSpan x) {
+    std::size_t at = 0;
+    for (std::size_t i = 0; i < head.gaps.size(); ++i, ++at) {
+        float value = 0;
+        std::int16_t whole = 0;
+        std::memcpy(&value, head.escapes + i * sizeof value, sizeof value);
+        if (head.gaps[i] >= x.count - at) return Status::bad_code;
+        if (!std::isfinite(value) || quantize_step({&value, 1, FloatType::float32}, step, {&whole, 1}) == 0) return Status::bad_range;
+        at += head.gaps[i];
+        const MutableFloatSpan to = part(x, at, 1);
+        const auto* const bytes = static_cast<const std::uint8_t*>(to.data);
+        if (std::any_of(bytes, bytes + size_of(to.type), [](std::uint8_t byte) { return byte != 0; })) return Status::bad_code;
+        fill(to, value);
+    }
+    return Status::ok;
 }
 
 // Symbols of at most kBlock to values; false where one has no int16.
@@ -188,12 +230,12 @@ Status decode_steps(const Coder& inner, float step, std::span<const std::uint8_t
 }
 
 Status decode_step(const FeatureCoder& coder, std::span<const std::uint8_t> in, const ContextShape& shape, MutableFloatSpan x) {
-    bool zigzagged = false;
-    unsigned bits = 0;
-    if (const Status status = read_step(in, bits, zigzagged); status != Status::ok) return status;
-    const Coder inner{coder.family, bits, coder.model};
-    return bits <= kByteBits ? decode_steps<std::uint8_t>(inner, coder.step, in.subspan(1), zigzagged, shape, x)
-                             : decode_steps<std::uint16_t>(inner, coder.step, in.subspan(1), zigzagged, shape, x);
+    StepHead head;
+    if (const Status status = read_step(in, head); status != Status::ok) return status;
+    const Coder inner{coder.family, head.bits, coder.model};
+    const Status status = head.bits <= kByteBits ? decode_steps<std::uint8_t>(inner, coder.step, in, head.zigzagged, shape, x)
+                                                 : decode_steps<std::uint16_t>(inner, coder.step, in, head.zigzagged, shape, x);
+    return status == Status::ok ? place_escapes(head, coder.step, x) : status;
 }
 
 }  // namespace
@@ -211,18 +253,23 @@ Status feature_decode(const FeatureCoder& coder, std::span<const std::span<const
     return bad == statuses.end() ? Status::ok : *bad;
 }
 
-Status feature_table_bits(const FeatureCoder& coder, std::span<const std::uint8_t> payload, const ContextShape& shape, std::uint64_t& table_bits) {
-    table_bits = 0;
+Status feature_parts(const FeatureCoder& coder, std::span<const std::uint8_t> payload, const ContextShape& shape, FeatureParts& parts) {
+    parts = {};
+    std::span<const std::uint8_t> in = payload;
+    unsigned bits = coder.bits;
+    ContextShape kept = shape;
     if (coder.step > 0.0f) {
-        bool zigzagged = false;
-        unsigned bits = 0;
-        const Status status = read_step(payload, bits, zigzagged);
-        return status != Status::ok || coder.family == Family::packed ? status : coder_table_bits(payload.subspan(1), shape, bits, table_bits);
+        StepHead head;
+        if (const Status status = read_step(in, head); status != Status::ok) return status;
+        bits = head.bits;
+    } else {
+        Ranges ranges;
+        if (const Status status = read_ranges(coder.per_map ? shape.maps : 1, in, ranges); status != Status::ok) return status;
+        kept = kept_of(ranges, shape);
     }
-    Ranges ranges;
-    const Status status = read_ranges(coder.per_map ? shape.maps : 1, payload, ranges);
-    const bool has_none = status != Status::ok || payload.empty() || coder.family == Family::packed;
-    return has_none ? status : coder_table_bits(payload, kept_of(ranges, shape), coder.bits, table_bits);
+    const bool constant = coder.step == 0.0f && in.empty();
+    parts.side_bits = 8 * std::uint64_t{constant ? payload.size() : payload.size() - in.size()};
+    return constant || coder.family == Family::packed ? Status::ok : coder_table_bits(in, kept, bits, parts.table_bits);
 }
 
 }  // namespace featcodec

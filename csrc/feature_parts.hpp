@@ -36,9 +36,11 @@ inline std::size_t elements_of(const ContextShape& shape) { return shape.maps * 
 // Floats are sent little-endian; every host of ours is.
 static_assert(std::endian::native == std::endian::little);
 
+// A large sample has its own parts shared out instead (for_parts) where they are many more threads: not all that a sample takes can be.
 template <typename Task>
 void for_samples(std::size_t samples, std::size_t elements, const Task& task) {
-    if (samples < 2 || samples * elements < kInlineSymbols) {
+    const bool apart = elements >= kSharedValues && num_threads() >= 3 * samples;
+    if (samples < 2 || samples * elements < kInlineSymbols || apart) {
         for (std::size_t i = 0; i < samples; ++i) task(i);
         return;
     }

@@ -7,17 +7,12 @@ namespace {
 
 constexpr unsigned kMaxOrder = 31;
 
-std::uint64_t code_bits(std::uint32_t value, unsigned order) {
-    const auto head = (std::uint64_t{value} >> order) + 1;
-    return 2 * static_cast<unsigned>(std::bit_width(head)) - 1 + order;
-}
-
 unsigned best_order(std::span<const std::uint32_t> values) {
     unsigned best = 0;
     std::uint64_t best_bits = UINT64_MAX;
     for (unsigned order = 0; order <= kMaxOrder; ++order) {
         std::uint64_t bits = 0;
-        for (const std::uint32_t value : values) bits += code_bits(value, order);
+        for (const std::uint32_t value : values) bits += golomb_bits(value, order);
         if (bits < best_bits) {
             best_bits = bits;
             best = order;
@@ -37,10 +32,8 @@ std::size_t golomb_encode(std::span<const std::uint32_t> values, std::span<std::
     BitWriter writer(out);
     writer.put(order, 8);
     for (const std::uint32_t value : values) {
-        const auto head = static_cast<std::uint32_t>(value >> order);
-        if (head == UINT32_MAX) throw std::invalid_argument("values must be below 2^32 - 1");
-        writer.put_gamma(head + 1);
-        writer.put(value & ((std::uint32_t{1} << order) - 1), order);
+        if (value == UINT32_MAX) throw std::invalid_argument("values must be below 2^32 - 1");
+        writer.put_golomb(value, order);
     }
     return writer.finish();
 }
@@ -51,13 +44,8 @@ Status golomb_decode(std::span<const std::uint8_t> in, std::span<std::uint32_t> 
     if (reader.overrun()) return Status::truncated;
     if (order > kMaxOrder) return Status::bad_code;
     for (std::uint32_t& value : values) {
-        std::uint32_t head = 0;
-        if (!reader.get_gamma(head)) return reader.overrun() ? Status::truncated : Status::bad_code;
-        const std::uint64_t wide = (std::uint64_t{head - 1} << order) | reader.get(order);
-        if (wide > UINT32_MAX) return Status::bad_code;
-        value = static_cast<std::uint32_t>(wide);
+        if (!reader.get_golomb(value, order)) return reader.overrun() ? Status::truncated : Status::bad_code;
     }
-    if (reader.overrun()) return Status::truncated;
     used = reader.bytes_used();
     return Status::ok;
 }

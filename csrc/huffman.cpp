@@ -1,14 +1,15 @@
 // Canonical, length-limited Huffman coding of symbols below 2^bits, with the table in the stream.
 //
-// Table: Elias-gamma of the number of distinct symbols; for each, ascending, Elias-gamma of its distance to the one before (the
-// first counts from -1); and, with two or more, 5 bits of the first code length, then for each further one Elias-gamma of
-// 1 + zigzag(length - length before). Codes are canonical: by length, then by symbol, counting up.
+// Table: Exp-Golomb codes of order 0 of the number of distinct symbols less 1; of, for each, ascending, how many lie between it and the
+// one before (the first counts from -1); and, with two or more, 5 bits of the first code length, then of zigzag(length - length before)
+// for each further one. Codes are canonical: by length, then by symbol, counting up.
 #include <array>
 #include <numeric>
 #include <vector>
 
 #include "bits.hpp"
 #include "featcodec.hpp"
+#include "order0/order0.hpp"
 
 namespace featcodec {
 namespace {
@@ -18,53 +19,43 @@ constexpr std::uint8_t kModeHuffman = 1;
 constexpr unsigned kLengthBits = 5;   // of the first code length
 constexpr unsigned kLookupBits = 12;  // codes up to this length decode in one look-up
 
-std::uint32_t zigzag(int difference) {
-    return difference >= 0 ? 2u * static_cast<unsigned>(difference) : 2u * static_cast<unsigned>(-difference) - 1u;
-}
-
-int unzigzag(std::uint32_t code) {
-    const auto half = static_cast<int>(code >> 1);
-    return (code & 1u) == 0 ? half : -half - 1;
-}
-
-std::uint64_t gamma_bits(std::uint32_t value) { return 2 * static_cast<std::uint64_t>(std::bit_width(value)) - 1; }
-
 // The distinct symbols and their code lengths, ascending by symbol: what the table sends.
 struct Code {
     std::vector<std::uint16_t> symbols;
     std::vector<std::uint8_t> lengths;
 
-    // Distance of entry i to the one before; at least 1.
+    // Symbols between entry i and the one before.
     std::uint32_t gap(std::size_t i) const {
-        return i == 0 ? std::uint32_t{symbols[0]} + 1 : std::uint32_t{symbols[i]} - std::uint32_t{symbols[i - 1]};
+        return i == 0 ? std::uint32_t{symbols[0]} : std::uint32_t{symbols[i]} - std::uint32_t{symbols[i - 1]} - 1;
     }
-    std::uint32_t length_code(std::size_t i) const { return 1 + zigzag(int{lengths[i]} - int{lengths[i - 1]}); }
+    std::uint32_t length_code(std::size_t i) const { return zigzag(int{lengths[i]} - int{lengths[i - 1]}); }
 
     std::uint64_t table_bits() const {
-        std::uint64_t bits = gamma_bits(static_cast<std::uint32_t>(symbols.size())) + (symbols.size() > 1 ? kLengthBits : 0);
-        for (std::size_t i = 0; i < symbols.size(); ++i) bits += gamma_bits(gap(i));
-        for (std::size_t i = 1; i < symbols.size(); ++i) bits += gamma_bits(length_code(i));
+        std::uint64_t bits = golomb_bits(static_cast<std::uint32_t>(symbols.size()) - 1, 0) + (symbols.size() > 1 ? kLengthBits : 0);
+        for (std::size_t i = 0; i < symbols.size(); ++i) bits += golomb_bits(gap(i), 0);
+        for (std::size_t i = 1; i < symbols.size(); ++i) bits += golomb_bits(length_code(i), 0);
         return bits;
     }
 
     void write(BitWriter& writer) const {
-        writer.put_gamma(static_cast<std::uint32_t>(symbols.size()));
-        for (std::size_t i = 0; i < symbols.size(); ++i) writer.put_gamma(gap(i));
+        writer.put_golomb(static_cast<std::uint32_t>(symbols.size()) - 1, 0);
+        for (std::size_t i = 0; i < symbols.size(); ++i) writer.put_golomb(gap(i), 0);
         if (symbols.size() < 2) return;
         writer.put(lengths[0], kLengthBits);
-        for (std::size_t i = 1; i < symbols.size(); ++i) writer.put_gamma(length_code(i));
+        for (std::size_t i = 1; i < symbols.size(); ++i) writer.put_golomb(length_code(i), 0);
     }
 
     Status read(BitReader& reader, unsigned bits) {
         const auto fail = [&] { return reader.overrun() ? Status::truncated : Status::bad_table; };
         std::uint32_t distinct = 0;
-        if (!reader.get_gamma(distinct)) return fail();
-        if (distinct > (std::uint32_t{1} << bits)) return Status::bad_table;
+        if (!reader.get_golomb(distinct, 0)) return fail();
+        if (distinct >= (std::uint32_t{1} << bits)) return Status::bad_table;
+        ++distinct;
         std::int64_t symbol = -1;
         for (std::uint32_t i = 0; i < distinct; ++i) {
             std::uint32_t gap = 0;
-            if (!reader.get_gamma(gap)) return fail();
-            symbol += gap;
+            if (!reader.get_golomb(gap, 0)) return fail();
+            symbol += std::int64_t{gap} + 1;
             if (symbol >= (std::int64_t{1} << bits)) return Status::bad_table;
             symbols.push_back(static_cast<std::uint16_t>(symbol));
         }
@@ -77,9 +68,9 @@ struct Code {
         for (std::uint32_t i = 0; i < distinct; ++i) {
             std::uint32_t difference = 0;
             if (i > 0) {
-                if (!reader.get_gamma(difference)) return fail();
-                if (difference > 2 * kMaxCodeLength) return Status::bad_table;
-                length += unzigzag(difference - 1);
+                if (!reader.get_golomb(difference, 0)) return fail();
+                if (difference >= 2 * kMaxCodeLength) return Status::bad_table;
+                length += unzigzag(difference);
             }
             if (length < 1 || length > static_cast<int>(kMaxCodeLength)) return Status::bad_table;
             kraft += std::uint64_t{1} << (kMaxCodeLength - static_cast<unsigned>(length));
@@ -107,6 +98,15 @@ struct Canonical {
         for (std::uint32_t entry = 0; entry < order.size(); ++entry) order[next[code.lengths[entry]]++] = entry;
     }
 };
+
+std::vector<std::uint32_t> counts_of(std::span<const std::uint16_t> symbols, unsigned bits) {
+    std::vector<std::uint32_t> counts(std::size_t{1} << bits);
+    for (const std::uint16_t symbol : symbols) {
+        if (symbol >= counts.size()) throw std::invalid_argument("symbols must be below 2^bits");
+        ++counts[symbol];
+    }
+    return counts;
+}
 
 Code make_code(std::span<const std::uint32_t> counts) {
     std::vector<std::uint8_t> lengths(counts.size());
@@ -219,15 +219,28 @@ void huffman_code_lengths(std::span<const std::uint32_t> counts, std::span<std::
 
 std::size_t huffman_bound(std::size_t count, unsigned bits) { return 1 + packed_size(count, bits); }
 
+// The entropy and what of the table is known before the code is: how far apart its symbols are.
+std::size_t huffman_least(std::span<const std::uint16_t> symbols, unsigned bits) {
+    const std::vector<std::uint32_t> counts = counts_of(symbols, bits);
+    const double total = log2_of(static_cast<std::uint32_t>(symbols.size()));
+    double least = 0;
+    std::uint32_t gap = 0;
+    for (const std::uint32_t times : counts) {
+        if (times == 0) {
+            ++gap;
+            continue;
+        }
+        least += times * (total - log2_of(times) - 1e-4) + golomb_bits(gap, 0) + 1;
+        gap = 0;
+    }
+    return 1 + std::min(static_cast<std::size_t>(std::max(least / 8, 0.0)), packed_size(symbols.size(), bits));
+}
+
 std::size_t huffman_encode(std::span<const std::uint16_t> symbols, unsigned bits, std::span<std::uint8_t> out) {
     const std::size_t packed = packed_size(symbols.size(), bits);
     if (out.size() < 1 + packed) throw std::invalid_argument("out must have huffman_bound bytes");
     if (symbols.empty()) throw std::invalid_argument("there must be a symbol");
-    std::vector<std::uint32_t> counts(std::size_t{1} << bits);
-    for (const std::uint16_t symbol : symbols) {
-        if (symbol >= counts.size()) throw std::invalid_argument("symbols must be below 2^bits");
-        ++counts[symbol];
-    }
+    const std::vector<std::uint32_t> counts = counts_of(symbols, bits);
     const Code code = make_code(counts);
     std::uint64_t cost = code.table_bits();
     for (std::size_t i = 0; i < code.symbols.size(); ++i) cost += std::uint64_t{counts[code.symbols[i]]} * code.lengths[i];

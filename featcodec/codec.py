@@ -295,25 +295,34 @@ class Codec(PayloadCoder, nn.Module):
     @eager
     def transmit(self, x: Tensor, channel: Channel | None = None) -> Transmission:
         """Take the real way (encode, channel, decode) and say what it cost; errors are those of `encode` and `decode`."""
+        if not torch.is_grad_enabled():
+            return self._take_real_way(x, channel)[0]
         with torch.no_grad():
-            if not isinstance(x, Tensor):
-                check_layout(x)
-            start = now(x.device)
-            packets = self.encode_over(x, channel)
-            encoded = now(x.device)
-            if not packets:
-                return Transmission(x, [], encoded - start, 0.0, NOTHING_LOST, Crushed(0, 0, 0))
-            received, resent_bits = self.carry(packets, channel)
-            arrived = now(x.device)
-            value, losses = self.decode_counted(received)
-            value = in_layout_of(x, value.to(x.device))
-            end = now(x.device)
-            crushed = crushed_in(x, value)
-            if channel is None and not self.learned:
-                self._watch.see(crushed, self.config)
+            way, received = self._take_real_way(x, channel)
+        return way._replace(output=self.attach_gradient(x, way.output, received, channel)) if received else way
+
+    def _take_real_way(self, x: Tensor, channel: Channel | None) -> tuple[Transmission, list[Packet]]:
+        """A batch's way without its gradient, and what arrived of its packets."""
+        if not isinstance(x, Tensor):
+            check_layout(x)
+        start = now(x.device)
+        packets = self.encode_over(x, channel)
+        encoded = now(x.device)
+        if not packets:
+            return Transmission(x, [], encoded - start, 0.0, NOTHING_LOST, Crushed(0, 0, 0), 0, 0), packets
+        received, resent_bits = self.carry(packets, channel)
+        arrived = now(x.device)
+        value, losses = self.decode_counted(received)
+        value = in_layout_of(x, value.to(x.device))
+        end = now(x.device)
+        crushed = crushed_in(x, value)
+        if channel is None and not self.learned:
+            self._watch.see(crushed, self.config)
         losses = losses if resent_bits == 0 else replace(losses, resent_bits=resent_bits)
-        output = self.attach_gradient(x, value, received, channel)
-        return Transmission(output, packets, encoded - start, end - arrived, losses, crushed)
+        payload_bits = 0 if self.payload_kind is PayloadKind.SYMBOLS else sum(packet.payload_bits for packet in packets)
+        frame_bits = sum(packet.frame_bits for packet in packets)
+        way = Transmission(value, packets, encoded - start, end - arrived, losses, crushed, payload_bits, frame_bits)
+        return way, received
 
     def carry(self, packets: list[Packet], channel: Channel | None) -> tuple[list[Packet], int]:
         """Return what arrives of packets, and the bits that were sent again; a codec that asks again overrides this."""
@@ -347,6 +356,7 @@ class Codec(PayloadCoder, nn.Module):
         wants_gradient = torch.is_grad_enabled() and isinstance(x, Tensor) and x.requires_grad
         return not (wants_gradient and self.training and channel is None and type(self).reconstruct is not Codec.reconstruct)
 
+    @eager
     def _pass_on_device(self, x: Tensor) -> Tensor:
         check_feature(x)
         with torch.no_grad():

@@ -20,7 +20,7 @@ _chosen = False  # whether a user has set the number of threads
 
 
 def set_num_threads(count: int) -> None:
-    """Set how many threads the core uses for the samples of a batch.
+    """Set how many threads the core uses for the samples of a batch, or for the parts of one large sample.
 
     Unless set it is torch's, asked for at each large call: a worker of a DataLoader, for which torch has one, uses one.
 

@@ -51,7 +51,11 @@ def map_inputs(inputs: Any, function: Callable[[Tensor], Tensor]) -> Any:
 
 def to_device(inputs: Any, device: torch.device | str | None) -> Any:
     """Return inputs with every tensor on a device; as they are where it is None."""
-    return inputs if device is None else map_inputs(inputs, lambda x: x.to(device, non_blocking=True))
+    if device is None:
+        return inputs
+    # what comes to the CPU is read by whoever looks, finished or not
+    waits = torch.device(device).type == "cpu"
+    return map_inputs(inputs, lambda x: x.to(device, non_blocking=not waits))
 
 
 def batch_size(inputs: Any) -> int | None:
@@ -93,8 +97,8 @@ class Seen(NamedTuple):
 def see(args: tuple[Any, ...], kwargs: Mapping[str, Any], axis: int) -> Seen:
     """Look at what a model is called with."""
     if len(args) == 1 and not kwargs and isinstance(args[0], Tensor) and axis == 0:
-        x = args[0]
-        return Seen(len(x), _pixels_of(x), (len(x),)) if x.ndim else Seen(None, None, ())
+        shape = args[0].shape
+        return Seen(shape[0], _pixels_of(args[0]), (shape[0],)) if shape else Seen(None, None, ())
     inputs = (*args, *kwargs.values())
     samples, found = batch_size(inputs), tensors(inputs)
     sizes = [x.shape[i] for i in {0, axis} for x in found if x.ndim > i]
@@ -102,9 +106,10 @@ def see(args: tuple[Any, ...], kwargs: Mapping[str, Any], axis: int) -> Seen:
 
 
 def _pixels_of(x: Tensor) -> int | None:
-    if x.ndim != 4 or x.shape[1] not in (1, 3) or x.dtype is torch.bool:
+    shape = x.shape
+    if len(shape) != 4 or shape[1] not in (1, 3) or x.dtype is torch.bool:
         return None
-    return int(x.shape[0] * x.shape[2] * x.shape[3])
+    return int(shape[0] * shape[2] * shape[3])
 
 
 def _pictures(inputs: Any) -> list[Tensor] | None:

@@ -31,18 +31,18 @@ from featcodec.stats import Crossing, Stats
 from featcodec.transmission import NOTHING_LOST, Transmission
 
 
-@dataclass
+@dataclass(slots=True)
 class _Forward:
     """A forward of the model that is under way in one thread, or a layer's call outside of any."""
 
     model: nn.Module | None = None
     sizes: tuple[int, ...] = ()  # what the batch may be: first axes of the inputs' tensors
-    depth: int = 1
     handled: BaseException | None = None  # the error that its caller was handling when it began
+    crossing: Crossing = field(default_factory=Crossing)
+    depth: int = 1
     has_trained: bool = False
     is_measured: bool = False
     tensors: int = 0
-    crossing: Crossing = field(default_factory=Crossing)
 
 
 class Insertion:
@@ -176,14 +176,13 @@ class Insertion:
 
     @eager
     def _begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        running = self._forwards.get(threading.get_ident())
+        me = threading.get_ident()
+        running = self._forwards.get(me)
         if running is not None:  # the model calls itself
             running.depth += 1
             return
-        seen = see(args, kwargs, self.batch_axis)
-        forward = _Forward(model, seen.sizes, handled=sys.exc_info()[1])
-        forward.crossing.samples, forward.crossing.pixels = seen.samples or 0, seen.pixels
-        self._forwards[threading.get_ident()] = forward
+        samples, pixels, sizes = see(args, kwargs, self.batch_axis)
+        self._forwards[me] = _Forward(model, sizes, sys.exc_info()[1], Crossing(samples or 0, pixels=pixels))
 
     @eager
     def _end(self, model: nn.Module, _: Any, __: Any) -> None:
@@ -217,6 +216,17 @@ class Insertion:
         running = self._forwards.get(threading.get_ident())
         forward = _Forward() if running is None else running
         codec = self._place.find(module, forward.model, self._codec)
+        if type(output) is Tensor and self.wanted.takes((), output):  # what most layers return: no tree to walk
+            self.uncoded = ()
+            result = self._send(codec, output, forward)
+        else:
+            result = self._cross_leaves(codec, output, forward)
+        if running is None:
+            self._commit(forward)
+        return result
+
+    def _cross_leaves(self, codec: Codec, output: Any, forward: _Forward) -> Any:
+        """Output with what crosses replaced; what is left as it is, is named in `uncoded`."""
         found: list[Path] = []
         rest: list[str] = []
 
@@ -225,17 +235,14 @@ class Insertion:
                 raise not_traceable("torch.fx")
             if self.wanted.takes(path, leaf):
                 found.append(path)
-                return self._send_named(codec, leaf, forward)
+                return self._send(codec, leaf, forward)
             if leaf is not None and not isinstance(leaf, (bool, int, float, str)):
                 rest.append(f"{name_of(path)}: {describe(leaf)}")
             return leaf
 
         result = map_leaves(output, send)
         self._check_found(found, output)
-        if self.uncoded != tuple(rest):
-            self.uncoded = tuple(rest)
-        if running is None:
-            self._commit(forward)
+        self.uncoded = tuple(rest)
         return result
 
     def _check_found(self, found: list[Path], output: Any) -> None:
@@ -246,32 +253,31 @@ class Insertion:
         what = f"tensor that can cross at {name_of(missing[0])!r}" if missing else "floating-point tensor with an axis"
         raise FeatureTypeError(f"layer {self.layer!r} returns no {what}; it returns {returned}")
 
-    def _send_named(self, codec: Codec, x: Tensor, forward: _Forward) -> Tensor:
-        try:
-            return self._send(codec, x, forward)
-        except (FeatureError, FeatureTypeError, BitstreamError) as e:
-            raise type(e)(f"layer {self.layer!r}: {e}") from e
-
     def _send(self, codec: Codec, x: Tensor, forward: _Forward) -> Tensor:
         axis = self.batch_axis
         if axis >= x.ndim:
-            raise FeatureError(f"batch_axis is {axis}, the feature has shape {tuple(x.shape)}")
+            raise FeatureError(f"layer {self.layer!r}: batch_axis is {axis}, the feature has shape {tuple(x.shape)}")
         self.crossed += 1
         forward.tensors += 1
         batch = x if axis == 0 else x.movedim(axis, 0)
-        self._see_batch(len(batch), forward)
-        _follow(codec, x.device)
-        if codec.sends(batch, self.channel):
-            way = codec.transmit(batch, self.channel)
-            y = way.output
-            forward.is_measured = True
-            self._count(way, forward.crossing)
-        else:
-            # of all tensors and calls of one forward the losses add up
-            before = codec.losses() if forward.has_trained else {}
-            forward.has_trained = True
-            y = codec(batch, self.channel)
-            codec.keep_losses(before)
+        if batch.shape[0] != forward.crossing.samples:
+            self._see_batch(batch.shape[0], forward)
+        if codec.learned:
+            _follow(codec, x.device)
+        try:
+            if codec.sends(batch, self.channel):
+                way = codec.transmit(batch, self.channel)
+                y = way.output
+                forward.is_measured = True
+                self._count(way, forward.crossing)
+            else:
+                # of all tensors and calls of one forward the losses add up
+                before = codec.losses() if forward.has_trained else {}
+                forward.has_trained = True
+                y = codec(batch, self.channel)
+                codec.keep_losses(before)
+        except (FeatureError, FeatureTypeError, BitstreamError) as e:
+            raise type(e)(f"layer {self.layer!r}: {e}") from e
         return y if axis == 0 else y.movedim(0, axis)
 
     def _see_batch(self, samples: int, forward: _Forward) -> None:
@@ -293,22 +299,22 @@ class Insertion:
             warnings.warn(text, RuntimeWarning, stacklevel=3)
 
     def _count(self, way: Transmission, crossing: Crossing) -> None:
-        if not way.packets:
+        packets = way.packets
+        if not packets:
             return
-        analog = way.packets[0].kind is PayloadKind.SYMBOLS
-        payload_bits = sum(packet.payload_bits for packet in way.packets)
-        crossing.elements += len(way.packets) * way.packets[0].num_elements
-        crossing.payload_bits += 0 if analog else payload_bits
-        crossing.wire_bits += sum(packet.frame_bits for packet in way.packets) + (0 if analog else payload_bits)
-        crossing.real_symbols += sum(packet.payload.size for packet in way.packets) if analog else 0
+        analog = packets[0].kind is PayloadKind.SYMBOLS
+        crossing.elements += way.output.numel()
+        crossing.payload_bits += way.payload_bits
+        crossing.wire_bits += way.payload_bits + way.frame_bits
         crossing.encode_s += way.encode_s
         crossing.decode_s += way.decode_s
+        crossing.tokens += way.crushed.tokens * len(packets)
+        crossing.crushed_tokens += way.crushed.total
         if way.losses is not NOTHING_LOST:
             crossing.losses = crossing.losses + way.losses
-        crossing.tokens += way.crushed.tokens * len(way.packets)
-        crossing.crushed_tokens += way.crushed.total
+        crossing.real_symbols += sum(packet.payload.size for packet in packets) if analog else 0
         modulated = self.channel is not None and self.channel.modulation is not None
-        uses = self._complex_uses(way.packets) if analog or modulated else None
+        uses = self._complex_uses(packets) if analog or modulated else None
         crossing.complex_uses = None if uses is None or crossing.complex_uses is None else crossing.complex_uses + uses
 
     def _complex_uses(self, packets: list[Packet]) -> int:
@@ -432,7 +438,7 @@ def insertion_of(module: nn.Module) -> Insertion | None:
 
 def _follow(codec: Codec, device: torch.device) -> None:
     """Move a learned codec to where its features are."""
-    weight = next(codec.parameters(), None) if codec.learned else None
+    weight = next(codec.parameters(), None)
     if weight is not None and weight.device != device:
         codec.to(device)
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
 
 from featcodec.errors import LayerError
 
@@ -58,6 +58,13 @@ def evaluating(*roots: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def weights_of(module: nn.Module) -> Iterator[Tensor]:
+    """Yield a module's parameters; a replica of nn.DataParallel has plain tensors in their place."""
+    for inner in module.modules():
+        yield from inner.parameters(recurse=False)
+        yield from getattr(inner, "_former_parameters", {}).values()
 
 
 def _near(layer: str | nn.Module, modules: dict[str, nn.Module]) -> str:

@@ -88,7 +88,9 @@ def _one_recurrent_layer(output: Any, args: tuple[Any, ...]) -> int:
 
 
 def _recurrent_layers(output: Any, args: tuple[Any, ...]) -> int:
-    return _steps(args[0]) * sum(int(weight.numel()) for weight in args[1] if weight.ndim == 2)
+    # of each layer and direction: two matrices, two biases where there are any (under autocast with two axes), a projection
+    matrices = [weight for i, weight in enumerate(args[1]) if args[2] < 4 or i % args[2] not in (2, 3)]
+    return _steps(args[0]) * sum(int(weight.numel()) for weight in matrices)
 
 
 def _attention(output: Any, args: tuple[Any, ...]) -> int:

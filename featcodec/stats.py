@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from featcodec.transmission import NOTHING_LOST, Losses
 
@@ -16,7 +15,7 @@ _NAN = float("nan")
 _TIMES_KEPT = 4096
 
 
-@dataclass
+@dataclass(slots=True)
 class Crossing:
     """What one forward of the model sent: `samples` is its batch, all else the sum over every tensor and call.
 
@@ -58,42 +57,33 @@ class Stats:
             self._crossings = 0
             self._sum = Crossing(pixels=0)
             self._analog = False
-            self._times: NDArray[np.float64] = np.empty((0, 3))  # encode ms, decode ms a sample; samples
+            self._times: list[tuple[float, float, int]] = []  # encode ms, decode ms a sample; samples
             self._random = random.Random(0)
 
     def add(self, crossing: Crossing) -> None:
         """Count what one forward sent."""
+        c = crossing
+        row = (c.encode_s / c.samples * 1e3, c.decode_s / c.samples * 1e3, c.samples)
         with self._lock:
-            self._add(crossing)
-
-    def _add(self, c: Crossing) -> None:
-        s = self._sum
-        s.samples += c.samples
-        s.elements += c.elements
-        s.payload_bits += c.payload_bits
-        s.wire_bits += c.wire_bits
-        s.real_symbols += c.real_symbols
-        s.tokens += c.tokens
-        s.crushed_tokens += c.crushed_tokens
-        s.pixels = None if s.pixels is None or c.pixels is None else s.pixels + c.pixels
-        s.complex_uses = None if s.complex_uses is None or c.complex_uses is None else s.complex_uses + c.complex_uses
-        if c.losses is not NOTHING_LOST:
-            s.losses = s.losses + c.losses
-        self._analog = self._analog or c.real_symbols > 0
-        self._keep_time((c.encode_s / c.samples * 1e3, c.decode_s / c.samples * 1e3, c.samples))
-        self._crossings += 1
-
-    def _keep_time(self, row: tuple[float, float, int]) -> None:
-        """Reservoir sampling (Vitter 1985): every forward is as likely to be among those that are kept."""
-        place = self._crossings
-        if place >= _TIMES_KEPT:
-            place = self._random.randrange(self._crossings + 1)
-        elif place >= len(self._times):
-            grown = np.empty((max(16, min(2 * len(self._times), _TIMES_KEPT)), 3))
-            grown[: len(self._times)] = self._times
-            self._times = grown
-        if place < _TIMES_KEPT:
-            self._times[place] = row
+            s = self._sum
+            s.samples += c.samples
+            s.elements += c.elements
+            s.payload_bits += c.payload_bits
+            s.wire_bits += c.wire_bits
+            s.real_symbols += c.real_symbols
+            s.tokens += c.tokens
+            s.crushed_tokens += c.crushed_tokens
+            s.pixels = None if s.pixels is None or c.pixels is None else s.pixels + c.pixels
+            s.complex_uses = None if s.complex_uses is None or c.complex_uses is None else s.complex_uses + c.complex_uses
+            if c.losses is not NOTHING_LOST:
+                s.losses = s.losses + c.losses
+            self._analog = self._analog or c.real_symbols > 0
+            self._crossings += 1
+            if len(self._times) < _TIMES_KEPT:
+                self._times.append(row)
+            # reservoir sampling (Vitter 1985): every forward is as likely to be among those that are kept
+            elif (place := self._random.randrange(self._crossings)) < _TIMES_KEPT:
+                self._times[place] = row
 
     @property
     def crossings(self) -> int:
@@ -217,9 +207,10 @@ class Stats:
     def _percentile(self, column: int, percent: float) -> float:
         """NumPy's percentile, linear between neighbours, of the times as if each stood there once for every sample."""
         with self._lock:
-            rows = self._times[: min(self._crossings, _TIMES_KEPT)].copy()
-        if not len(rows):
+            kept = list(self._times)
+        if not kept:
             return _NAN
+        rows = np.array(kept)
         rows = rows[np.argsort(rows[:, column], kind="stable")]
         ends = np.cumsum(rows[:, 2])
         place = (ends[-1] - 1) * percent / 100

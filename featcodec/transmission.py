@@ -58,6 +58,8 @@ class Transmission(NamedTuple):
         What was lost on the way, made up for, or sent again.
     crushed
         Tokens, and those of which less arrived than was lost.
+    payload_bits, frame_bits
+        Of all packets: without their headers and checksums, and those alone. Analog symbols are no bits.
     """
 
     output: Tensor
@@ -66,3 +68,5 @@ class Transmission(NamedTuple):
     decode_s: float
     losses: Losses
     crushed: Crushed
+    payload_bits: int
+    frame_bits: int

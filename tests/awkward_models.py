@@ -30,7 +30,7 @@ class Awkward:
     logits
         The outputs (3, 4) in what the model returns.
     is_cut
-        Whether `split` can cut it there: nothing else crosses, and torch.fx traces it.
+        Whether `split` can cut it there: the layer is called once.
     """
 
     build: Callable[[], nn.Module]
@@ -39,7 +39,7 @@ class Awkward:
     features: int = 1
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     logits: Callable[[Any], Tensor] = lambda out: out
-    is_cut: bool = False
+    is_cut: bool = True
 
 
 def unchanged(y: Any) -> Any:
@@ -252,10 +252,10 @@ def out_of(y: Tensor) -> Out:
 
 
 MODELS: dict[str, Awkward] = {
-    "plain": Awkward(lambda: Image(Layer()), "layer", images(), is_cut=True),
-    "in place after": Awkward(lambda: Image(Layer(), relu_in_place), "layer", images(), is_cut=True),
+    "plain": Awkward(lambda: Image(Layer()), "layer", images()),
+    "in place after": Awkward(lambda: Image(Layer(), relu_in_place), "layer", images()),
     "adds in place": Awkward(lambda: AddsInPlace(Layer()), "layer", images()),
-    "reused relu": Awkward(ReusedReLU, "relu", images(), features=2),
+    "reused relu": Awkward(ReusedReLU, "relu", images(), features=2, is_cut=False),
     "pyramid": Awkward(lambda: Image(Layer(pyramid), levels_sum), "layer", images(), features=5),
     "mapping": Awkward(lambda: Image(Layer(lambda y: Sizes(a=y, n=3)), lambda out: out["a"]), "layer", images()),
     "defaultdict": Awkward(
@@ -275,7 +275,7 @@ MODELS: dict[str, Awkward] = {
         images(),
         options={"tensors": "a.1"},
     ),
-    "shared head": Awkward(SharedHead, "head", images(), features=5),
+    "shared head": Awkward(SharedHead, "head", images(), features=5, is_cut=False),
     "empty shortcut": Awkward(Shortcut, "shortcut", images()),
     "tokens": Awkward(Tokens, "block", IDS, logits=lambda out: out.logits),
     "biased block": Awkward(lambda: Tokens(True), "block", IDS, options={"tensors": 0}, logits=lambda out: out["logits"]),
@@ -286,5 +286,5 @@ MODELS: dict[str, Awkward] = {
     "time first": Awkward(lambda: Recurrent("gru"), "rnn", sequences(7, 3, 5), options={"tensors": 0, "batch_axis": 1}),
     "detector": Awkward(Detector, "layer", [images()[0], images()[1][:, :5], images()[2][..., :6]]),
     "checkpointed": Awkward(lambda: Checkpointed(Layer()), "layer", images()),
-    "frozen norm": Awkward(Frozen, "layer", images(), is_cut=True),
+    "frozen norm": Awkward(Frozen, "layer", images()),
 }

@@ -34,10 +34,11 @@ def _seed():
 
 @pytest.fixture(autouse=True)
 def _core_as_it_was():
-    """A test may choose the core's instruction set and its number of threads."""
-    level, threads = _core.isa(), _core.num_threads()
+    """A test may choose the core's instruction set, whose kernels it takes, and its number of threads."""
+    level, amd, threads = _core.isa(), _core.is_amd(), _core.num_threads()
     yield
     _core.set_isa(level)
+    _core.set_amd(amd)
     _core.set_num_threads(threads)
 
 

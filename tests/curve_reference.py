@@ -1,4 +1,4 @@
-"""Mode 9 of a symbol stream as docs/order0.md has it, bit by bit in Python: the oracle of the core's decoder."""
+"""Modes 5 and 9 of a symbol stream as docs/order0.md has them, bit by bit in Python: the oracle of the core's decoder."""
 
 from __future__ import annotations
 
@@ -31,14 +31,20 @@ class Bits:
             count += 1
         return count
 
-    def gamma(self) -> int:
+    def golomb(self, order: int) -> int:
+        """EG(order)."""
         width = self.zeros()
-        return 1 << width | self.get(width)
+        head = 1 << width | self.get(width)
+        return head - 1 << order | self.get(order)
 
     def whole_bytes(self) -> int:
         """Bytes read, the last one padded with zeros."""
         assert "1" not in self.text[self.at : -(-self.at // 8) * 8]
         return -(-self.at // 8)
+
+
+def unzigzag(z: int) -> int:
+    return -(z + 1) // 2 if z % 2 else z // 2
 
 
 @dataclass(frozen=True)
@@ -57,12 +63,11 @@ def read_table(body: bytes, bits: int) -> Table:
     knots: list[int] = []
     count = -(-last // spacing) + 1
     while len(knots) < count:
-        z = source.zeros() << r | source.get(r)
         before = knots[-1] if knots else 96 >> u
-        knots.append(before + ((z + 1) // 2 if z % 2 else -z // 2))
+        knots.append(before + unzigzag(source.golomb(r)))
         if knots[-1] == 0 and len(knots) < count:
-            knots += [0] * (source.gamma() - 1)
-    exceptions = {source.get(bits): source.get(8) for _ in range(source.gamma() - 1)}
+            knots += [0] * source.golomb(0)
+    exceptions = {source.get(bits): source.get(8) for _ in range(source.golomb(0))}
     levels = []
     for i in range(last + 1):
         j, t = divmod(i, spacing)
@@ -86,8 +91,13 @@ def lanes_of(count: int) -> int:
 
 
 def decode(body: bytes, bits: int, count: int) -> list[int]:
-    """The symbols of a body that an encoder wrote."""
+    """The symbols of a body of mode 9 that an encoder wrote."""
     table = read_table(body, bits)
+    return decode_by(table, body[table.size :], count)
+
+
+def decode_by(table: Table, body: bytes, count: int) -> list[int]:
+    """The symbols of what follows the curve: a body of mode 5, whose table is elsewhere."""
     lanes = lanes_of(count)
     backwards = Bits.of(body[::-1][: lanes * 5])
     states = []
@@ -110,7 +120,7 @@ def decode(body: bytes, bits: int, count: int) -> list[int]:
         states[j % lanes] = x
         symbols.append(symbol)
 
-    indices = Bits("".join(format(x - (1 << 15), "015b") for x in states) + Bits.of(body[table.size : at]).text)
+    indices = Bits("".join(format(x - (1 << 15), "015b") for x in states) + Bits.of(body[:at]).text)
     if table.rare:
         width = len(table.rare).bit_length() - 1
         short = (2 << width) - len(table.rare)

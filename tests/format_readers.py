@@ -145,9 +145,9 @@ def from_mosaic(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def golomb_list(data: bytes, count: int) -> tuple[list[int], bytes]:
-    """The values of an Exp-Golomb list, and what comes after it."""
+    """The values of an EG list, and what comes after it."""
     order, source = data[0], Bits.of(data[1:])
-    values = [source.gamma() - 1 << order | source.get(order) for _ in range(count)]
+    values = [source.golomb(order) for _ in range(count)]
     return values, data[1 + source.whole_bytes() :]
 
 
@@ -186,6 +186,20 @@ def ans_symbols(data: bytes, count: int) -> list[int]:
     return out
 
 
+# ---- bitstream.md: steps ----
+
+
+def escapes(payload: bytes) -> tuple[dict[int, float], int]:
+    """The escapes of a step's payload by their places, and where its symbol stream begins."""
+    if not payload[0] & 0x40:
+        return {}, 1
+    (more,), rest = golomb_list(payload[1:], 1)
+    gaps, rest = golomb_list(rest, more + 1)
+    places = np.cumsum(np.array(gaps) + 1) - 1
+    values = struct.unpack_from(f"<{len(gaps)}f", rest)
+    return dict(zip(places.tolist(), values, strict=True)), len(payload) - len(rest) + 4 * len(gaps)
+
+
 # ---- order0.md: the static modes ----
 
 
@@ -211,49 +225,6 @@ def huffman_segment(data: bytes, lengths: dict[int, int], count: int, bits: int)
         out += [int(text[i : i + bits], 2) for i in range(0, len(text), bits)]
     assert source.whole_bytes() == len(data)
     return out[:count]
-
-
-def rans_frequencies(body: bytes, bits: int) -> tuple[list[int], int]:
-    """The frequency table of mode 3, and the bytes that it takes."""
-    source = Bits.of(body)
-    precision, filler, order = source.get(4), source.get(bits), source.get(2)
-    levels: list[int] = []
-    while len(levels) < 1 << bits:
-        z = source.zeros() << order | source.get(order)
-        levels.append((levels[-1] if levels else 6) + ((z + 1) // 2 if z % 2 else -(z // 2)))
-        if levels[-1] == 13 and len(levels) < 1 << bits:
-            levels += [13] * (source.gamma() - 1)
-    frequencies = [0] * len(levels)
-    for symbol, level in enumerate(levels):
-        if level < 13 and symbol != filler:
-            below = 12 - level
-            sent = min(below, precision)
-            frequencies[symbol] = (1 << sent | source.get(sent)) << (below - sent)
-    frequencies[filler] = 4096 - sum(frequencies)
-    return frequencies, source.whole_bytes()
-
-
-def rans_words(body: bytes, frequencies: list[int], count: int) -> list[int]:
-    """The symbols of words and states: modes 3 and 5."""
-    steps = (256, 1024, 8192, 32768, 131072, 262144)
-    lanes = (1, 2, 4, 8, 16, 32, 64)[sum(count >= step for step in steps)]
-    position = len(body) - 4 * lanes
-    states = list(struct.unpack_from(f"<{lanes}I", body, position))
-    starts = [sum(frequencies[:symbol]) for symbol in range(len(frequencies))]
-    out = []
-    for i in range(count):
-        x = states[i % lanes]
-        slot = x % 4096
-        s = next(s for s, f in enumerate(frequencies) if starts[s] <= slot < starts[s] + f)
-        x = frequencies[s] * (x // 4096) + slot - starts[s]
-        if x < 1 << 15:
-            position -= 2
-            x = x << 16 | int.from_bytes(body[position : position + 2], "little")
-        states[i % lanes] = x
-        out.append(s)
-    assert position == 0
-    assert set(states) == {1 << 15}
-    return out
 
 
 def read_packet(data: bytes, bits: int, lengths: dict[int, int] | None = None) -> np.ndarray:

@@ -174,7 +174,7 @@ def _intervals(integers: Integers, tables: list[list[int]], first: list[int]) ->
 
 
 def _escape(value: int, low: int) -> Iterator[tuple[int, int]]:
-    """An outlier: a bit for the side, then its distance from the window, from 1, in Elias-gamma; half a table for each bit."""
+    """An outlier: a bit for the side, then how far it is beyond the nearest outside, in EG(0); half a table for each bit."""
     above = value >= low + WINDOW
     distance = value - (low + WINDOW) + 1 if above else low - value
     text = format(distance, "b")

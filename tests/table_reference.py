@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests import curve_reference
-from tests.curve_reference import Bits
+from tests.curve_reference import Bits, unzigzag
 
 
 def table_bits(stream: bytes, bits: int) -> int:
@@ -15,9 +15,9 @@ def table_bits(stream: bytes, bits: int) -> int:
         return 8 * coded_lengths(body, bits)[1]
     if mode == 9:
         return 8 * curve_reference.read_table(body, bits).size
-    if mode >= 64 and not mode & 16:
+    if mode >= 96 and not mode & 16:
         return 8 * _context_table_bytes(body, bits, gradient=bool(mode & 8))
-    assert mode in (0, 4, 5, 6) or mode >= 64, mode
+    assert mode in (0, 4, 5, 6) or mode >= 96, mode
     return 0
 
 
@@ -25,11 +25,11 @@ def huffman_lengths(body: bytes) -> tuple[dict[int, int], int]:
     """Mode 1: the code length of each symbol, and the bits that say so."""
     source = Bits.of(body)
     symbols = [-1]
-    for _ in range(source.gamma()):
-        symbols.append(symbols[-1] + source.gamma())
+    for _ in range(source.golomb(0) + 1):
+        symbols.append(symbols[-1] + source.golomb(0) + 1)
     lengths = [source.get(5)] if len(symbols) > 2 else [0]
     while len(lengths) < len(symbols) - 1:
-        lengths.append(lengths[-1] + _unzigzag(source.gamma() - 1))
+        lengths.append(lengths[-1] + unzigzag(source.golomb(0)))
     return dict(zip(symbols[1:], lengths, strict=True)), source.at
 
 
@@ -41,9 +41,9 @@ def coded_lengths(body: bytes, bits: int) -> tuple[dict[int, int], int]:
     order, levels = source.get(2), []
     while len(levels) < size:
         z = source.zeros() << order | source.get(order)
-        levels.append(_predicted(levels, row) + ((z + 1) // 2 if z % 2 else -z // 2))
+        levels.append(_predicted(levels, row) + unzigzag(z))
         if levels[-1] == absent and len(levels) < size:
-            levels += [absent] * (source.gamma() - 1)
+            levels += [absent] * source.golomb(0)
     return {i: level for i, level in enumerate(levels) if level < absent}, source.whole_bytes()
 
 
@@ -67,23 +67,15 @@ def _context_table_bytes(body: bytes, bits: int, *, gradient: bool) -> int:
     if gradient:
         named = 0
         while named < 240:
-            named += _golomb(source, 1) + 1
+            named += source.golomb(1) + 1
             source.get((tables - 1).bit_length())
         assert named == 240
     else:
-        taken = sum(_golomb(source, 1) + 1 for _ in range(tables - 1))
+        taken = sum(source.golomb(1) + 1 for _ in range(tables - 1))
         assert taken < (62 if bits >= 3 else 64)
     for k in range(tables):
         if k == 0 or not source.get(1):
             assert source.get(4) < tokens
         for _ in range(tokens - 1):
-            _golomb(source, order)
+            source.golomb(order)
     return -(-source.at // 8)
-
-
-def _golomb(source: Bits, order: int) -> int:
-    return source.gamma() - 1 << order | source.get(order)
-
-
-def _unzigzag(code: int) -> int:
-    return code // 2 if code % 2 == 0 else -(code + 1) // 2

@@ -139,10 +139,15 @@ def test_split_where_it_is_a_cut(name):
     case = MODELS[name]
     model = built(case, False)
     if not case.is_cut:
+        with pytest.raises(fc.LayerError, match=rf"is called {case.features} times in one forward pass"):
+            fc.split(model, case.layer, case.inputs)
         return
+    head, tail = fc.split(model, case.layer, case.inputs)
+    copies = copy.deepcopy((head, tail))
     with torch.no_grad():
-        head, tail = fc.split(model, case.layer, case.inputs)
-        assert same(tail(head(case.inputs)), call(model, case.inputs))
+        wanted = call(model, case.inputs)
+        assert same(tail(call(head, case.inputs)), wanted)
+        assert same(copies[1](call(copies[0], case.inputs)), wanted)
 
 
 @each

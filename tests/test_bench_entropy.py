@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
 
-from benchmarks import coders, entropy_goals, entropy_measure, feature_sets, limits, ours, peers, timing
+from benchmarks import coders, entropy_calls, entropy_goals, entropy_measure, feature_sets, limits, memory, ours, peers, timing
 from benchmarks.suites import entropy
 from featcodec import _core
 
@@ -160,12 +161,15 @@ def speed(coder, mbps, **row):
 def test_goals_met_missed_and_not_measured():
     bits = {"layer": "a", "quantizer": "n4", "relu": True, "limits": {"order-0 entropy": 2.0}, "packets": {}}
     result = {
-        "machine": {"memory": {"DRAM": entropy_goals.MEMCPY_GBPS}},
         "settings": {"speed_quantizers": ["n4"]},
         "bits": [{**bits, "coders": {"context": 1.4, "zstd 19": 1.7}}],
         "speed": [
             speed("huffman", 2500.0),
+            speed("huffman", 9000.0, size=4096, symbols=4096),
             speed("rans", 1000.0),
+            speed("context", 900.0),
+            speed("zstd 1", 340.0, decode_mbps=1000.0),
+            speed("zstd 1", 1.0, size=4096, symbols=4096),
             speed("constriction ans", 200.0),
             speed("compressai ans", 100.0),
         ],
@@ -174,7 +178,11 @@ def test_goals_met_missed_and_not_measured():
     found = {goal["what"]: goal for goal in entropy_goals.goals(result)}
     assert found["Huffman/auto encode, 4 MB, n4"]["met"] is True
     assert found["Huffman/auto decode, 4 MB, n4"]["met"] is False
+    assert found["Huffman/auto decode, 4 MB, n4"]["value"] == pytest.approx(2.5)  # the large tensors alone
+    assert found["Huffman/auto decode, 4 MB, n4"]["measured"] == "2.50 (huffman, 2.50 GB/s; tensors of 4,194,304)"
     assert found["Huffman/auto encode, 4 MB, n2"]["met"] is None
+    assert found["rans decode, 4 MB, n <= 4"]["met"] is False
+    assert [found[f"context {call}, 4 MB, n <= 4"]["met"] for call in ("encode", "decode")] == [True, False]
     assert found["rans, bits over order-0 entropy, 64 KB and more"]["met"] is True
     assert found["context, bits over all sets"]["value"] == pytest.approx(0.7)
     assert found["encode against constriction"]["value"] == pytest.approx(12.5)
@@ -184,6 +192,59 @@ def test_goals_met_missed_and_not_measured():
     assert len(lines) == len(found) + 2
     assert {line.count("|") for line in lines} == {5}
     assert sum(line.endswith("| not measured |") for line in lines) == sum(goal["met"] is None for goal in found.values())
+
+
+def called(**kinds):
+    nothing = {"settings": {"speed_quantizers": []}, "bits": [], "speed": [], "packets": []}
+    return {goal["what"]: goal for goal in entropy_goals.goals({**nothing, **kinds}) if goal["met"] is not None}
+
+
+def test_a_crossing_is_judged_by_the_codec_s_own_time():
+    row = {"coder": "a", "encode_us": 6.0, "decode_us": 4.0, "extra_us": 31.0, "ratio": 3.1}
+    found = called(crossings=[row, {**row, "coder": "b", "extra_us": 30.0, "ratio": 3.0}])
+    assert [goal["met"] for goal in found.values()] == [False, True]
+    assert "31 us to 10.0 of the codec alone" in next(iter(found.values()))["measured"]
+
+
+def test_the_range_coder_is_judged_by_its_share_and_by_python():
+    found = called(range_coder=[{"call": "encode", "latents": 6272, "codec_us": 400.0, "coder_us": 41.0, "python_us": 2050.0}])
+    share, ratio = found.values()
+    assert (share["met"], share["value"]) == (False, pytest.approx(0.1025))
+    assert (ratio["met"], ratio["value"]) == (True, pytest.approx(50.0))
+
+
+def test_bitpack_is_judged_by_huffman_on_the_same_sample_and_one_thread():
+    def row(coder, us, elements=100, threads=1):
+        return {"coder": coder, "bits": 8, "elements": elements, "threads": threads, "encode_us": us, "decode_us": us / 2}
+
+    rows = [row("bitpack", 9.0), row("huffman", 10.0), row("huffman", 1.0, threads=2), row("rans", 1.0), row("bitpack", 5.0, 9)]
+    assert [goal["value"] for goal in called(large=rows).values()] == [pytest.approx(0.9)] * 2
+    slow = called(large=[*rows, row("bitpack", 30.0, 200), row("huffman", 20.0, 200)])
+    assert [(goal["value"], goal["met"]) for goal in slow.values()] == [(pytest.approx(1.5), False)] * 2
+
+
+def test_tokens_are_judged_by_the_worst_of_them():
+    row = {"feature": "a", "axis": "token", "context": 3.0, "rans": 4.0, "auto": 3.0}
+    rows = [row, {**row, "feature": "b", "context": 4.0}]
+    (goal,) = called(tokens=rows).values()
+    assert (goal["value"], goal["met"]) == (1.0, True)
+    (goal,) = called(tokens=[*rows, {**row, "feature": "c", "context": 4.1}]).values()
+    assert (goal["value"], goal["met"]) == (pytest.approx(1.025), False)
+    assert "c, axis=token, the worst of 3" in goal["measured"]
+
+
+def test_memory_is_judged_by_the_output_and_without_third_parties():
+    mb = memory.MB
+    row = {"codec": "a", "feature": "zero", "learned": False, "exempt": False, "output": 64 * mb, "kept": 8 * mb}
+    rows = [{**row, "peak": 160 * mb}, {**row, "exempt": True, "peak": 999 * mb, "kept": 99 * mb}]
+    assert [goal["met"] for goal in called(decoding=rows).values()] == [True, True]
+    more = called(decoding=[*rows, {**row, "peak": 161 * mb, "kept": 9 * mb}, {**row, "learned": True, "peak": 0}])
+    assert [(goal["value"], goal["met"]) for goal in more.values()] == [
+        (pytest.approx(129 / 64), False),
+        (9.0, False),
+        (-0.5, True),
+        (8.0, True),
+    ]
 
 
 def test_a_failing_coder_leaves_the_others_their_rows():
@@ -205,7 +266,20 @@ def test_a_failing_coder_leaves_the_others_their_rows():
 
 
 def test_a_quick_run_writes_its_files(tmp_path, capsys):
-    options = ["--quick", "--sets", "resnet20 layer3", "--quantizers", "n4", "--coders", "zlib", "huffman", "--sizes", "256"]
+    options = [
+        "--quick",
+        "--parts",
+        "coders",
+        "--sets",
+        "resnet20 layer3",
+        "--quantizers",
+        "n4",
+        "--coders",
+        "zlib",
+        "huffman",
+        "--sizes",
+        "256",
+    ]
     assert entropy.main([*options, "--rounds", "1", "--out", str(tmp_path)]) == 0
     result = json.loads((tmp_path / "results.json").read_text())
     (row,) = result["bits"]
@@ -218,7 +292,43 @@ def test_a_quick_run_writes_its_files(tmp_path, capsys):
     assert "| zlib 6 |" in capsys.readouterr().out
 
 
+def test_calls_and_memory_are_measured_and_shown(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(entropy_calls, "LARGE_SHAPE", (4, 32, 32))
+    monkeypatch.setattr(entropy_calls, "PACKED_SHAPE", (3, 16, 16))
+    few = [("huffman", "spike", (8, 64, 64)), ("webp", "lines", (8, 64, 64)), ("dsc:maps=8,reduced=4", "zero", (8, 64, 64))]
+    monkeypatch.setattr(entropy, "cases", lambda: few if sys.platform == "linux" else [])
+    assert entropy.main(["--quick", "--parts", "calls,memory", "--rounds", "1", "--out", str(tmp_path)]) == 0
+    result = json.loads((tmp_path / "results.json").read_text())
+    assert [row["coder"] for row in result["crossings"]] == list(entropy_calls.CROSSINGS)
+    for row in result["crossings"]:
+        assert row["extra_us"] == pytest.approx(row["inserted_us"] - row["bare_us"], rel=1e-3)
+        assert row["ratio"] == pytest.approx(row["extra_us"] / (row["encode_us"] + row["decode_us"]), rel=1e-3)
+    assert [(row["call"], row["latents"]) for row in result["range_coder"]] == [("encode", 6272), ("decode", 6272)]
+    samples = {(row["coder"], row["bits"], row["elements"]) for row in result["large"]}
+    assert samples == {(coder, bits, 4096) for coder in entropy_calls.LARGE_CODERS for bits in (4, 8)} | {
+        ("bitpack", 8, 768),
+        ("huffman", 8, 768),
+    }
+    assert all(row["auto"] <= min(row["context"], row["rans"]) for row in result["tokens"])
+    if sys.platform == "linux":
+        flags = [(row["codec"], row["learned"], row["exempt"]) for row in result["decoding"]]
+        assert flags == [("huffman", False, False), ("webp", False, True), ("dsc:maps=8,reduced=4", True, False)]
+        assert all(row["output"] == 4 * 8 * 64 * 64 for row in result["decoding"])
+    text = capsys.readouterr().out
+    for line in ("| huffman static |", "| decode | 6,272 |", "| bitpack | 8 | 768 | 1 |", "| after GELU | token |"):
+        assert line in text
+    assert "## Bits" not in text
+    assert not (tmp_path / "bits_speed.png").exists()
+
+
+def test_a_case_of_memory_that_fails_says_why():
+    with pytest.raises(RuntimeError, match="FeatureError"):
+        memory.measured([("dsc:maps=8,reduced=4", "zero", (3, 8, 8))])
+
+
 def test_options_that_match_nothing_are_refused(tmp_path, capsys):
     assert entropy.main(["--quick", "--sets", "nowhere", "--out", str(tmp_path)]) == 2
     assert entropy.main(["--features", str(tmp_path)]) == 2
+    with pytest.raises(SystemExit):
+        entropy.main(["--parts", "coders,nothing"])
     assert "holds no .npz files" in capsys.readouterr().err

@@ -212,6 +212,9 @@ def test_operators_of_other_devices():
         x, state, heads = torch.empty(2, T, D), torch.empty(1, 2, 8), torch.empty(2, 4, T, 8)
     rnn = (4, None, state, state, 2, 8, 0, 1, True, 0.0, False, False, [], None)  # an LSTM
     assert one(Call(lambda x: torch.ops.aten._cudnn_rnn(x, weights, *rnn)), x).total_macs == T * 32 * (D + 8)
+    # under autocast biases come with two axes
+    weights[2:] = [bias.unsqueeze(1) for bias in weights[2:]]
+    assert one(Call(lambda x: torch.ops.aten._cudnn_rnn(x, weights, *rnn)), x).total_macs == T * 32 * (D + 8)
     flash = Call(lambda q: torch.ops.aten._scaled_dot_product_flash_attention(q, q, q)[0])
     assert one(flash, heads).total_macs == 2 * 4 * T * T * 8
 

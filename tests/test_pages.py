@@ -23,7 +23,7 @@ def test_the_pages_are_those_of_the_committed_results(name):
     text = (pages.ROOT / pages.PAGES / f"{name}.md").read_text()
     assert text == pages.render(name, RESULTS)
     pictures = re.findall(r"!\[.*\]\((.*)\)", text)
-    assert {Path(picture).parent.name for picture in pictures} == {name}
+    assert {Path(picture).parent.name for picture in pictures} <= {name}
     for picture in pictures:
         path = pages.ROOT / pages.PAGES / picture
         assert path.stat().st_size < 200_000
@@ -92,7 +92,7 @@ def test_features_that_nobody_has_are_not_shown_and_the_page_says_what_they_chan
     assert all(name in text for name in RESNET_SETS)
     # where a goal was judged otherwise over all sets of the run, the page says so
     over = {goal["what"]: goal for goal in entropy_goals.goals(shown)}
-    others = [goal for goal in result["goals"] if goal["met"] != over[goal["what"]]["met"]]
+    others = [goal for goal in entropy_goals.goals(result) if goal["met"] != over[goal["what"]]["met"]]
     assert all(f"{goal['what']}: {goal['measured']}, " in text for goal in others)
     assert all(f"| {goal['goal']} | {goal['measured']} |" in text for goal in over.values())
 

@@ -89,7 +89,7 @@ import os, sys
 import torch
 import featcodec as fc
 
-x = torch.randn(8, 32, 40, 40)
+x = torch.randn(*((1, 64, 64, 64) if sys.argv[2] == "sample" else (8, 32, 40, 40)))
 codec = fc.get_codec("huffman:bits=8")
 torch.set_num_threads(4)
 
@@ -118,14 +118,16 @@ os.wait()
 
 
 @LINUX
-def test_a_forked_child_of_a_process_that_used_threads_uses_threads_too():
-    assert run(FORK, "used") == "3"
+@pytest.mark.parametrize("what", ["batch", "sample"])
+def test_a_forked_child_of_a_process_that_used_threads_uses_threads_too(what):
+    assert run(FORK, "used", what) == "3"
 
 
 @LINUX
-def test_a_forked_child_uses_as_many_threads_as_torch():
-    assert run(FORK, "worker") == "0"
-    assert run(FORK, "child") == "3"
+@pytest.mark.parametrize("what", ["batch", "sample"])
+def test_a_forked_child_uses_as_many_threads_as_torch(what):
+    assert run(FORK, "worker", what) == "0"
+    assert run(FORK, "child", what) == "3"
 
 
 SCRIBBLE = """

@@ -39,9 +39,14 @@ def test_a_codec_between_head_and_tail_is_what_insert_does(resnet20, images):
 
 
 @pytest.mark.parametrize("layer", ["layer2.1.conv1", "layer2.0.downsample.0"])
-def test_a_layer_inside_a_residual_branch_is_no_cut(layer, resnet20, images):
-    with pytest.raises(fc.LayerError, match=f"'{layer}' is no cut: the tail also needs"):
-        fc.split(resnet20, layer, images[0][:1])
+def test_inside_a_residual_branch_the_other_branch_crosses_too(layer, resnet20, images):
+    x, _ = images
+    head, tail = fc.split(resnet20, layer, x[:1])
+    with torch.no_grad():
+        feature, other = head(x)
+        assert torch.equal(feature, fc.split(resnet20, layer, x[:1])[0](x)[0])
+        assert other.shape[0] == len(x)
+        assert torch.equal(tail((feature, other)), resnet20(x))
 
 
 def test_a_layer_called_twice_is_no_split_point(resnet20, images):
@@ -68,6 +73,12 @@ class _Random(nn.Module):
         return self.b(self.a(x)) + torch.rand(3)
 
 
+class _Idle(_Random):
+    def forward(self, x):
+        self.a(x)
+        return self.b(x)
+
+
 class _Two(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -81,8 +92,13 @@ class _Two(nn.Module):
 
 
 def test_what_cannot_be_split_says_why():
-    with pytest.raises(fc.LayerError, match=r"cannot be traced.*insert works"):
+    reason = r"_Branching cannot be traced \(line \d+ of .*test_split.py reads the values of a tensor.*insert works.*export may"
+    with pytest.raises(fc.LayerError, match=reason):
         fc.split(_Branching(), "a", torch.rand(1, 3))
+    with pytest.raises(fc.LayerError, match=r"_Two fails at the example: .*'y'"):
+        fc.split(_Two(), "a", torch.rand(1, 3))
+    with pytest.raises(fc.LayerError, match="'a' is no cut: nothing that the model gives depends on its output"):
+        fc.split(_Idle(), "a", torch.rand(1, 3))
     with pytest.raises(fc.LayerError, match="not deterministic"):
         fc.split(_Random(), "a", torch.rand(1, 3))
     with pytest.raises(fc.LayerError, match="no layer of _Random"):
@@ -146,9 +162,21 @@ def test_examples_of_any_kind(name):
         assert same(tail(head(*args, **kwargs)), model(*args, **kwargs))
 
 
-def test_an_input_that_the_tail_needs_is_named():
-    with pytest.raises(fc.LayerError, match="'a' is no cut: the tail also needs scale from before it"):
-        fc.split(_Keywords(), "a", (X, MASK, 3.0))
+def test_an_input_that_the_tail_needs_crosses():
+    model = _Keywords().eval()
+    head, tail = fc.split(model, "a", (X, MASK, 3.0))
+    with torch.no_grad():
+        assert head(X, MASK, 0.5)[1] == 0.5
+        assert same(tail(head(X, MASK, 0.5)), model(X, MASK, 0.5))
+
+
+def test_flags_are_those_of_the_example():
+    head, tail = fc.split(_Keywords(), "a", (X, None, 3.0, True))
+    assert isinstance(tail(head(X, None, 3.0, True)), tuple)
+    with pytest.raises(fc.LayerError, match="split for inputs where its code meets True, it meets False now"):
+        head(X, None, 3.0, False)
+    with pytest.raises(fc.LayerError, match="meets None, it meets tensor"):
+        head(X, MASK, 3.0, True)
 
 
 class _FarNoise(_Random):

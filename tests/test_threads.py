@@ -12,6 +12,16 @@ from torch import nn
 
 import featcodec as fc
 
+LARGE = [
+    "bitpack:bits=4",
+    "huffman:bits=3",
+    "rans:bits=8",
+    "context:bits=4",
+    "auto:bits=8",
+    "auto:step=0.1",
+    "context:axis=map",
+]
+
 
 def in_threads(count: int, work: Callable[[int], Any]) -> list[Any]:
     """What `work(i)` returns in each of several threads that begin together; an error of any is raised."""
@@ -68,6 +78,35 @@ def test_overlapping_uses_of_learned_codecs_change_no_thread_s_setting():
     torch.set_num_threads(3)  # what threads to come begin with is the last that anybody set: here, ours
     codec.decode(packets)
     assert threads_of_a_new_thread() == 3
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize("spec", LARGE)
+def test_threads_that_share_one_large_sample_change_no_byte_and_no_value(spec):
+    codec = fc.get_codec(spec).eval()
+    torch.manual_seed(0)
+    random = torch.randn(1, 64, 66, 65)
+    for x in (torch.relu(random), torch.cumsum(random, -1), random.half()):
+        results = []
+        for count in (1, 2, 3, 7):
+            torch.set_num_threads(count)
+            packets = codec.encode(x)
+            results.append((packets[0].to_bytes(), codec.decode(packets)))
+        sent, value = results[0]
+        assert all(others == sent and torch.equal(decoded, value) for others, decoded in results[1:])
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_value_that_is_named_is_the_first_bad_one_whatever_the_threads(count):
+    x = torch.randn(3, 64, 66, 65)
+    x[1, -1, -1, -1] = float("nan")
+    x[2, 0] = float("inf")
+    torch.set_num_threads(count)
+    with pytest.raises(fc.FeatureError, match=r"nan at index \(1, 63, 65, 64\)"):
+        fc.get_codec("huffman:bits=8").encode(x)
+    with pytest.raises(fc.FeatureError, match=r"nan at index \(0, 63, 65, 64\)"):
+        fc.get_codec("huffman:bits=8").encode(x[1:2])
 
 
 @pytest.mark.usefixtures("settings")

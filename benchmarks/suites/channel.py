@@ -23,7 +23,7 @@ from benchmarks.channel_report import plot, summary
 from benchmarks.entropy_goals import goals_table
 from benchmarks.entropy_report import storable
 from benchmarks.error_rates import FULL, QUICK, Checkpoints, Code, all_codes, erasure_codes, measure_errors
-from benchmarks.ours import one_thread
+from benchmarks.ours import threads
 from featcodec.bench.report import machine
 
 PARTS = ("error", "speed", "features")
@@ -102,7 +102,7 @@ def speed_part(args: argparse.Namespace, say: Say) -> dict[str, Any]:
     setting = ldpc_speed.settings(args.quick, peers=not args.no_peers)
     if args.codes:
         setting = ldpc_speed.only(setting, _chosen(setting.codes, args))
-    with one_thread():
+    with threads(1):
         found = ldpc_speed.measure_speed(setting, say)
         described = _machine(found.pop("packages"))
     return {"machine": described, "settings": {"quick": args.quick, **asdict(setting)}, **found}

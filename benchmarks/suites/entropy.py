@@ -1,4 +1,8 @@
-"""The entropy core against its peers: bits, MB/s and microseconds per packet, over real features, beside what is possible."""
+"""The entropy core against its peers: bits, MB/s and microseconds per packet, over real features, beside what is possible.
+
+Three parts, each can be run by itself: "coders" is that, and long; "calls" is what a crossing costs, large samples on one
+thread and on all, features of tokens; "memory" is what decoding takes.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from rich.console import Console
 
 import featcodec as fc
 from benchmarks.coders import Coder, package_versions
+from benchmarks.entropy_calls import measure_crossings, measure_large, measure_range_coder, measure_tokens
 from benchmarks.entropy_goals import goals, goals_table
 from benchmarks.entropy_measure import (
     FUSED_SIZE,
@@ -26,15 +31,18 @@ from benchmarks.entropy_measure import (
 )
 from benchmarks.entropy_report import plot, storable, summary
 from benchmarks.feature_sets import BITS, STEPS, FeatureSet, file_sets, most_elements, quantize, resnet_sets
-from benchmarks.ours import core_coders, feature_codecs, one_thread
+from benchmarks.memory import cases, measure_decoding
+from benchmarks.ours import core_coders, feature_codecs, threads
 from benchmarks.peers import all_peers
 from benchmarks.timing import Effort
 from featcodec.bench.report import machine
 
+PARTS = ("coders", "calls", "memory")
 SIZES = (256, 4096, 65536, 1 << 20, 1 << 22)
 BATCH = 128
 BATCH_SIZES = (256, 4096)
 QUICK_SETS = ("mid", "resnet20 layer2")
+KINDS = ("bits", "speed", "batch", "packets", "crossings", "range_coder", "large", "tokens", "decoding")
 QUANTIZERS = (*(f"n{bits}" for bits in BITS), *STEPS)
 
 
@@ -64,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m benchmarks.suites.entropy", description=__doc__)
     p.add_argument("--features", type=Path, help="folder of .npz files with feature (B, maps, h, w), beside ResNet-20's layers")
     p.add_argument("--quick", action="store_true", help="under a minute: fewer quantisers, sizes, images and rounds")
+    p.add_argument("--parts", type=_parts, help=f"comma-separated, of {','.join(PARTS)} (default: all; quick: no memory)")
     p.add_argument("--sets", nargs="+", help="only layers whose name contains one of these")
     p.add_argument("--quantizers", nargs="*", choices=QUANTIZERS, help="of the bits (all unless --quick); none: no bits")
     p.add_argument("--speed-quantizers", nargs="*", choices=QUANTIZERS, help="of the speeds (n2 n4 n8 unless --quick)")
@@ -75,11 +84,19 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def _parts(text: str) -> tuple[str, ...]:
+    chosen = tuple(text.split(","))
+    if not set(chosen) <= set(PARTS):
+        raise argparse.ArgumentTypeError(f"{text!r}: give some of {','.join(PARTS)}")
+    return chosen
+
+
 def settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return what the options, --quick and the defaults come to."""
     quick = bool(args.quick)
     chosen = {
         "quick": quick,
+        "parts": list(args.parts or (PARTS[:2] if quick else PARTS)),
         "features": None if args.features is None else args.features.name,
         "sets": args.sets,
         "coders": args.coders,
@@ -106,22 +123,36 @@ def _given(option: list[str] | None, default: list[str]) -> list[str]:
 
 
 def run(args: argparse.Namespace, say: Callable[[str], None] | None = None) -> dict[str, Any]:
-    """Measure and return the result: machine, settings, left_out, rows of bits, speed, batches and packets, goals."""
+    """Measure the chosen parts; return the result: machine, settings, left_out, rows by what they are of, goals."""
     setting = settings(args)
     say = say or Console(stderr=True, highlight=False).print
-    sources = choose_sets(args, setting)
-    coders, left_out = choose_coders(args.coders, setting["quick"])
-    for name, reason in left_out.items():
-        say(f"left out: {name}: {reason}")
     effort = Effort(setting["rounds"], setting["patience_s"], setting["longest_s"])
-    rows: dict[str, list[dict[str, Any]]] = {"bits": [], "speed": [], "batch": [], "packets": []}
-    with one_thread():
+    rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+    coders: list[Coder] = []
+    left_out: dict[str, str] = {}
+    most_threads = int(fc.core_info()["threads"])
+    with threads(1):
+        sources: list[FeatureSet] = []
+        if "coders" in setting["parts"]:
+            sources = choose_sets(args, setting)
+            coders, left_out = choose_coders(args.coders, setting["quick"])
+            for name, reason in left_out.items():
+                say(f"left out: {name}: {reason}")
         memory = measure_memory()
+        if "memory" in setting["parts"]:
+            say("memory of decoding")
+            rows["decoding"] = measure_decoding(cases())
         for source in sources:
             for quantizer in QUANTIZERS:
                 if quantizer in {*setting["quantizers"], *setting["speed_quantizers"]}:
                     say(f"{source.name} {quantizer}")
                     measure_set(source, quantizer, coders, setting, effort, rows, left_out)
+        if "calls" in setting["parts"]:
+            say("crossings, large samples, tokens")
+            rows["crossings"] = measure_crossings(effort)
+            rows["range_coder"] = measure_range_coder(effort)
+            rows["large"] = measure_large(effort, most_threads)
+            rows["tokens"] = measure_tokens()
         described = {**machine(), "packages": package_versions(coders), "core": fc.core_info(), "memory": memory}
     result = {"machine": described, "settings": setting, "left_out": left_out, **rows}
     result["goals"] = goals(result)

@@ -7,11 +7,12 @@
 #include "bits.hpp"
 #include "context_internal.hpp"
 #include "scratch.hpp"
+#include "threads.hpp"
 
 namespace featcodec {
 namespace {
 
-constexpr std::size_t kSlack = 64;  // what split may scribble on past its bits
+constexpr std::size_t kSplitPart = std::size_t{1} << 15;  // symbols that threads take at a time
 
 std::size_t symbol_count(const ContextShape& shape) {
     std::size_t count = 0;
@@ -24,6 +25,7 @@ std::size_t symbol_count(const ContextShape& shape) {
 struct Workspace {
     Buffer<std::uint8_t> tokens;
     Buffer<std::uint8_t> raw;
+    Buffer<std::uint8_t> raw_part;
 };
 
 Workspace& workspace() {
@@ -83,8 +85,21 @@ Split split_any(const ContextKernels& kernels, std::span<const Symbol> symbols, 
     if (classes.raw || neighbourhood == Neighbourhood::gradient) return {as_tokens(symbols), nullptr, 0};
     Workspace& space = workspace();
     std::uint8_t* tokens = space.tokens.get(symbols.size());
-    std::uint8_t* raw = space.raw.get(symbols.size() * sizeof(Symbol) + kSlack);
-    const std::uint64_t raw_bits = split_symbols(kernels, symbols, classes, tokens, raw);
+    std::uint8_t* raw = space.raw.get(symbols.size() * sizeof(Symbol) + kRawSlack);
+    std::uint64_t raw_bits = 0;
+    Turns turns;
+    for_parts(symbols.size(), kSplitPart, [&](std::size_t first, std::size_t count) {
+        if (count == symbols.size()) {
+            raw_bits = split_symbols(kernels, symbols, classes, tokens, raw);
+            return;
+        }
+        Turns::Turn turn(turns, first / kSplitPart);
+        std::uint8_t* const own = workspace().raw_part.get(count * sizeof(Symbol) + kRawSlack);
+        const std::uint64_t more = split_symbols(kernels, symbols.subspan(first, count), classes, tokens + first, own);
+        turn.take();
+        context_append_bits(own, more, raw, raw_bits);
+        raw_bits += more;
+    });
     return {tokens, raw, static_cast<std::size_t>((raw_bits + 7) / 8)};
 }
 
@@ -224,8 +239,8 @@ void choose(const ContextKernels& kernels, std::span<const Symbol> symbols, cons
 }
 
 template <class Symbol>
-std::size_t encode_below_any(const ContextKernels& kernels, std::span<const Symbol> symbols, ContextShape shape, unsigned bits,
-                             std::uint64_t limit_bytes, std::span<std::uint8_t> out, ContextChoice& choice) {
+std::size_t encode_if_any(const ContextKernels& kernels, std::span<const Symbol> symbols, ContextShape shape, unsigned bits,
+                             const std::function<bool(std::uint64_t)>& is_worth, std::span<std::uint8_t> out, ContextChoice& choice) {
     check(symbols, shape, bits, Neighbourhood::near);
     out = bounded(out, shape, bits);
     if (symbols.empty()) return 0;
@@ -254,7 +269,7 @@ std::size_t encode_below_any(const ContextKernels& kernels, std::span<const Symb
         // other steps, or none yet: gradient's raw bits in another order
         if (shape.lanes != most || chosen.counted) count_split(job, split, symbols.size(), nullptr);
     }
-    if (plan.size_bytes >= limit_bytes) return 0;
+    if (!is_worth(plan.size_bytes)) return 0;
     choice = {neighbourhood, shape.lanes};
     ContextModel model;
     if (context_model(plan.tables, bits, false, model) != Status::ok) throw std::invalid_argument("not a plan");
@@ -342,9 +357,9 @@ std::size_t context_encode_static(const ContextKernels& kernels, std::span<const
                                   unsigned bits, const ContextModel& model, std::span<std::uint8_t> out) {
     return encode_static_any(kernels, symbols, shape, bits, model, out);
 }
-std::size_t context_encode_below(const ContextKernels& kernels, std::span<const std::uint8_t> symbols, const ContextShape& shape,
-                                 unsigned bits, std::uint64_t limit_bytes, std::span<std::uint8_t> out, ContextChoice& choice) {
-    return encode_below_any(kernels, symbols, shape, bits, limit_bytes, out, choice);
+std::size_t context_encode_if(const ContextKernels& kernels, std::span<const std::uint8_t> symbols, const ContextShape& shape,
+                                 unsigned bits, const std::function<bool(std::uint64_t)>& is_worth, std::span<std::uint8_t> out, ContextChoice& choice) {
+    return encode_if_any(kernels, symbols, shape, bits, is_worth, out, choice);
 }
 Status context_decode_static(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape, unsigned bits,
                              const ContextModel& model, std::span<std::uint8_t> symbols) {
@@ -362,9 +377,9 @@ std::size_t context_encode_static(const ContextKernels& kernels, std::span<const
                                   unsigned bits, const ContextModel& model, std::span<std::uint8_t> out) {
     return encode_static_any(kernels, symbols, shape, bits, model, out);
 }
-std::size_t context_encode_below(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape,
-                                 unsigned bits, std::uint64_t limit_bytes, std::span<std::uint8_t> out, ContextChoice& choice) {
-    return encode_below_any(kernels, symbols, shape, bits, limit_bytes, out, choice);
+std::size_t context_encode_if(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape,
+                                 unsigned bits, const std::function<bool(std::uint64_t)>& is_worth, std::span<std::uint8_t> out, ContextChoice& choice) {
+    return encode_if_any(kernels, symbols, shape, bits, is_worth, out, choice);
 }
 Status context_decode_static(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape, unsigned bits,
                              const ContextModel& model, std::span<std::uint16_t> symbols) {
@@ -373,18 +388,6 @@ Status context_decode_static(const ContextKernels& kernels, std::span<const std:
 Status context_decode_adaptive(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape, unsigned bits,
                                Neighbourhood neighbourhood, std::span<std::uint16_t> symbols) {
     return decode_adaptive_any(kernels, in, shape, bits, neighbourhood, symbols);
-}
-
-const ContextKernels& context_kernels([[maybe_unused]] Isa isa) noexcept {
-#ifdef FEATCODEC_X86
-    switch (isa) {
-        case Isa::avx2: return kContextAvx2;
-        case Isa::avx512: return kContextAvx512;
-        case Isa::avx512vbmi: return kContextAvx512Vbmi;
-        default: break;
-    }
-#endif
-    return kContextScalar;  // NEON has no kernels of its own yet
 }
 
 }  // namespace featcodec

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "cpu.hpp"
@@ -34,7 +35,6 @@ struct ContextShape {
     std::size_t height = 0;
     std::size_t width = 0;
     unsigned lanes = 0;  // a power of two, at most context_lanes(); 0: that many
-    bool whole_states = false;  // read only: 4 bytes for a lane's state, as encoders once sent it
 };
 unsigned context_lanes(const ContextShape& shape);
 
@@ -83,8 +83,6 @@ struct ContextPlan {
 };
 
 struct ContextKernels;  // one set per instruction set
-// The kernels of that level; it must be supported.
-const ContextKernels& context_kernels(Isa isa) noexcept;
 
 // Bytes that any encoding of this shape fits in (adaptive or static).
 std::size_t context_bound(const ContextShape& shape, unsigned bits);
@@ -117,15 +115,15 @@ std::size_t context_encode_static(const ContextKernels& kernels, std::span<const
                                   unsigned bits, const ContextModel& model, std::span<std::uint8_t> out);
 
 // Adaptive: counting, planning and encoding. Chooses neighbourhood and lanes and says which; 0 bytes, with nothing written, where
-// the plan does not promise fewer than limit_bytes (what another mode would take).
+// is_worth of the bytes that the plan promises says no: another mode takes fewer. It may write to `out` itself.
 struct ContextChoice {
     Neighbourhood neighbourhood = Neighbourhood::near;
     unsigned lanes = 0;
 };
-std::size_t context_encode_below(const ContextKernels& kernels, std::span<const std::uint8_t> symbols, const ContextShape& shape,
-                                 unsigned bits, std::uint64_t limit_bytes, std::span<std::uint8_t> out, ContextChoice& choice);
-std::size_t context_encode_below(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape,
-                                 unsigned bits, std::uint64_t limit_bytes, std::span<std::uint8_t> out, ContextChoice& choice);
+std::size_t context_encode_if(const ContextKernels& kernels, std::span<const std::uint8_t> symbols, const ContextShape& shape,
+                                 unsigned bits, const std::function<bool(std::uint64_t)>& is_worth, std::span<std::uint8_t> out, ContextChoice& choice);
+std::size_t context_encode_if(const ContextKernels& kernels, std::span<const std::uint16_t> symbols, const ContextShape& shape,
+                                 unsigned bits, const std::function<bool(std::uint64_t)>& is_worth, std::span<std::uint8_t> out, ContextChoice& choice);
 
 // `in` must be exactly one encoding; symbols.size() must be maps * height * width.
 Status context_decode_adaptive(const ContextKernels& kernels, std::span<const std::uint8_t> in, const ContextShape& shape,

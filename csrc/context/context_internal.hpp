@@ -114,6 +114,9 @@ struct RawBits {
 std::uint8_t* context_encode_tokens(const LaneJob& job, const std::uint8_t* tokens, const ContextModel& model, std::uint8_t* end,
                                     bool indexed, RawBits* raw = nullptr);
 void context_copy_raw(const RawBits& raw, std::uint8_t* to);
+// Appends bits to those at `to`, of which there are `have`; zeros fill their last byte. Up to kRawSlack bytes behind them are scribbled
+// on, and as much is readable behind `from`.
+void context_append_bits(const std::uint8_t* from, std::uint64_t number, std::uint8_t* to, std::uint64_t have);
 // `raw`: gradient's section, of which every bit must be used.
 Status context_decode_tokens(const LaneJob& job, std::span<const std::uint8_t> in, const ContextModel& model,
                              std::span<const std::uint8_t> raw, std::uint8_t* tokens);

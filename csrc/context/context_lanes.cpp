@@ -2,16 +2,19 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <functional>
 
 #include "context_internal.hpp"
 #include "lane_states.hpp"
 #include "scratch.hpp"
+#include "threads.hpp"
 
 namespace featcodec {
 namespace {
 
 constexpr std::size_t kChunkSymbols = 48 * 1024;  // plane and indices of a chunk stay in the second-level cache
 constexpr std::size_t kPad = 128;                 // readable on both sides of the plane
+constexpr std::size_t kSharedPlane = 4 * kChunkSymbols;
 
 struct Workspace {
     Buffer<std::uint8_t> plane;
@@ -26,6 +29,8 @@ Workspace& workspace() {
     thread_local Workspace instance;
     return instance;
 }
+
+std::size_t symbols_of(const ContextShape& shape) { return shape.maps * shape.height * shape.width; }
 
 // ---- lanes ------------------------------------------------------------------------------------------------------------------
 struct Lanes {
@@ -172,13 +177,6 @@ void put_bits(const std::uint8_t* from, std::uint64_t number, std::uint8_t* to, 
     std::memcpy(to + (number / 8 / 8 + 1) * 8, &carried, sizeof carried);
 }
 
-// Appends bits to those at `to`, of which there are `have`; zeros fill their last byte.
-void append_bits(const std::uint8_t* from, std::uint64_t number, std::uint8_t* to, std::uint64_t have) {
-    put_bits(from, number, to, have);
-    const std::uint64_t end = have + number;
-    to[end / 8] = static_cast<std::uint8_t>(to[end / 8] & ((1u << (end % 8)) - 1));
-}
-
 // Puts bits before those that are there already.
 void prepend_bits(const std::uint8_t* from, std::uint64_t number, RawBits& raw) {
     const std::uint64_t end = 8 * std::uint64_t{raw.room.size()} - raw.number;
@@ -207,6 +205,24 @@ std::uint64_t split_residuals(const LaneJob& job, const TokenClasses& classes, c
         for (std::size_t p = positions; p-- > 0;) std::memmove(tokens + p * count, tokens + p * working, working);
     }
     return raw_bits;
+}
+
+// Whether several threads work on the chunks: the symbols are many and a chunk, for which each thread has room then, is not.
+bool shares_chunks(const Lanes& lanes, std::size_t symbols) {
+    return lanes.chunks() > 1 && lanes.plane_bytes() <= kSharedPlane && worth_sharing(symbols);
+}
+
+// Calls work(chunk, turn) for the chunks, whose turns come in the order given.
+template <class Work>
+void for_chunks(const Lanes& lanes, bool shared, bool backwards, const Work& work) {
+    const std::size_t chunks = lanes.chunks();
+    Turns turns;
+    const auto work_on = [&](std::size_t i) {
+        Turns::Turn turn(turns, i);
+        work(backwards ? chunks - 1 - i : i, turn);
+    };
+    if (shared) return parallel_for(chunks, work_on);
+    for (std::size_t i = 0; i < chunks; ++i) work_on(i);
 }
 
 // Fills the indices of a chunk and, for gradient, scratch.raw; returns the raw bits.
@@ -250,6 +266,15 @@ std::uint64_t index_chunk(const LaneJob& job, const TokenClasses& classes, const
     return raw_bits;
 }
 
+void count_chunk(const LaneJob& job, const Lanes& lanes, std::size_t chunk, const std::uint16_t* indices, ContextCounts& counts) {
+    const std::size_t positions = lanes.chunk_end(chunk) - lanes.chunk_begin(chunk);
+    const auto active = static_cast<unsigned>(std::popcount(lanes.active(chunk)));
+    if (active == lanes.layout.lanes) return job.kernels.count(indices, positions * active, contexts_of(job.neighbours), counts.data());
+    for (std::size_t p = 0; p < positions; ++p) {
+        for (unsigned lane = 0; lane < active; ++lane) ++counts[indices[p * lanes.layout.lanes + lane]];
+    }
+}
+
 }  // namespace
 
 void context_copy_raw(const RawBits& raw, std::uint8_t* to) {
@@ -264,63 +289,57 @@ void context_copy_raw(const RawBits& raw, std::uint8_t* to) {
     for (; i < bytes; ++i) to[i] = static_cast<std::uint8_t>((from[i] | unsigned{from[i + 1]} << 8) >> (begin % 8));
 }
 
+void context_append_bits(const std::uint8_t* from, std::uint64_t number, std::uint8_t* to, std::uint64_t have) {
+    put_bits(from, number, to, have);
+    const std::uint64_t end = have + number;
+    to[end / 8] = static_cast<std::uint8_t>(to[end / 8] & ((1u << (end % 8)) - 1));
+}
+
 std::uint64_t context_count_tokens(const LaneJob& job, const std::uint8_t* tokens, ContextCounts* counts, std::uint8_t* raw) {
     const Lanes lanes(job.shape, job.neighbours, false);
-    const Scratch scratch = scratch_for(lanes);
     const TokenClasses classes = token_classes(job.bits, lanes.gradient ? Neighbourhood::gradient : Neighbourhood::near);
+    const bool shared = shares_chunks(lanes, symbols_of(job.shape));
     std::uint64_t raw_bits = 0;
-    for (std::size_t chunk = 0; chunk < lanes.chunks(); ++chunk) {
+    for_chunks(lanes, shared, false, [&](std::size_t chunk, Turns::Turn& turn) {
+        struct Room {
+            ContextCounts counts;
+        };
+        const Scratch scratch = scratch_for(lanes);
         const std::uint64_t more = index_chunk(job, classes, lanes, chunk, tokens, scratch);
-        if (raw != nullptr) append_bits(scratch.raw, more, raw, raw_bits);
+        ContextCounts* const own = shared && counts != nullptr ? &thread_room<Room>().counts : counts;
+        if (own != counts) own->fill(0);
+        if (own != nullptr) count_chunk(job, lanes, chunk, scratch.indices, *own);
+        turn.take();
+        if (raw != nullptr) context_append_bits(scratch.raw, more, raw, raw_bits);
         raw_bits += more;
-        if (counts == nullptr) continue;
-        const std::size_t positions = lanes.chunk_end(chunk) - lanes.chunk_begin(chunk);
-        const auto active = static_cast<unsigned>(std::popcount(lanes.active(chunk)));
-        if (active == lanes.layout.lanes) {
-            job.kernels.count(scratch.indices, positions * active, contexts_of(job.neighbours), counts->data());
-            continue;
-        }
-        for (std::size_t p = 0; p < positions; ++p) {
-            for (unsigned lane = 0; lane < active; ++lane) ++(*counts)[scratch.indices[p * lanes.layout.lanes + lane]];
-        }
-    }
+        if (own != counts) std::transform(own->begin(), own->end(), counts->begin(), counts->begin(), std::plus<>());
+    });
     return raw_bits;
 }
 
 std::uint8_t* context_encode_tokens(const LaneJob& job, const std::uint8_t* tokens, const ContextModel& model, std::uint8_t* end,
                                     bool indexed, RawBits* raw) {
     const Lanes lanes(job.shape, job.neighbours, false);
-    const Scratch scratch = scratch_for(lanes);
     const TokenClasses classes = token_classes(job.bits, model.neighbourhood);
     const unsigned count = lanes.layout.lanes;
     LaneStates states;
     states.state.fill(kStateLow);
     states.front = end;
-    for (std::size_t chunk = lanes.chunks(); chunk-- > 0;) {
+    for_chunks(lanes, shares_chunks(lanes, symbols_of(job.shape)), true, [&](std::size_t chunk, Turns::Turn& turn) {
+        const Scratch scratch = scratch_for(lanes);
         // a single chunk's indices are still in the workspace
-        if (!indexed || lanes.chunks() > 1) {
-            const std::uint64_t raw_bits = index_chunk(job, classes, lanes, chunk, tokens, scratch);
-            if (raw != nullptr) prepend_bits(scratch.raw, raw_bits, *raw);
-        }
+        const bool is_indexed = indexed && lanes.chunks() == 1;
+        const std::uint64_t raw_bits = is_indexed ? 0 : index_chunk(job, classes, lanes, chunk, tokens, scratch);
+        turn.take();
+        if (raw != nullptr) prepend_bits(scratch.raw, raw_bits, *raw);
         job.kernels.encode(model, scratch.indices, lanes.chunk_end(chunk) - lanes.chunk_begin(chunk), count, lanes.active(chunk), states);
-    }
+    });
     std::uint8_t first[kLaneStatesBound];
     const std::size_t size = write_lane_states({states.state.data(), count}, kStateWidth, first);
     return std::copy_backward(first, first + size, states.front);
 }
 
 namespace {
-
-Status read_whole_states(std::span<const std::uint8_t> in, std::span<std::uint32_t> states, std::size_t& used) {
-    used = 4 * states.size();
-    if (in.size() < used) return Status::truncated;
-    for (std::size_t lane = 0; lane < states.size(); ++lane) {
-        states[lane] = 0;
-        for (unsigned byte = 0; byte < 4; ++byte) states[lane] |= std::uint32_t{in[4 * lane + byte]} << (8 * byte);
-        if (states[lane] < kStateLow) return Status::bad_code;
-    }
-    return Status::ok;
-}
 
 // A step may read past the raw bits: behind a copy of them there is room.
 void copy_raw(std::span<const std::uint8_t> raw, LaneStates& states) {
@@ -349,9 +368,8 @@ Status context_decode_tokens(const LaneJob& job, std::span<const std::uint8_t> i
     const unsigned count = lanes.layout.lanes;
     LaneStates states;
     states.state.fill(kStateLow);
-    const std::span<std::uint32_t> sent(states.state.data(), count);
     std::size_t used = 0;
-    const Status status = job.shape.whole_states ? read_whole_states(in, sent, used) : read_lane_states(in, kStateWidth, sent, used);
+    const Status status = read_lane_states(in, kStateWidth, {states.state.data(), count}, used);
     if (status != Status::ok) return status;
     states.next = in.data() + used;
     states.end = in.data() + in.size();
@@ -384,7 +402,7 @@ Status context_decode_tokens(const LaneJob& job, std::span<const std::uint8_t> i
 }
 
 unsigned context_lanes(const ContextShape& shape) {
-    const std::size_t symbols = shape.maps * shape.height * shape.width;
+    const std::size_t symbols = symbols_of(shape);
     unsigned lanes = symbols < 128 ? 1 : symbols < 2048 ? 4 : symbols < 32768 ? 16 : symbols < 131072 ? 32 : 64;
     // A lane's first row has no row above it: four rows a lane at least, or whole maps.
     while (lanes > 16 && shape.maps * shape.height < 4 * std::size_t{lanes} && shape.maps % lanes != 0) lanes /= 2;
@@ -392,7 +410,7 @@ unsigned context_lanes(const ContextShape& shape) {
 }
 
 LaneLayout lane_layout(const ContextShape& shape) {
-    const std::size_t symbols = shape.maps * shape.height * shape.width;
+    const std::size_t symbols = symbols_of(shape);
     const std::size_t rows = shape.maps * shape.height;
     LaneLayout layout;
     layout.height = shape.height;

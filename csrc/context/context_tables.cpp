@@ -79,24 +79,10 @@ Quantised quantise_row(const TokenRow& row, unsigned mantissa, unsigned tokens, 
 
 // ---- the table section: docs/context.md, "Adaptive tables" ----------------------------------------------------------------------
 constexpr unsigned kGapOrder = 1;
-
-std::uint32_t zigzag(int value) { return value >= 0 ? 2u * static_cast<unsigned>(value) : 2u * static_cast<unsigned>(-value) - 1u; }
-int unzigzag(std::uint32_t code) { return (code & 1u) == 0 ? static_cast<int>(code >> 1) : -static_cast<int>(code >> 1) - 1; }
-
-unsigned golomb_bits(std::uint32_t value, unsigned order) {
-    return 2 * static_cast<unsigned>(std::bit_width((value >> order) + 1)) - 1 + order;
-}
-
-void put_golomb(BitWriter& writer, std::uint32_t value, unsigned order) {
-    writer.put_gamma((value >> order) + 1);
-    writer.put(value & ((1u << order) - 1), order);
-}
+constexpr std::uint32_t kMostGolomb = 1u << 20;  // no encoder comes near
 
 bool get_golomb(BitReader& reader, std::uint32_t& value, unsigned order) {
-    if (!reader.get_gamma(value)) return false;
-    if (value > (1u << 20)) return false;
-    value = ((value - 1) << order) | reader.get(order);
-    return true;
+    return reader.get_golomb(value, order) && value < kMostGolomb;
 }
 
 // What a level is expected to be: that of the same token in the table before; in the first table, of the token before.
@@ -226,7 +212,7 @@ void context_write_tables(const ContextPlan& plan, unsigned bits, BitWriter& wri
     writer.put(plan.golomb_order, 2);
     const bool named = neighbours == Neighbours::gradient;
     visit_runs(plan.tables, neighbours, [&](unsigned size, unsigned table) {
-        if (named || table + 1u < plan.tables.tables) put_golomb(writer, size - 1, kGapOrder);
+        if (named || table + 1u < plan.tables.tables) writer.put_golomb(size - 1, kGapOrder);
         if (named) writer.put(table, table_width(plan.tables.tables));
     });
     unsigned previous = kTokens;
@@ -237,7 +223,7 @@ void context_write_tables(const ContextPlan& plan, unsigned bits, BitWriter& wri
             if (previous != dominant) writer.put(dominant, 4);
             previous = dominant;
         },
-        [&](std::uint32_t residual) { put_golomb(writer, residual, plan.golomb_order); });
+        [&](std::uint32_t residual) { writer.put_golomb(residual, plan.golomb_order); });
 }
 
 Status context_read_tables(BitReader& reader, unsigned bits, ContextTables& tables) {

@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "kernels.hpp"
 #include "ldpc/llr_steps.hpp"
 #include "ldpc/sum_product.hpp"
 #include "ldpc/syndrome.hpp"
@@ -37,34 +38,6 @@ Decoded part(const Decoded& out, std::size_t k, std::size_t first, std::size_t c
     return {out.bits.subspan(first * bytes_of(k), count * bytes_of(k)), out.ok.subspan(first, count), out.iterations.subspan(first, count)};
 }
 
-// Null where the level has no decoder across frames.
-const FramesKernel* frames_kernel(Isa isa) noexcept {
-#ifdef FEATCODEC_X86
-    if (isa >= Isa::avx512) return &kFramesAvx512;
-    if (isa == Isa::avx2) return &kFramesAvx2;
-#endif
-    static_cast<void>(isa);
-    return nullptr;
-}
-
-LlrStepsFunction llr_steps_kernel(Isa isa) noexcept {
-#ifdef FEATCODEC_X86
-    if (isa >= Isa::avx2 && isa <= Isa::avx512vbmi) return llr_steps_avx2;
-#endif
-    static_cast<void>(isa);
-    return llr_steps_scalar;
-}
-
-const ErasureKernels& erasure_kernels(Isa isa) noexcept {
-#ifdef FEATCODEC_X86
-    if (isa == Isa::avx512vbmi) return kErasureAvx512Vbmi;
-    if (isa == Isa::avx512) return kErasureAvx512;
-    if (isa == Isa::avx2) return kErasureAvx2;
-#endif
-    static_cast<void>(isa);
-    return kErasureScalar;
-}
-
 // Calls decode(steps, start, some) with the steps of `count` blocks of n LLRs from block `first` on: as they came,
 template <typename Decode>
 void in_steps(std::span<const std::int8_t> llr, std::size_t n, std::size_t first, std::size_t count, const Decode& decode) {
@@ -74,7 +47,7 @@ void in_steps(std::span<const std::int8_t> llr, std::size_t n, std::size_t first
 // or made of floats, as many blocks at a time as the cache holds and the decoders across blocks want.
 template <typename Decode>
 void in_steps(std::span<const float> llr, std::size_t n, std::size_t first, std::size_t count, const Decode& decode) {
-    const LlrStepsFunction make = llr_steps_kernel(current_isa());
+    const LlrStepsFunction make = current_kernels().llr_steps;
     const std::size_t most = std::min(count, std::max(kStepsBytes / n, kLeastSteps));
     thread_local std::vector<std::int8_t> kept;  // from call to call: fresh pages can cost more than the decoding
     std::vector<std::int8_t> large;
@@ -91,7 +64,7 @@ void in_steps(std::span<const float> llr, std::size_t n, std::size_t first, std:
 }  // namespace
 
 void llr_steps(std::span<const float> llr, std::span<std::int8_t> steps) {
-    const LlrStepsFunction make = llr_steps_kernel(current_isa());
+    const LlrStepsFunction make = current_kernels().llr_steps;
     const std::size_t runs = (llr.size() + kInlineBits - 1) / kInlineBits;
     parallel_for(runs, [&](std::size_t i) {
         const std::size_t first = i * kInlineBits, count = std::min(kInlineBits, llr.size() - first);
@@ -103,7 +76,7 @@ Coder::Coder(Code code) : code_(std::move(code)) {}
 
 const Encoder& Coder::encoder() const {
     const Isa isa = current_isa();
-    return encoder_[static_cast<std::size_t>(isa)].get(code_, encode_kernel(isa));
+    return encoder_[static_cast<std::size_t>(isa)].get(code_, kernels_of(isa).encode);
 }
 
 const single::Plan& Coder::single_plan() const {
@@ -125,7 +98,7 @@ void Coder::encode_mother(std::span<const std::uint8_t> info, std::span<std::uin
 
 template <typename Llr>
 void Coder::min_sum(std::span<const Llr> llr, std::size_t blocks, unsigned max_iterations, bool early_stop, Decoded out) const {
-    const FramesKernel* const frames = frames_kernel(current_isa());
+    const FramesKernel* const frames = current_kernels().frames;
     // A group of lanes costs the same however many are filled, 35 times what one block alone does (AVX-512).
     const bool many = frames != nullptr && blocks >= frames->lanes * 5 / 8;
     const single::Plan* const single = many ? nullptr : &single_plan();
@@ -162,7 +135,7 @@ template <typename Llr>
 void Coder::erasure(std::span<const Llr> llr, std::size_t blocks, Decoded out) const {
     const ErasurePlan& plan = erasure_.get(code_);
     ErasureOptions options;
-    options.kernels = &erasure_kernels(current_isa());
+    options.kernels = &current_kernels().erasure;
     for_runs(blocks, code_.n, 1, [&](std::size_t first, std::size_t count) {
         in_steps(llr, code_.n, first, count, [&](std::span<const std::int8_t> from, std::size_t start, std::size_t some) {
             ldpc::decode_erasure(plan, from, some, part(out, code_.k, start, some), {}, options);
@@ -176,7 +149,7 @@ void Coder::decode_erasure(std::span<const float> llr, std::size_t blocks, Decod
 void Coder::decode_erasure_packed(std::span<const std::uint8_t> sent, std::span<const std::uint8_t> erased, std::size_t blocks, Decoded out) const {
     const ErasurePlan& plan = erasure_.get(code_);
     ErasureOptions options;
-    options.kernels = &erasure_kernels(current_isa());
+    options.kernels = &current_kernels().erasure;
     const std::size_t bytes = bytes_of(code_.n);
     for_runs(blocks, code_.n, 1, [&](std::size_t first, std::size_t count) {
         ldpc::decode_erasure_packed(plan, sent.subspan(first * bytes, count * bytes), erased.subspan(first * bytes, count * bytes), count,
@@ -186,7 +159,7 @@ void Coder::decode_erasure_packed(std::span<const std::uint8_t> sent, std::span<
 
 bool Coder::complete_erasure(std::span<const std::int8_t> llr, unsigned most, std::span<std::uint8_t> info, std::vector<std::uint8_t>& freedom) const {
     ErasureOptions options;
-    options.kernels = &erasure_kernels(current_isa());
+    options.kernels = &current_kernels().erasure;
     return ldpc::complete_erasure(erasure_.get(code_), llr, most, info, freedom, options);
 }
 

@@ -29,15 +29,6 @@ std::uint64_t* workspace(std::size_t words) {
 
 }  // namespace
 
-EncodeKernel encode_kernel(Isa isa) noexcept {
-#ifdef FEATCODEC_X86
-    if (isa >= Isa::avx512) return {encode_words_avx512, 8};
-    if (isa == Isa::avx2) return {encode_words_avx2, 4};
-#endif
-    static_cast<void>(isa);
-    return kEncodeScalar;
-}
-
 Encoder::Encoder(const Code& code, EncodeKernel kernel)
     : kernel_(kernel), k_(code.k), n_(code.n), z_(code.z), info_cols_(code.info_cols), rows_(code.matrix.rows), core_rows_(code.family == Family::nr ? 4 : rows_),
       mother_bits_(code.mother_bits()), words_(column_words(z_)), stride_(words_ == 0 ? 1 : 2 * words_ + 1) {

@@ -6,19 +6,10 @@
 #include <span>
 #include <vector>
 
-#include "cpu.hpp"
 #include "encoder_kernel.hpp"
 #include "ldpc.hpp"
 
 namespace featcodec::ldpc {
-
-// A build of the kernel, and how many blocks it takes at once.
-struct EncodeKernel {
-    EncodeFunction run;
-    unsigned lanes;
-};
-inline constexpr EncodeKernel kEncodeScalar = {encode_words_scalar, 1};
-EncodeKernel encode_kernel(Isa isa) noexcept;
 
 class Encoder {
 public:

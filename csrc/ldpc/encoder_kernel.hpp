@@ -37,9 +37,15 @@ constexpr unsigned kEncodeSlackWords = 8;                   // columns are read 
 // Encodes `lanes` blocks at once. Words hold the first bit on top; word i of block b lies at [i * lanes + b]. mother: the information bits, then zeros, in;
 // the whole codeword out. sent: zeros in; the runs of the mother codeword out.
 using EncodeFunction = void (*)(const EncodePlan& plan, std::uint64_t* mother, std::uint64_t* sent);
+struct EncodeKernel {
+    EncodeFunction run;
+    unsigned lanes;
+};
 
 void encode_words_scalar(const EncodePlan& plan, std::uint64_t* mother, std::uint64_t* sent);  // 1 lane
 void encode_words_avx2(const EncodePlan& plan, std::uint64_t* mother, std::uint64_t* sent);    // 4 lanes
 void encode_words_avx512(const EncodePlan& plan, std::uint64_t* mother, std::uint64_t* sent);  // 8 lanes
+
+inline constexpr EncodeKernel kEncodeScalar = {encode_words_scalar, 1};
 
 }  // namespace featcodec::ldpc

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "kernels.hpp"
 #include "single.hpp"
 
 namespace featcodec::ldpc::single {
@@ -16,17 +17,6 @@ bool overlaps(std::vector<Part> parts) {
     for (std::size_t i = 1; i < parts.size(); ++i)
         if (parts[i].mother < parts[i - 1].mother + parts[i - 1].count) return true;
     return false;
-}
-
-DecodeBlock kernel_of(Isa isa) {
-    switch (isa) {
-#ifdef FEATCODEC_X86
-        case Isa::avx512vbmi: return decode_block_avx512vbmi;
-        case Isa::avx512: return decode_block_avx512;
-        case Isa::avx2: return decode_block_avx2;
-#endif
-        default: return decode_block_scalar;
-    }
 }
 
 // Each row's columns, those first that a row soon after needs: a layer then waits for less of the one before. The order changes no result.
@@ -47,7 +37,7 @@ std::vector<std::vector<unsigned>> order_of_use(const Matrix& matrix) {
 
 }  // namespace
 
-Plan::Plan(const Code& code, Isa isa) : n_(code.n), decode_block_(kernel_of(isa)) {
+Plan::Plan(const Code& code, Isa isa) : n_(code.n), decode_block_(kernels_of(isa).decode_block) {
     const Matrix& matrix = code.matrix;
     shape_.z = code.z;
     shape_.rows = matrix.rows;

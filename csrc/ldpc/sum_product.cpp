@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels.hpp"
 #include "sum_product_kernel.hpp"
 
 namespace featcodec::ldpc {
@@ -103,20 +104,11 @@ private:
     std::size_t padded_;
 };
 
-LayerFunction layer_of(Isa isa) noexcept {
-#ifdef FEATCODEC_X86
-    if (isa >= Isa::avx512) return sum_product_layer_avx512;
-    if (isa == Isa::avx2) return sum_product_layer_avx2;
-#endif
-    static_cast<void>(isa);
-    return sum_product_layer_scalar;
-}
-
 }  // namespace
 
 void decode_sum_product(Isa isa, const Code& code, std::span<const float> llr, std::size_t blocks, unsigned max_iterations, bool early_stop, Decoded out) {
     check_arguments(code, llr.size(), blocks, max_iterations, out);
-    BlockDecoder decoder(layer_of(isa), code);
+    BlockDecoder decoder(kernels_of(isa).sum_product_layer, code);
     for (std::size_t block = 0; block < blocks; ++block) {
         out.ok[block] = decoder.run(llr.data() + block * code.n, max_iterations, early_stop, out.iterations[block]);
         decoder.pack(out.bits.data() + block * ((code.k + 7) / 8));

@@ -11,14 +11,8 @@ namespace {
 
 constexpr unsigned kSpacingBits = 3;
 constexpr unsigned kCoarsenessBits = 3;
-constexpr unsigned kParameterBits = 3;  // of the Rice code: 0..7
+constexpr unsigned kOrderBits = 3;  // of the Exp-Golomb codes: 0..7
 constexpr unsigned kLevelBits = 8;
-constexpr unsigned kMaxZeros = 31;      // before a Rice code's one
-
-int unzigzag(unsigned code) {
-    const auto half = static_cast<int>((code + 1) >> 1);
-    return (code & 1u) != 0 ? half : -half;
-}
 
 // Zeros right after knot j.
 unsigned zero_run(const Curve8& curve, unsigned j) {
@@ -28,18 +22,14 @@ unsigned zero_run(const Curve8& curve, unsigned j) {
     return run;
 }
 
-// The parameter that makes the codes short, none of which may have more zeros than a reader takes.
-unsigned best_parameter(const std::uint16_t* codes, unsigned count) {
+// The order that makes the codes short.
+unsigned best_order(const std::uint16_t* codes, unsigned count) {
     unsigned best = 0;
     unsigned best_cost = ~0u;
-    for (unsigned k = 0; k < 1u << kParameterBits; ++k) {
-        unsigned cost = count * (1 + k);
-        bool fits = true;
-        for (unsigned i = 0; i < count; ++i) {
-            cost += codes[i] >> k;
-            fits = fits && static_cast<unsigned>(codes[i] >> k) <= kMaxZeros;
-        }
-        if (fits && cost < best_cost) {
+    for (unsigned k = 0; k < 1u << kOrderBits; ++k) {
+        unsigned cost = 0;
+        for (unsigned i = 0; i < count; ++i) cost += golomb_bits(codes[i], k);
+        if (cost < best_cost) {
             best = k;
             best_cost = cost;
         }
@@ -58,43 +48,40 @@ void write_knots(BitWriter& writer, const Curve8& curve) {
         before = curve.knots[j];
         if (before == 0) j += zero_run(curve, j);
     }
-    const unsigned parameter = best_parameter(codes, num_codes);
-    writer.put(parameter, kParameterBits);
+    const unsigned order = best_order(codes, num_codes);
+    writer.put(order, kOrderBits);
     for (unsigned i = 0; i < num_codes; ++i) {
-        writer.put(0, codes[i] >> parameter);
-        writer.put((1u << parameter) | (codes[i] & ((1u << parameter) - 1)), 1 + parameter);
+        writer.put_golomb(codes[i], order);
         const unsigned j = positions[i];
-        if (curve.knots[j] == 0 && j + 1 < curve.num_knots()) writer.put_gamma(zero_run(curve, j) + 1);
+        if (curve.knots[j] == 0 && j + 1 < curve.num_knots()) writer.put_golomb(zero_run(curve, j), 0);
     }
 }
 
 Status read_knots(BitReader& reader, Curve8& curve) {
-    const unsigned parameter = reader.get(kParameterBits);
+    const unsigned order = reader.get(kOrderBits);
     const unsigned end = curve.num_knots();
     const int most = static_cast<int>(kCurveMaxLevel >> curve.coarseness);
     int before = curve8_first_knot(curve.coarseness);
     for (unsigned j = 0; j < end; ++j) {
-        unsigned zeros = 0;
-        while (reader.get(1) == 0) {
-            if (++zeros > kMaxZeros) return Status::bad_table;
-        }
-        const int value = before + unzigzag(zeros << parameter | reader.get(parameter));
+        std::uint32_t code = 0;
+        if (!reader.get_golomb(code, order) || code > 2 * kCurveMaxLevel) return Status::bad_table;
+        const int value = before + unzigzag(code);
         if (value < 0 || value > most) return Status::bad_table;
         curve.knots[j] = static_cast<std::uint8_t>(value);
         before = value;
         if (value != 0 || j + 1 == end) continue;
         std::uint32_t run = 0;
-        if (!reader.get_gamma(run) || run > end - j) return Status::bad_table;
-        std::fill_n(curve.knots + j + 1, run - 1, std::uint8_t{0});
-        j += run - 1;
+        if (!reader.get_golomb(run, 0) || run >= end - j) return Status::bad_table;
+        std::fill_n(curve.knots + j + 1, run, std::uint8_t{0});
+        j += run;
     }
     return Status::ok;
 }
 
 Status read_exceptions(BitReader& reader, unsigned bits, Curve8& curve) {
     std::uint32_t count = 0;
-    if (!reader.get_gamma(count) || count > curve.last + 2) return Status::bad_table;
-    curve.num_exceptions = count - 1;
+    if (!reader.get_golomb(count, 0) || count > curve.last + 1) return Status::bad_table;
+    curve.num_exceptions = count;
     for (unsigned i = 0; i < curve.num_exceptions; ++i) {
         const unsigned symbol = reader.get(bits);
         const unsigned level = reader.get(kLevelBits);
@@ -108,8 +95,7 @@ Status read_exceptions(BitReader& reader, unsigned bits, Curve8& curve) {
 }  // namespace
 
 unsigned curve8_knot_code(int before, int value) {
-    const int difference = value - before;
-    return difference > 0 ? 2u * static_cast<unsigned>(difference) - 1u : 2u * static_cast<unsigned>(-difference);
+    return zigzag(value - before);
 }
 
 void curve8_levels(const Curve8& curve, std::uint8_t* levels) {
@@ -130,7 +116,7 @@ void curve8_levels(const Curve8& curve, std::uint8_t* levels) {
     for (unsigned i = 0; i < curve.num_exceptions; ++i) levels[curve.symbols[i]] = curve.levels[i];
 }
 
-bool curve8_code(const Curve8& curve, RansCode& code, RareSymbols& rare) {
+bool curve8_code(const Curve8& curve, unsigned bits, RansCode& code, RareSymbols& rare) {
     std::uint8_t levels[256];
     curve8_levels(curve, levels);
     std::uint32_t weights[256] = {};
@@ -161,7 +147,17 @@ bool curve8_code(const Curve8& curve, RansCode& code, RareSymbols& rare) {
     const std::uint32_t others = sum - code.freq[largest];
     if (others == 0 || others >= kRansTotal) return false;
     code.freq[largest] = static_cast<std::uint16_t>(kRansTotal - others);
+    rans8_starts(code, bits);
     return true;
+}
+
+// Rare symbols are coded as the first of them.
+void curve8_steps(RansCode& code, const RareSymbols& rare) {
+    rans8_steps(code);
+    for (unsigned i = 1; i < rare.count; ++i) {
+        code.step[rare.symbols[i]] = code.step[rare.symbols[0]];
+        code.reciprocal[rare.symbols[i]] = code.reciprocal[rare.symbols[0]];
+    }
 }
 
 std::size_t curve8_write(const Curve8& curve, unsigned bits, std::span<std::uint8_t> out) {
@@ -171,7 +167,7 @@ std::size_t curve8_write(const Curve8& curve, unsigned bits, std::span<std::uint
     writer.put(curve.coarseness, kCoarsenessBits);
     writer.put(curve.rare_level, kLevelBits);
     write_knots(writer, curve);
-    writer.put_gamma(curve.num_exceptions + 1);
+    writer.put_golomb(curve.num_exceptions, 0);
     for (unsigned i = 0; i < curve.num_exceptions; ++i) {
         writer.put(curve.symbols[i], bits);
         writer.put(curve.levels[i], kLevelBits);

@@ -17,7 +17,6 @@ inline constexpr unsigned kCurveRare = 10;             // symbols below this lev
 inline constexpr unsigned kCurveMaxLevel = 14 * kCurveOctave - 1;
 inline constexpr unsigned kCurveMaxSpacing = 5;        // binary logarithm of the distance of two knots
 inline constexpr unsigned kCurveMaxCoarseness = 4;     // binary logarithm of a knot's unit, in levels
-inline constexpr std::size_t kCurve8TableBound = 2048;
 
 struct Curve8 {
     unsigned last;                    // the highest symbol that may occur, 1..255
@@ -32,12 +31,6 @@ struct Curve8 {
     unsigned num_knots() const { return (last + (1u << spacing) - 1) / (1u << spacing) + 1; }
 };
 
-// The symbols that share one frequency: the first of them stands for all in the words, which one it is follows in plain bits.
-struct RareSymbols {
-    unsigned count;
-    std::uint8_t symbols[256];        // ascending; [0] is the one that has the frequency
-};
-
 // A level for each symbol up to curve.last, exceptions included.
 void curve8_levels(const Curve8& curve, std::uint8_t* levels);
 // Twice as large 16 levels on: 256 * 2^(level / 16), of which the first 16 are rounded.
@@ -45,12 +38,14 @@ constexpr std::uint32_t curve8_weight(unsigned level) {
     constexpr std::uint16_t kFirst[kCurveOctave] = {256, 267, 279, 292, 304, 318, 332, 347, 362, 378, 395, 412, 431, 450, 470, 490};
     return std::uint32_t{kFirst[level % kCurveOctave]} << level / kCurveOctave;
 }
-// Frequencies in proportion to the weights; false where they make no code. Normative.
-bool curve8_code(const Curve8& curve, RansCode& code, RareSymbols& rare);
+// Frequencies in proportion to the weights, and what decoders need beside them; false where they make no code. Normative.
+bool curve8_code(const Curve8& curve, unsigned bits, RansCode& code, RareSymbols& rare);
+// What encoders need beside that.
+void curve8_steps(RansCode& code, const RareSymbols& rare);
 
 std::size_t curve8_write(const Curve8& curve, unsigned bits, std::span<std::uint8_t> out);
 Status curve8_read(std::span<const std::uint8_t> in, unsigned bits, Curve8& curve, std::size_t& used);
-// How knots are sent: zigzag of the difference to the one before, Rice-coded.
+// How knots are sent: by this Exp-Golomb-coded.
 unsigned curve8_knot_code(int before, int value);
 inline int curve8_first_knot(unsigned coarseness) { return static_cast<int>(6 * kCurveOctave >> coarseness); }
 

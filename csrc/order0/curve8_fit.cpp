@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 
+#include "bits.hpp"
 #include "curve8.hpp"
 
 namespace featcodec {
@@ -164,7 +165,7 @@ private:
     }
 
     unsigned knot_bits(int before, int value) const {
-        return before == 0 && value == 0 ? 0 : (curve8_knot_code(before, value) >> parameter_) + 1 + parameter_;
+        return before == 0 && value == 0 ? 0 : golomb_bits(curve8_knot_code(before, value), order_);
     }
 
     unsigned all_knot_bits() const {
@@ -197,21 +198,21 @@ private:
             product += counts_[i] * worth_.level[levels_[i]];
             weight_ += worth_.weight[levels_[i]];
         }
-        const unsigned knot_cost = pick_parameter();
+        const unsigned knot_cost = pick_order();
         return total_ * log2_of(static_cast<unsigned>(weight_) + 1) - product / kCurveOctave + knot_cost + curve_.num_exceptions * (bits_ + 8.0);
     }
 
-    // Of the knots' Rice code; returns the bits of all knots.
-    unsigned pick_parameter() {
-        parameter_ = 0;
+    // Of the knots' codes; returns the bits of all knots.
+    unsigned pick_order() {
+        order_ = 0;
         unsigned cost = all_knot_bits();
         for (;;) {
-            ++parameter_;
+            ++order_;
             const unsigned next = all_knot_bits();
             if (next >= cost) break;
             cost = next;
         }
-        --parameter_;
+        --order_;
         return cost;
     }
 
@@ -293,7 +294,7 @@ private:
     std::uint32_t rare_total_ = 0;
     Worth worth_ = kWorth;
     double weight_ = 0;                // of all symbols together
-    unsigned parameter_ = 0;
+    unsigned order_ = 0;
 };
 
 }  // namespace

@@ -1,7 +1,6 @@
 // Streams of mode 9: the curve, what the lanes' first states leave of the rare symbols' indices, words, last states.
 #include <algorithm>
 #include <bit>
-#include <cstring>
 #include <vector>
 
 #include "bits.hpp"
@@ -42,10 +41,11 @@ void for_each_in(const Order0Kernels& kernels, std::span<const std::uint8_t> byt
     }
 }
 
-// The indices of all rare symbols, as bits.
-void collect_rare(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, const RareSymbols& rare, std::vector<std::uint8_t>& out,
+// The indices of all rare symbols, as bits; false where they do not fit.
+bool collect_rare(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, const RareSymbols& rare, std::span<std::uint8_t> out,
                   std::uint64_t& num_bits) {
     const IndexCode code(rare.count);
+    const std::uint64_t most = 8 * std::uint64_t{out.size()};
     ByteSet set{};
     std::uint8_t index[256] = {};
     for (unsigned i = 0; i < rare.count; ++i) {
@@ -56,25 +56,19 @@ void collect_rare(const Order0Kernels& kernels, std::span<const std::uint8_t> sy
     num_bits = 0;
     for_each_in(kernels, symbols, set, [&](std::size_t at) {
         const unsigned i = index[symbols[at]];
-        code.put(writer, i);
         num_bits += code.bits(i);
+        if (num_bits <= most) code.put(writer, i);
     });
     writer.finish();
+    return num_bits <= most;
 }
 
 // Words a cache's worth at a time, and where the markers of several rare symbols are: each has an index of a bit at least. Null where
 // words run short, or are too few to hold so many indices.
-const std::uint8_t* decode_words(const Order0Kernels& kernels, const RansCode& code, unsigned bits, const std::uint8_t* begin, const std::uint8_t* end,
-                                 unsigned lanes, std::uint32_t* states, std::span<std::uint8_t> symbols, const RareSymbols& rare,
-                                 std::vector<std::uint32_t>& markers) {
-    struct Room {
-        RansSlots slots;
-    };
-    auto& slots = thread_room<Room>().slots;
-    const bool needed = kernels.rans_needs_slots(bits, lanes);
-    if (needed) kernels.rans_slots(code, bits, slots);
+const std::uint8_t* decode_words(const Order0Kernels& kernels, const RansCode& code, const std::uint32_t* table, unsigned bits,
+                                 const std::uint8_t* begin, const std::uint8_t* end, unsigned lanes, std::uint32_t* states,
+                                 std::span<std::uint8_t> symbols, const RareSymbols& rare, std::vector<std::uint32_t>& markers) {
     markers.clear();
-    const std::uint32_t* const table = needed ? slots : nullptr;
     if (rare.count < 2) return kernels.rans_decode(code, table, bits, begin, end, lanes, states, symbols.data(), symbols.size());
     const std::size_t most = std::size_t{kFirstStateBits} * lanes + 8 * static_cast<std::size_t>(end - begin);
     ByteSet marker{};
@@ -115,28 +109,64 @@ Status read_last_states(std::span<const std::uint8_t> in, std::span<std::uint32_
     return read_lane_states({turned, size}, kLeastWidth, states, used);
 }
 
-struct Scratch {
-    std::vector<std::uint8_t> held;
-    std::vector<std::uint32_t> markers;
-};
-
-// Lets go of what is too much to be kept.
-struct ScratchTrim {
-    Scratch& scratch;
-    ~ScratchTrim() {
-        if (scratch.held.capacity() + sizeof(std::uint32_t) * scratch.markers.capacity() > kKeptScratch / 8) scratch = {};
+// A few bytes may claim many markers: more than need be kept is let go of.
+struct Markers {
+    std::vector<std::uint32_t>& at;
+    ~Markers() {
+        if (sizeof(std::uint32_t) * at.capacity() > kKeptScratch / 8) at = {};
     }
 };
 
-Scratch& scratch() {
-    thread_local Scratch own;
-    return own;
+std::uint8_t* held_scratch(std::size_t size) {
+    thread_local Buffer<std::uint8_t> bytes;
+    return bytes.get(size);
+}
+
+// What follows the table. `slots`: null where the level decodes without.
+Status decode_body(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, const RansCode& code, const RareSymbols& rare,
+                   const std::uint32_t* slots, std::span<std::uint8_t> symbols) {
+    const unsigned lanes = curve8_lanes(symbols.size());
+    std::uint32_t states[kRansMaxLanes];
+    std::size_t used = 0;
+    if (const Status status = read_last_states(in, {states, lanes}, used); status != Status::ok) return status;
+    thread_local std::vector<std::uint32_t> own;
+    const Markers markers{own};
+    const std::uint8_t* const words_end = in.data() + (in.size() - used);
+    const std::uint8_t* const at = decode_words(kernels, code, slots, bits, in.data(), words_end, lanes, states, symbols, rare, markers.at);
+    if (at == nullptr) return Status::truncated;
+
+    const auto num_bytes = static_cast<std::size_t>(at - in.data());
+    const std::size_t lane_bits = std::size_t{lanes} * kFirstStateBits;
+    const std::size_t num_held = (lane_bits + 7) / 8 + num_bytes;
+    const std::span<std::uint8_t> held(held_scratch(num_held), num_held);
+    BitWriter writer(held);
+    for (unsigned lane = 0; lane < lanes; ++lane) {
+        if (states[lane] >= 2 * kRansLow) return Status::bad_code;
+        writer.put(states[lane] - kRansLow, kFirstStateBits);
+    }
+    for (std::size_t i = 0; i < num_bytes; ++i) writer.put(in[i], 8);
+    writer.finish();
+    return place_rare(symbols, rare, markers.at, held, lane_bits) ? Status::ok : Status::bad_code;
+}
+
+Status read_code(std::span<const std::uint8_t> in, unsigned bits, RansCode& code, RareSymbols& rare, std::size_t& used) {
+    Curve8 curve;
+    if (const Status status = curve8_read(in, bits, curve, used); status != Status::ok) return status;
+    return curve8_code(curve, bits, code, rare) ? Status::ok : Status::bad_table;
 }
 
 }  // namespace
 
-// Normative.
-unsigned curve8_lanes(std::size_t count) { return count < 1u << 20 ? rans8_lanes(count) : 128; }
+// Each lane costs about three bytes, and only many lanes keep a wide machine busy.
+unsigned curve8_lanes(std::size_t count) {
+    if (count < 256) return 1;
+    if (count < 1024) return 2;
+    if (count < 8192) return 4;
+    if (count < 32768) return 8;
+    if (count < 131072) return 16;
+    if (count < 262144) return 32;
+    return count < 1u << 20 ? 64 : 128;
+}
 
 std::size_t curve8_cost(const RansCode& code, const RareSymbols& rare, const ByteCounts& counts, std::size_t count) {
     double words = 0;
@@ -160,24 +190,19 @@ std::size_t curve8_cost(const RansCode& code, const RareSymbols& rare, const Byt
 }
 
 std::size_t curve8_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, const RansCode& code,
-                          const RareSymbols& rare, const ByteCounts& counts, std::span<const std::uint8_t> table, std::span<std::uint8_t> out) {
+                          const RareSymbols& rare, std::span<const std::uint8_t> table, std::span<std::uint8_t> out) {
     const unsigned lanes = curve8_lanes(symbols.size());
     std::uint32_t states[kRansMaxLanes];
     std::fill_n(states, lanes, kRansLow);
     std::size_t at = table.size();
     if (at > out.size()) return 0;
-    std::memcpy(out.data(), table.data(), at);
+    std::copy(table.begin(), table.end(), out.begin());
     if (rare.count > 0) {
-        const IndexCode index(rare.count);
-        std::uint64_t total = 0;
-        for (unsigned i = 0; i < rare.count; ++i) total += std::uint64_t{counts[rare.symbols[i]]} * index.bits(i);
-        if (total / 8 >= out.size()) return 0;
-        const ScratchTrim trim{scratch()};
-        auto& held = trim.scratch.held;
-        held.resize(static_cast<std::size_t>((total + 7) / 8));
+        const std::size_t most = (lanes * kFirstStateBits + 7) / 8 + out.size();
+        const std::span<std::uint8_t> held(held_scratch(most), most);
         std::uint64_t num_bits = 0;
-        collect_rare(kernels, symbols, rare, held, num_bits);
-        BitReader reader(held);
+        if (!collect_rare(kernels, symbols, rare, held, num_bits)) return 0;
+        BitReader reader(held.first(static_cast<std::size_t>((num_bits + 7) / 8)));
         for (unsigned lane = 0; lane < lanes; ++lane) states[lane] |= reader.get(kFirstStateBits);
         for (; reader.bits_used() < num_bits; ++at) {
             if (at == out.size()) return 0;
@@ -195,35 +220,42 @@ std::size_t curve8_encode(const Order0Kernels& kernels, std::span<const std::uin
 }
 
 Status curve8_decode(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, std::span<std::uint8_t> symbols) {
-    Curve8 curve;
     RansCode code;
     RareSymbols rare;
     std::size_t used = 0;
-    if (const Status status = curve8_read(in, bits, curve, used); status != Status::ok) return status;
-    if (!curve8_code(curve, code, rare)) return Status::bad_table;
-    rans8_starts(code, bits);
-    in = in.subspan(used);
+    if (const Status status = read_code(in, bits, code, rare, used); status != Status::ok) return status;
+    struct Room {
+        RansSlots slots;
+    };
+    auto& slots = thread_room<Room>().slots;
+    const bool needed = kernels.rans_needs_slots(bits, curve8_lanes(symbols.size()));
+    if (needed) kernels.rans_slots(code, bits, slots);
+    return decode_body(kernels, in.subspan(used), bits, code, rare, needed ? slots : nullptr, symbols);
+}
 
-    const unsigned lanes = curve8_lanes(symbols.size());
-    std::uint32_t states[kRansMaxLanes];
-    if (const Status status = read_last_states(in, {states, lanes}, used); status != Status::ok) return status;
-    const ScratchTrim trim{scratch()};
-    auto& [held, markers] = trim.scratch;
-    const std::uint8_t* const words_end = in.data() + (in.size() - used);
-    const std::uint8_t* const at = decode_words(kernels, code, bits, in.data(), words_end, lanes, states, symbols, rare, markers);
-    if (at == nullptr) return Status::truncated;
+std::size_t curve8_train_static(const ByteCounts& symbol_counts, unsigned bits, std::span<std::uint8_t> table) {
+    ByteCounts counts = {};
+    for (unsigned i = 0; i < 1u << bits; ++i) counts[i] = std::max(symbol_counts[i], 1u);
+    Curve8 curve;
+    curve8_fit(counts, bits, curve);
+    return curve8_write(curve, bits, table);
+}
 
-    const auto num_bytes = static_cast<std::size_t>(at - in.data());
-    const std::size_t lane_bits = std::size_t{lanes} * kFirstStateBits;
-    held.resize((lane_bits + 7) / 8 + num_bytes);
-    BitWriter writer(held);
-    for (unsigned lane = 0; lane < lanes; ++lane) {
-        if (states[lane] >= 2 * kRansLow) return Status::bad_code;
-        writer.put(states[lane] - kRansLow, kFirstStateBits);
-    }
-    for (std::size_t i = 0; i < num_bytes; ++i) writer.put(in[i], 8);
-    writer.finish();
-    return place_rare(symbols, rare, markers, held, lane_bits) ? Status::ok : Status::bad_code;
+Status curve8_load_static(const Order0Kernels& kernels, std::span<const std::uint8_t> table, unsigned bits, RansStatic& fixed) {
+    std::size_t used = 0;
+    if (const Status status = read_code(table, bits, fixed.code, fixed.rare, used); status != Status::ok) return status;
+    if (used != table.size()) return Status::trailing;
+    const auto coded = static_cast<unsigned>(std::count_if(fixed.code.freq, fixed.code.freq + 256, [](unsigned freq) { return freq > 0; }));
+    if (coded + std::max(fixed.rare.count, 1u) - 1 < 1u << bits) return Status::bad_table;
+    curve8_steps(fixed.code, fixed.rare);
+    kernels.rans_slots(fixed.code, bits, fixed.slots);
+    return Status::ok;
+}
+
+Status curve8_decode_static(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, const RansStatic& fixed,
+                            std::span<std::uint8_t> symbols) {
+    const bool needed = kernels.rans_needs_slots(bits, curve8_lanes(symbols.size()));
+    return decode_body(kernels, in, bits, fixed.code, fixed.rare, needed ? fixed.slots : nullptr, symbols);
 }
 
 }  // namespace featcodec

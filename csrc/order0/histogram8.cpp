@@ -1,19 +1,19 @@
 // Counts of coded bytes, and of symbols from them.
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 
 #include "order0.hpp"
+#include "threads.hpp"
 
 namespace featcodec {
 namespace {
 
 constexpr std::size_t kBlock = 4096;  // coded bytes packed at a time: they stay in the first-level cache
+constexpr std::size_t kPart = std::size_t{1} << 15;  // symbols that threads take at a time: whole blocks
 
-}  // namespace
-
-void histogram_coded(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, ByteCounts& counts,
-                     std::uint8_t* packed) {
-    std::memset(counts, 0, sizeof counts);
+// Adds to counts; packed: as histogram_coded's.
+void count_coded(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, ByteCounts& counts, std::uint8_t* packed) {
     const unsigned per_byte = symbols_per_byte(bits);
     if (per_byte == 1) return kernels.histogram(symbols.data(), symbols.size(), counts);
     std::uint8_t block[kBlock];
@@ -24,6 +24,22 @@ void histogram_coded(const Order0Kernels& kernels, std::span<const std::uint8_t>
         kernels.pack(symbols.data() + i, size, bits, to);
         kernels.histogram(to, coded_bytes(size, bits), counts);
     }
+}
+
+}  // namespace
+
+void histogram_coded(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, ByteCounts& counts,
+                     std::uint8_t* packed) {
+    std::memset(counts, 0, sizeof counts);
+    std::mutex guard;
+    for_parts(symbols.size(), kPart, [&](std::size_t first, std::size_t some) {
+        std::uint8_t* const to = packed == nullptr ? nullptr : packed + first / symbols_per_byte(bits);
+        if (some == symbols.size()) return count_coded(kernels, symbols, bits, counts, to);
+        ByteCounts own = {};
+        count_coded(kernels, symbols.subspan(first, some), bits, own, to);
+        const std::lock_guard<std::mutex> lock(guard);
+        for (unsigned i = 0; i < 256; ++i) counts[i] += own[i];
+    });
 }
 
 void histogram_symbols(const ByteCounts& coded, std::size_t count, unsigned bits, ByteCounts& symbol_counts) {

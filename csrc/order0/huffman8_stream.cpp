@@ -1,10 +1,15 @@
 // Huffman streams: the optional table, the sizes of the segments, the segments.
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstring>
+#include <numeric>
+#include <utility>
+#include <vector>
 
 #include "order0.hpp"
 #include "scratch.hpp"
+#include "threads.hpp"
 
 namespace featcodec {
 namespace {
@@ -43,10 +48,11 @@ struct EncodeLanes {
     std::size_t sizes[kHuffmanLanes];
 };
 
-// Encodes up to kHuffmanLanes segments, from number `first`; `at` moves on. Through scratch, since a segment's place is only known
-// once the one before it is done; bounds are checked as the results are copied.
+// Encodes up to kHuffmanLanes segments, from number `first`, on its turn: `at` moves on, beyond `out` where they do not fit. Through
+// scratch, since a segment's place is only known once the one before it is done.
 template <std::size_t SegmentBound>
-bool encode_lanes(const EncodeJob& job, const EncodeLanes& lanes, std::size_t first, std::span<std::uint8_t> out, std::size_t& at) {
+void encode_lanes(const EncodeJob& job, const EncodeLanes& lanes, std::size_t first, std::span<std::uint8_t> out, std::size_t& at,
+                  Turns::Turn& turn) {
     struct Room {
         std::uint8_t coded[kHuffmanLanes][SegmentBound];
     };
@@ -55,20 +61,24 @@ bool encode_lanes(const EncodeJob& job, const EncodeLanes& lanes, std::size_t fi
     std::size_t written[kHuffmanLanes];
     for (std::size_t lane = 0; lane < kHuffmanLanes; ++lane) to[lane] = coded[lane];
     job.kernels.huffman_encode(job.code, lanes.in, lanes.sizes, to, written);
-    for (std::size_t lane = 0; lane < kHuffmanLanes && first + lane < job.layout.segments; ++lane) {
-        if (written[lane] > out.size() - at) return false;
-        std::memcpy(out.data() + at, coded[lane], written[lane]);
-        at += written[lane];
+    const std::size_t here = std::min<std::size_t>(kHuffmanLanes, job.layout.segments - first);
+    const std::size_t size = std::accumulate(written, written + here, std::size_t{0});
+    turn.take();
+    const bool fits = at <= out.size() && size <= out.size() - at;
+    std::size_t place = std::exchange(at, fits ? at + size : SIZE_MAX);
+    turn.pass();
+    if (!fits) return;
+    for (std::size_t lane = 0; lane < here; place += written[lane++]) {
+        std::memcpy(out.data() + place, coded[lane], written[lane]);
         if (first + lane + 1 == job.layout.segments) break;
         out[2 * (first + lane)] = static_cast<std::uint8_t>(written[lane]);
         out[2 * (first + lane) + 1] = static_cast<std::uint8_t>(written[lane] >> 8);
     }
-    return true;
 }
 
 // One segment, or several striped ones.
 template <std::size_t MostBytes>
-bool encode_small(const EncodeJob& job, std::span<std::uint8_t> out, std::size_t& at) {
+void encode_small(const EncodeJob& job, std::span<std::uint8_t> out, std::size_t& at) {
     constexpr std::size_t kMostSegments = 6;
     struct Room {
         std::uint8_t packed[MostBytes];
@@ -81,9 +91,11 @@ bool encode_small(const EncodeJob& job, std::span<std::uint8_t> out, std::size_t
         coded = packed;
     }
     const std::size_t segments = job.layout.segments;
+    Turns turns;
     if (segments == 1) {
         const EncodeLanes lanes{{coded, coded, coded}, {job.size, 0, 0}};
-        return encode_lanes<512 * kHuffmanMaxLength / 8 + 64>(job, lanes, 0, out, at);
+        Turns::Turn turn(turns, 0);
+        return encode_lanes<512 * kHuffmanMaxLength / 8 + 64>(job, lanes, 0, out, at, turn);
     }
     const std::size_t room = (job.size / (segments * kHuffmanStripe) + 1) * kHuffmanStripe;
     std::size_t sizes[kMostSegments] = {};
@@ -106,19 +118,22 @@ bool encode_small(const EncodeJob& job, std::span<std::uint8_t> out, std::size_t
             lanes.in[lane] = striped + segment * room;
             lanes.sizes[lane] = first + lane < segments ? sizes[segment] : 0;
         }
-        if (!encode_lanes<(MostBytes / 2 + kHuffmanStripe) * kHuffmanMaxLength / 8 + 64>(job, lanes, first, out, at)) return false;
+        Turns::Turn turn(turns, first / kHuffmanLanes);
+        encode_lanes<(MostBytes / 2 + kHuffmanStripe) * kHuffmanMaxLength / 8 + 64>(job, lanes, first, out, at, turn);
     }
-    return true;
 }
 
-bool encode_large(const EncodeJob& job, std::span<std::uint8_t> out, std::size_t& at) {
+void encode_large(const EncodeJob& job, std::span<std::uint8_t> out, std::size_t& at) {
     struct Room {
         std::uint8_t packed[kHuffmanLanes][kHuffmanSegment];
     };
-    auto& packed = thread_room<Room>().packed;
     const unsigned per_byte = symbols_per_byte(job.bits);
     const std::size_t segment = job.layout.segment_size;
-    for (std::size_t first = 0; first < job.layout.segments; first += kHuffmanLanes) {
+    Turns turns;
+    const auto encode_next = [&](std::size_t number) {
+        Turns::Turn turn(turns, number);
+        const std::size_t first = number * kHuffmanLanes;
+        auto& packed = thread_room<Room>().packed;
         EncodeLanes lanes{};
         for (std::size_t lane = 0; lane < kHuffmanLanes; ++lane) {
             lanes.in[lane] = packed[lane];
@@ -133,20 +148,28 @@ bool encode_large(const EncodeJob& job, std::span<std::uint8_t> out, std::size_t
             const std::size_t count = std::min(lanes.sizes[lane] * per_byte, job.symbols.size() - symbol);
             job.kernels.pack(job.symbols.data() + symbol, count, job.bits, packed[lane]);
         }
-        if (!encode_lanes<kHuffmanSegmentBound>(job, lanes, first, out, at)) return false;
-    }
-    return true;
+        encode_lanes<kHuffmanSegmentBound>(job, lanes, first, out, at, turn);
+    };
+    const std::size_t count = (job.layout.segments + kHuffmanLanes - 1) / kHuffmanLanes;
+    if (worth_sharing(job.symbols.size())) return parallel_for(count, encode_next);
+    for (std::size_t i = 0; i < count; ++i) encode_next(i);
 }
 
 // The sizes of the segments but the last, then the segments; returns 0 where they do not fit.
 std::size_t encode_segments(const EncodeJob& job, std::span<std::uint8_t> out) {
     std::size_t at = 2 * (job.layout.segments - 1);
     if (out.size() < at) return 0;
-    const bool good = job.size < 4096             ? encode_small<4096>(job, out, at)
-                      : job.size < kHuffmanStriped ? encode_small<kHuffmanStriped>(job, out, at)
-                                                   : encode_large(job, out, at);
-    return good ? at : 0;
+    if (job.size < 4096) {
+        encode_small<4096>(job, out, at);
+    } else if (job.size < kHuffmanStriped) {
+        encode_small<kHuffmanStriped>(job, out, at);
+    } else {
+        encode_large(job, out, at);
+    }
+    return at <= out.size() ? at : 0;
 }
+
+constexpr std::size_t kRun = 2 * kHuffmanDecodeLanes;  // segments that a thread decodes at a time: towards its end lanes lie idle
 
 struct DecodeRoom {
     std::uint8_t segments[kHuffmanDecodeRoom];
@@ -162,19 +185,39 @@ Status decode_segments(const Order0Kernels& kernels, std::span<const std::uint8_
     std::size_t total = 0;
     for (std::size_t i = 0; i < header; i += 2) total += in[i] + std::size_t{in[i + 1]} * 256;
     if (total > in.size() - header) return Status::truncated;
-    const HuffmanJob job{.table = table,
-                         .index_bits = index_bits,
-                         .code = &code,
-                         .sizes = in.data(),
-                         .in = in.data() + header,
-                         .in_end = in.data() + in.size(),
-                         .num_segments = layout.segments,
-                         .segment_size = layout.segment_size,
-                         .bits = bits,
-                         .out = symbols.data(),
-                         .count = symbols.size(),
-                         .room = table != nullptr ? thread_room<DecodeRoom>().segments : nullptr};
-    return kernels.huffman_decode(job) ? Status::ok : Status::bad_code;
+    const std::size_t in_segment = layout.segment_size * symbols_per_byte(bits);
+    // Segments from one on, which lie in that part of `in`.
+    const auto decode = [&](std::size_t first, std::size_t segments, std::size_t begin, std::size_t end) {
+        const std::size_t symbol = first * in_segment;
+        const bool last = first + segments == layout.segments;
+        return kernels.huffman_decode({.table = table,
+                                       .index_bits = index_bits,
+                                       .code = &code,
+                                       .sizes = in.data() + 2 * first,
+                                       .in = in.data() + begin,
+                                       .in_end = in.data() + end,
+                                       .num_segments = segments,
+                                       .segment_size = layout.segment_size,
+                                       .bits = bits,
+                                       .out = symbols.data() + symbol,
+                                       .count = last ? symbols.size() - symbol : segments * in_segment,
+                                       .room = table != nullptr ? thread_room<DecodeRoom>().segments : nullptr});
+    };
+    if (layout.segments <= kRun || !worth_sharing(symbols.size())) {
+        return decode(0, layout.segments, header, in.size()) ? Status::ok : Status::bad_code;
+    }
+    std::vector<std::size_t> begins{header};  // of runs, in `in`
+    std::size_t begin = header;
+    for (std::size_t i = 0; i < header; i += 2) {
+        begin += in[i] + std::size_t{in[i + 1]} * 256;
+        if ((i / 2 + 1) % kRun == 0) begins.push_back(begin);
+    }
+    std::atomic<bool> good{true};
+    parallel_for(begins.size(), [&](std::size_t i) {
+        const std::size_t end = i + 1 < begins.size() ? begins[i + 1] : in.size();
+        if (!decode(i * kRun, std::min(kRun, layout.segments - i * kRun), begins[i], end)) good = false;
+    });
+    return good ? Status::ok : Status::bad_code;
 }
 
 // How the decoding table is built: a longer index and more symbols an entry pay only where many symbols follow.

@@ -1,4 +1,4 @@
-// How both table formats send one small number per symbol (a code length, the width of a frequency): Rice-coded differences.
+// How the Huffman table sends a code length for each coded byte: Rice-coded differences.
 #pragma once
 
 #include <cstdint>

@@ -26,13 +26,8 @@ struct Plan {
 void plan_curve(std::size_t count, unsigned bits, Plan& plan) {
     Curve8 curve;
     curve8_fit(plan.symbol_counts, bits, curve);
-    if (!curve8_code(curve, plan.rans, plan.rare)) return;
-    rans8_starts(plan.rans, bits);
-    rans8_steps(plan.rans);
-    for (unsigned i = 1; i < plan.rare.count; ++i) {
-        plan.rans.step[plan.rare.symbols[i]] = plan.rans.step[plan.rare.symbols[0]];
-        plan.rans.reciprocal[plan.rare.symbols[i]] = plan.rans.reciprocal[plan.rare.symbols[0]];
-    }
+    if (!curve8_code(curve, bits, plan.rans, plan.rare)) return;
+    curve8_steps(plan.rans, plan.rare);
     plan.rans_table_size = curve8_write(curve, bits, plan.rans_table);
     plan.costs.rans = 1 + plan.rans_table_size + curve8_cost(plan.rans, plan.rare, plan.symbol_counts, count);
 }
@@ -91,10 +86,16 @@ void check_arguments(std::size_t count, unsigned bits, std::size_t out_size) {
 
 }  // namespace
 
-Order0Costs order0_costs(const ByteCounts& coded, std::size_t count, unsigned bits) {
-    Plan plan;
-    make_plan(coded, count, bits, true, true, plan);
-    return plan.costs;
+// The entropy of coded bytes, which no code of them or of their symbols goes below, but for the symbols that fill up the last one.
+std::size_t order0_least(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits) {
+    constexpr double kFill = 7 * kRansProbBits;
+    ByteCounts coded;
+    histogram_coded(kernels, symbols, bits, coded);
+    const auto total = static_cast<std::uint32_t>(coded_bytes(symbols.size(), bits));
+    double entropy = -kFill;
+    for (const std::uint32_t times : coded) entropy += times > 0 ? times * (log2_of(total) - log2_of(times) - 1e-4) : 0.0;
+    const auto least = static_cast<std::size_t>(std::max(entropy / 8, 0.0));
+    return 1 + std::min(least, pack8_size(symbols.size(), bits));
 }
 
 std::size_t order0_bound(std::size_t count, unsigned bits) { return 1 + std::max<std::size_t>(1, pack8_size(count, bits)); }
@@ -109,7 +110,7 @@ std::size_t order0_encode(const Order0Kernels& kernels, std::span<const std::uin
     for (unsigned value = coded_alphabet(bits); value < 256; ++value) {
         if (coded[value] != 0) throw std::invalid_argument("symbols must be below 2^bits");
     }
-    Plan plan;
+    Plan& plan = thread_room<Plan>();
     make_plan(coded, symbols.size(), bits, choice != Order0Choice::rans, choice != Order0Choice::huffman, plan);
     const auto body = out.subspan(1, order0_bound(symbols.size(), bits) - 1);
     std::size_t written = 0;
@@ -120,7 +121,7 @@ std::size_t order0_encode(const Order0Kernels& kernels, std::span<const std::uin
     } else if (mode == Order0Mode::huffman) {
         written = huffman8_encode(kernels, symbols, packed, bits, plan.huffman, {plan.huffman_table, plan.huffman_table_size}, body);
     } else if (mode == Order0Mode::curve) {
-        written = curve8_encode(kernels, symbols, bits, plan.rans, plan.rare, plan.symbol_counts, {plan.rans_table, plan.rans_table_size}, body);
+        written = curve8_encode(kernels, symbols, bits, plan.rans, plan.rare, {plan.rans_table, plan.rans_table_size}, body);
     }
     return written == 0 ? encode_raw(kernels, symbols, bits, out) : with_mode(mode, written, out);
 }
@@ -134,7 +135,7 @@ std::size_t order0_encode_static(const Order0Kernels& kernels, std::span<const s
         const std::size_t written = huffman8_encode(kernels, symbols, nullptr, bits, tables.huffman->code, {}, body);
         if (written != 0) return with_mode(Order0Mode::huffman_static, written, out);
     } else if (tables.rans != nullptr) {
-        const std::size_t written = rans8_encode_static(kernels, symbols, bits, *tables.rans, body);
+        const std::size_t written = curve8_encode(kernels, symbols, bits, tables.rans->code, tables.rans->rare, {}, body);
         if (written != 0) return with_mode(Order0Mode::rans_static, written, out);
     }
     return encode_raw(kernels, symbols, bits, out);
@@ -153,14 +154,13 @@ Status order0_decode(const Order0Kernels& kernels, std::span<const std::uint8_t>
             std::fill(symbols.begin(), symbols.end(), body[0]);
             return Status::ok;
         case Order0Mode::huffman: return huffman8_decode(kernels, body, bits, symbols);
-        case Order0Mode::rans: return rans8_decode(kernels, body, bits, symbols);
         case Order0Mode::curve: return curve8_decode(kernels, body, bits, symbols);
         case Order0Mode::huffman_static:
             if (tables.huffman == nullptr) return Status::bad_mode;
             return huffman8_decode_static(kernels, body, bits, *tables.huffman, symbols);
         case Order0Mode::rans_static:
             if (tables.rans == nullptr) return Status::bad_mode;
-            return rans8_decode_static(kernels, body, bits, *tables.rans, symbols);
+            return curve8_decode_static(kernels, body, bits, *tables.rans, symbols);
     }
     return Status::bad_mode;
 }

@@ -63,44 +63,42 @@ Status huffman8_decode(const Order0Kernels& kernels, std::span<const std::uint8_
 Status huffman8_decode_static(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, const HuffmanStatic& fixed,
                               std::span<std::uint8_t> symbols);
 
-// ---- rANS over symbols, 12-bit frequencies -------------------------------------------------------------------------------
-inline constexpr std::size_t kRans8TableBound = 640;
-unsigned rans8_lanes(std::size_t count);
-std::size_t rans8_write_table(const RansCode& code, unsigned bits, std::span<std::uint8_t> out);
-Status rans8_read_table(std::span<const std::uint8_t> in, unsigned bits, RansCode& code, std::size_t& used);
+// ---- rANS over symbols: 12-bit frequencies, sent as a curve (curve8.hpp) -----------------------------------------------------
+inline constexpr std::size_t kCurve8TableBound = 2048;
+// Normative.
+unsigned curve8_lanes(std::size_t count);
 // From code.freq what decoders need, and encoders beside it.
 void rans8_starts(RansCode& code, unsigned bits);
 void rans8_steps(RansCode& code);
 // log2 of an integer to 2e-5, the same on every machine.
 double log2_of(std::uint32_t value);
 
-struct RansStatic {
-    RansCode code;
-    RansSlots slots;
+// The symbols that share one frequency: the first of them stands for all in the words, which one it is follows in plain bits.
+struct RareSymbols {
+    unsigned count;
+    std::uint8_t symbols[256];        // ascending; [0] is the one that has the frequency
 };
-void rans8_build_static(const Order0Kernels& kernels, const ByteCounts& symbol_counts, unsigned bits, RansStatic& fixed);
-Status rans8_load_static(const Order0Kernels& kernels, std::span<const std::uint8_t> table, unsigned bits, RansStatic& fixed);
 
-std::size_t rans8_encode_static(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, const RansStatic& fixed,
-                                std::span<std::uint8_t> out);
-// With a table in front, as encoders once wrote it.
-Status rans8_decode(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, std::span<std::uint8_t> symbols);
-Status rans8_decode_static(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, const RansStatic& fixed,
-                           std::span<std::uint8_t> symbols);
-
-// ---- the same, frequencies sent as a curve (curve8.hpp) ------------------------------------------------------------------
-struct RareSymbols;
-// As rans8_lanes, and 128 from 2^20 symbols on.
-unsigned curve8_lanes(std::size_t count);
 // Bytes of a stream without its table, within about 0.1 % and a byte.
 std::size_t curve8_cost(const RansCode& code, const RareSymbols& rare, const ByteCounts& counts, std::size_t count);
-// code: with steps, those of rare symbols too.
+// `table`: what curve8_write made, sent first; empty where the receiver has it. code: of curve8_prepare. 0 where out is too small.
 std::size_t curve8_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, const RansCode& code,
-                          const RareSymbols& rare, const ByteCounts& counts, std::span<const std::uint8_t> table, std::span<std::uint8_t> out);
+                          const RareSymbols& rare, std::span<const std::uint8_t> table, std::span<std::uint8_t> out);
 Status curve8_decode(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, std::span<std::uint8_t> symbols);
 
+struct RansStatic {
+    RansCode code;
+    RareSymbols rare;
+    RansSlots slots;
+};
+// The table from counts of calibration, each raised to at least 1, so that nothing lacks a code; returns its bytes.
+std::size_t curve8_train_static(const ByteCounts& symbol_counts, unsigned bits, std::span<std::uint8_t> table);
+Status curve8_load_static(const Order0Kernels& kernels, std::span<const std::uint8_t> table, unsigned bits, RansStatic& fixed);
+Status curve8_decode_static(const Order0Kernels& kernels, std::span<const std::uint8_t> in, unsigned bits, const RansStatic& fixed,
+                            std::span<std::uint8_t> symbols);
+
 // ---- the pick ------------------------------------------------------------------------------------------------------------
-enum class Order0Mode : std::uint8_t { raw = 0, huffman = 2, rans = 3, huffman_static = 4, rans_static = 5, constant = 6, curve = 9 };
+enum class Order0Mode : std::uint8_t { raw = 0, huffman = 2, huffman_static = 4, rans_static = 5, constant = 6, curve = 9 };
 
 struct Order0Costs {
     std::size_t raw, huffman, rans;  // bytes, mode byte included; SIZE_MAX where the mode does not apply
@@ -115,7 +113,8 @@ struct Order0Tables {
 
 enum class Order0Choice { smallest, huffman, rans };
 
-Order0Costs order0_costs(const ByteCounts& coded, std::size_t count, unsigned bits);
+// No stream of order0_encode takes fewer bytes, that of constant symbols aside.
+std::size_t order0_least(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits);
 std::size_t order0_bound(std::size_t count, unsigned bits);
 // out.size() must be order0_bound(...). Throws std::invalid_argument on symbols at or above 2^bits where bits > 4.
 std::size_t order0_encode(const Order0Kernels& kernels, std::span<const std::uint8_t> symbols, unsigned bits, Order0Choice choice,

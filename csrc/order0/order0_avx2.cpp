@@ -177,14 +177,20 @@ unsigned find_bytes(const std::uint8_t* bytes, std::size_t count, const std::uin
     return found;
 }
 
-constexpr Order0Kernels kKernels = {"avx2",         histogram,      pack,        unpack,      huffman_table,   huffman_encode,
-                                    huffman_decode, rans_slots, portable_rans_encode, rans_decode, portable_rans_needs_slots,
-                                    find_bytes};
-
 }  // namespace
 
-const Order0Kernels& order0_avx2() noexcept { return kKernels; }
+const Order0Kernels kOrder0Avx2 = {"avx2",         histogram,      pack,        unpack,      huffman_table,   huffman_encode,
+                                    huffman_decode, rans_slots, portable_rans_encode, rans_decode, portable_rans_needs_slots,
+                                    find_bytes};
 bool huffman_decode_avx2(const HuffmanJob& job) { return huffman_decode(job); }
+void huffman_encode_avx2(const HuffmanCode& code, const std::uint8_t* const* in, const std::size_t* sizes, std::uint8_t* const* out,
+                         std::size_t* written) {
+    huffman_encode(code, in, sizes, out, written);
+}
+std::uint8_t* rans_encode_avx2(const RansCode& code, unsigned bits, const std::uint8_t* symbols, std::size_t count, unsigned lanes,
+                               std::uint32_t* states, std::uint8_t* out, const std::uint8_t* end) {
+    return portable_rans_encode(code, bits, symbols, count, lanes, states, out, end);
+}
 unsigned find_bytes_avx2(const std::uint8_t* bytes, std::size_t count, const std::uint8_t* rows, std::uint16_t* positions) {
     return find_bytes(bytes, count, rows, positions);
 }

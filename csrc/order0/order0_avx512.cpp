@@ -19,12 +19,10 @@ namespace {
 #include "rans8_loops.inc"
 #include "rans8_avx512.inc"
 
-constexpr Order0Kernels kKernels = {"avx512",        histogram,      pack,        unpack,      huffman_table,   huffman_encode,
-                                    huffman_decode_avx2, rans_slots,     rans_encode, rans_decode, rans_needs_slots,
-                                    find_bytes_avx2};
-
 }  // namespace
 
-const Order0Kernels& order0_avx512() noexcept { return kKernels; }
+const Order0Kernels kOrder0Avx512 = {"avx512",        histogram,      pack,        unpack,      huffman_table,   huffman_encode_avx2,
+                                    huffman_decode_avx2, rans_slots,     rans_encode, rans_decode, rans_needs_slots,
+                                    find_bytes_avx2};
 
 }  // namespace featcodec

@@ -122,6 +122,7 @@ inline void put_joined(EncodeLane& lane, std::uint64_t bits, std::uint64_t lengt
 // 64 bytes of each lane at a time.
 void huffman_encode_vbmi(const HuffmanCode& code, const std::uint8_t* const* in, const std::size_t* sizes, std::uint8_t* const* out,
                          std::size_t* written) {
+    if (sizes[1] == 0) return huffman_encode_avx2(code, in, sizes, out, written);  // one lane does not pay for the tables
     const CodeTables tables(code);
     EncodeLane a{in[0], out[0], 0, 0};
     EncodeLane b{in[1], out[1], 0, 0};
@@ -151,12 +152,10 @@ void huffman_encode_vbmi(const HuffmanCode& code, const std::uint8_t* const* in,
 #include "rans8_loops.inc"
 #include "rans8_avx512.inc"
 
-constexpr Order0Kernels kKernels = {"avx512vbmi",        histogram,      pack,        unpack,      huffman_table,   huffman_encode_vbmi,
-                                    huffman_decode_avx2, rans_slots,     rans_encode, rans_decode, rans_needs_slots,
-                                    find_bytes_avx2};
-
 }  // namespace
 
-const Order0Kernels& order0_avx512vbmi() noexcept { return kKernels; }
+const Order0Kernels kOrder0Avx512Vbmi = {"avx512vbmi",        histogram,      pack,        unpack,      huffman_table,   huffman_encode_vbmi,
+                                    huffman_decode_avx2, rans_slots,     rans_encode, rans_decode, rans_needs_slots,
+                                    find_bytes_avx2};
 
 }  // namespace featcodec

@@ -66,7 +66,6 @@ struct RansCode {
     // For the encoder: quotient = x * reciprocal >> 32 >> shift, then x += bias + quotient * (kRansTotal - freq).
     std::uint32_t reciprocal[256];
     std::uint32_t step[256];         // freq | bias << 12 | shift << 25
-    std::uint8_t filler;             // the symbol that gets what the others leave of kRansTotal
 };
 
 // A set of bytes: byte b is bit (b >> 4 & 7) of rows[(b & 15) + 16 * (b >> 7)].
@@ -106,7 +105,5 @@ struct Order0Kernels {
     // Where the bytes of a set (ByteSet::rows) are among the first `count`, at most 2^16; returns how many. positions: `count` of them.
     unsigned (*find_bytes)(const std::uint8_t* bytes, std::size_t count, const std::uint8_t* rows, std::uint16_t* positions);
 };
-// The kernels of that level; it must be supported.
-const Order0Kernels& order0_kernels(Isa isa) noexcept;
 
 }  // namespace featcodec

@@ -90,7 +90,7 @@ void pack(const std::uint8_t* symbols, std::size_t count, unsigned bits, std::ui
             pack128(symbols, out);
         }
     }
-    if (count > 0) order0_scalar().pack(symbols, count, bits, out);
+    if (count > 0) kOrder0Scalar.pack(symbols, count, bits, out);
 }
 
 void unpack(const std::uint8_t* packed, std::size_t count, unsigned bits, std::uint8_t* symbols) {
@@ -104,13 +104,13 @@ void unpack(const std::uint8_t* packed, std::size_t count, unsigned bits, std::u
             unpack128(packed, symbols);
         }
     }
-    if (count > 0) order0_scalar().unpack(packed, count, bits, symbols);
+    if (count > 0) kOrder0Scalar.unpack(packed, count, bits, symbols);
 }
 
 #include "huffman8_loops.inc"
 
 Order0Kernels make_kernels() noexcept {
-    Order0Kernels kernels = order0_scalar();
+    Order0Kernels kernels = kOrder0Scalar;
     kernels.name = "neon";
     kernels.pack = pack;
     kernels.unpack = unpack;
@@ -120,10 +120,7 @@ Order0Kernels make_kernels() noexcept {
 
 }  // namespace
 
-const Order0Kernels& order0_neon() noexcept {
-    static const Order0Kernels kernels = make_kernels();
-    return kernels;
-}
+const Order0Kernels kOrder0Neon = make_kernels();
 
 }  // namespace featcodec
 

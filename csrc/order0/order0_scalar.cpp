@@ -64,12 +64,10 @@ void unpack(const std::uint8_t* packed, std::size_t count, unsigned bits, std::u
 #include "huffman8_loops.inc"
 #include "rans8_loops.inc"
 
-constexpr Order0Kernels kKernels = {"scalar",       histogram,      pack,        unpack,      huffman_table,   huffman_encode,
-                                    huffman_decode, rans_slots, portable_rans_encode, portable_rans_decode, portable_rans_needs_slots, portable_find_bytes};
-
 }  // namespace
 
-const Order0Kernels& order0_scalar() noexcept { return kKernels; }
+const Order0Kernels kOrder0Scalar = {"scalar",       histogram,      pack,        unpack,      huffman_table,   huffman_encode,
+                                    huffman_decode, rans_slots, portable_rans_encode, portable_rans_decode, portable_rans_needs_slots, portable_find_bytes};
 
 const std::uint8_t* rans_decode_scalar(const RansCode& code, const std::uint32_t* slots, unsigned bits, const std::uint8_t* begin,
                                        const std::uint8_t* end, unsigned lanes, std::uint32_t* states, std::uint8_t* symbols,

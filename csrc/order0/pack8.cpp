@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "order0.hpp"
+#include "threads.hpp"
 
 namespace featcodec {
 namespace {
@@ -27,6 +28,8 @@ void unpack_eight(const std::uint8_t* in, std::size_t count, unsigned bits, std:
     }
 }
 
+constexpr std::size_t kPart = std::size_t{1} << 17;  // symbols that threads take at a time: whole bytes
+
 }  // namespace
 
 std::size_t pack8_size(std::size_t count, unsigned bits) { return count / 8 * bits + (count % 8 * bits + 7) / 8; }
@@ -35,13 +38,17 @@ std::size_t pack8_encode(const Order0Kernels& kernels, std::span<const std::uint
                          std::span<std::uint8_t> out) {
     const std::size_t size = pack8_size(symbols.size(), bits);
     if (out.size() < size) return 0;
-    if (bits == 8) {
-        if (size > 0) std::memcpy(out.data(), symbols.data(), size);
-    } else if (bits == 1 || bits == 2 || bits == 4) {
-        kernels.pack(symbols.data(), symbols.size(), bits, out.data());
-    } else {
-        pack_eight(symbols.data(), symbols.size(), bits, out.data());
-    }
+    for_parts(symbols.size(), kPart, [&](std::size_t first, std::size_t some) {
+        const std::uint8_t* const from = symbols.data() + first;
+        std::uint8_t* const to = out.data() + first / 8 * bits;
+        if (bits == 8) {
+            if (some > 0) std::memcpy(to, from, some);
+        } else if (bits == 1 || bits == 2 || bits == 4) {
+            kernels.pack(from, some, bits, to);
+        } else {
+            pack_eight(from, some, bits, to);
+        }
+    });
     return size;
 }
 
@@ -50,13 +57,17 @@ Status pack8_decode(const Order0Kernels& kernels, std::span<const std::uint8_t> 
     if (in.size() != size) return in.size() < size ? Status::truncated : Status::trailing;
     const auto padding = static_cast<unsigned>((8 - symbols.size() * bits % 8) % 8);
     if (padding != 0 && (in.back() & ((1u << padding) - 1)) != 0) return Status::trailing;
-    if (bits == 8) {
-        if (size > 0) std::memcpy(symbols.data(), in.data(), size);
-    } else if (bits == 1 || bits == 2 || bits == 4) {
-        kernels.unpack(in.data(), symbols.size(), bits, symbols.data());
-    } else {
-        unpack_eight(in.data(), symbols.size(), bits, symbols.data());
-    }
+    for_parts(symbols.size(), kPart, [&](std::size_t first, std::size_t some) {
+        const std::uint8_t* const from = in.data() + first / 8 * bits;
+        std::uint8_t* const to = symbols.data() + first;
+        if (bits == 8) {
+            if (some > 0) std::memcpy(to, from, some);
+        } else if (bits == 1 || bits == 2 || bits == 4) {
+            kernels.unpack(from, some, bits, to);
+        } else {
+            unpack_eight(from, some, bits, to);
+        }
+    });
     return Status::ok;
 }
 

@@ -103,7 +103,7 @@ private:
     std::uint64_t span_ = kTop;
 };
 
-// An outlier: a bit for the side, then its distance from the window, from 1, in Elias-gamma.
+// An outlier: a bit for the side, then how far it lies beyond the nearest integer outside, Exp-Golomb-coded (order 0).
 void put_escape(Encoder& encoder, std::int64_t value, std::int64_t low) {
     constexpr auto kWindow = static_cast<std::int64_t>(kPriorWindow);
     if (value < -kPriorLimit || value > kPriorLimit) throw std::invalid_argument("integers must lie within +-32767");

@@ -2,15 +2,19 @@
 #include "quantize.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 
 #include "default_floats.hpp"
+#include "kernels.hpp"
 #include "quantize_kernels.hpp"
+#include "threads.hpp"
 
 namespace featcodec {
 namespace {
@@ -84,24 +88,47 @@ void check_sizes(std::size_t in, std::size_t out) {
 
 void check_step(float step) { require(std::isfinite(step) && step > 0, "step must be finite and above 0"); }
 
-const QuantizeKernels& kernels() { return quantize_kernels(current_isa()); }
+const QuantizeKernels& kernels() { return current_kernels().quantize; }
 
 constexpr std::size_t index_of(FloatType type) { return static_cast<std::size_t>(type); }
 constexpr std::size_t size_of(FloatType type) { return type == FloatType::float32 ? 4 : 2; }
 
 const void* at(const FloatSpan& x, std::size_t i) { return static_cast<const std::uint8_t*>(x.data) + i * size_of(x.type); }
+void* at(const MutableFloatSpan& x, std::size_t i) { return static_cast<std::uint8_t*>(x.data) + i * size_of(x.type); }
+
+constexpr std::size_t kPart = std::size_t{1} << 15;   // values that threads take at a time, to look at or to quantise,
+constexpr std::size_t kWayBack = std::size_t{1} << 17;  // and to dequantise, when they may have to wake up first
+
+// for_parts, in the default floating-point environment.
+template <class Task>
+void for_float_parts(std::size_t count, std::size_t part, const Task& task) {
+    for_parts(count, part, [&](std::size_t first, std::size_t some) {
+        const DefaultFloats floats;
+        task(first, some);
+    });
+}
 
 // Last block first: value_range() has just been at the end, which is still in the cache.
 constexpr std::size_t kBlock = std::size_t{1} << 15;
 
 template <class Symbol, class Kernel>
-void quantize_blocks(const FloatSpan& x, const QuantizePlan& plan, Kernel kernel, Symbol* out) {
-    std::size_t end = x.count;
-    while (end > 0) {
-        const std::size_t start = (end - 1) / kBlock * kBlock;
-        kernel(at(x, start), end - start, plan, out + start);
-        end = start;
-    }
+void quantize_blocks(const FloatSpan& x, float min, float max, unsigned bits, Kernel kernel, Symbol* out) {
+    const DefaultFloats floats;
+    const QuantizePlan plan = quantize_plan(min, max, bits);
+    for_float_parts(x.count, kPart, [&](std::size_t first, std::size_t some) {
+        for (std::size_t end = some; end > 0;) {
+            const std::size_t start = first + (end - 1) / kBlock * kBlock;
+            kernel(at(x, start), first + end - start, plan, out + start);
+            end = start - first;
+        }
+    });
+}
+
+template <class Symbol, class Kernel>
+void dequantize_parts(std::span<const Symbol> symbols, float min, float max, unsigned bits, Kernel kernel, MutableFloatSpan out) {
+    const DefaultFloats floats;
+    const DequantizePlan plan = dequantize_plan(min, max, bits);
+    for_float_parts(symbols.size(), kWayBack, [&](std::size_t first, std::size_t some) { kernel(symbols.data() + first, some, plan, at(out, first)); });
 }
 
 // Bit pattern of a float type to float32, exactly.
@@ -120,27 +147,18 @@ constexpr std::uint32_t sign_of(FloatType type) { return type == FloatType::floa
 
 }  // namespace
 
-const QuantizeKernels& quantize_kernels(Isa isa) noexcept {
-#if defined(FEATCODEC_X86)
-    switch (isa) {
-        case Isa::avx2: return quantize_avx2();
-        case Isa::avx512: return quantize_avx512();
-        case Isa::avx512vbmi: return quantize_avx512vbmi();
-        default: return quantize_scalar();
-    }
-#elif defined(FEATCODEC_NEON)
-    return isa == Isa::neon ? quantize_neon() : quantize_scalar();
-#else
-    static_cast<void>(isa);
-    return quantize_scalar();
-#endif
-}
-
-ValueRange value_range(FloatSpan x) noexcept {
+ValueRange value_range(FloatSpan x) {
     if (x.count == 0) return {0.0f, 0.0f, true};
     const DefaultFloats floats;
-    BitExtremes bits{};
-    (x.type == FloatType::float32 ? kernels().extremes32 : kernels().extremes16)(x.data, x.count, bits);
+    const auto extremes = x.type == FloatType::float32 ? kernels().extremes32 : kernels().extremes16;
+    BitExtremes bits{INT32_MIN, 0, UINT32_MAX};
+    std::mutex guard;
+    for_float_parts(x.count, kPart, [&](std::size_t first, std::size_t some) {
+        BitExtremes own{};
+        extremes(at(x, first), some, own);
+        const std::lock_guard<std::mutex> lock(guard);
+        bits = {std::max(bits.smax, own.smax), std::max(bits.umax, own.umax), std::min(bits.umin, own.umin)};
+    });
     const std::uint32_t sign = sign_of(x.type);
     const bool some_negative = (bits.umax & sign) != 0;
     const bool some_positive = bits.smax >= 0;  // sign bit clear: +0 as well
@@ -158,72 +176,56 @@ ValueRange zero_level_range(const ValueRange& range, unsigned bits) {
     return zero_level(range, bits);
 }
 
-std::size_t first_nonfinite(FloatSpan x) noexcept {
-    const std::uint32_t magnitude = sign_of(x.type) - 1;
-    for (std::size_t i = 0; i < x.count; ++i) {
-        std::uint32_t bits = 0;
-        std::memcpy(&bits, at(x, i), size_of(x.type));
-        if ((bits & magnitude) >= infinity_of(x.type)) return i;
-    }
-    return x.count;
-}
-
 void quantize(FloatSpan x, float min, float max, unsigned bits, std::span<std::uint8_t> out) {
     check_bits(bits, 8);
     check_sizes(x.count, out.size());
-    const DefaultFloats floats;
-    quantize_blocks(x, quantize_plan(min, max, bits), kernels().quantize8[index_of(x.type)], out.data());
+    quantize_blocks(x, min, max, bits, kernels().quantize8[index_of(x.type)], out.data());
 }
 
 void quantize(FloatSpan x, float min, float max, unsigned bits, std::span<std::uint16_t> out) {
     check_bits(bits, 16);
     check_sizes(x.count, out.size());
-    const DefaultFloats floats;
-    quantize_blocks(x, quantize_plan(min, max, bits), kernels().quantize16[index_of(x.type)], out.data());
-}
-
-void count_symbols(std::span<const std::uint8_t> symbols, unsigned bits, std::span<std::uint32_t> counts) {
-    check_bits(bits, 8);
-    require(counts.size() == 256, "count_symbols needs 256 counts");
-    kernels().count_symbols(symbols.data(), symbols.size(), bits, counts.data());
+    quantize_blocks(x, min, max, bits, kernels().quantize16[index_of(x.type)], out.data());
 }
 
 void dequantize(std::span<const std::uint8_t> symbols, float min, float max, unsigned bits, MutableFloatSpan out) {
     check_bits(bits, 8);
     check_sizes(symbols.size(), out.count);
-    const DefaultFloats floats;
-    kernels().dequantize8[index_of(out.type)](symbols.data(), symbols.size(), dequantize_plan(min, max, bits), out.data);
+    dequantize_parts(symbols, min, max, bits, kernels().dequantize8[index_of(out.type)], out);
 }
 
 void dequantize(std::span<const std::uint16_t> symbols, float min, float max, unsigned bits, MutableFloatSpan out) {
     check_bits(bits, 16);
     check_sizes(symbols.size(), out.count);
-    const DefaultFloats floats;
-    kernels().dequantize16[index_of(out.type)](symbols.data(), symbols.size(), dequantize_plan(min, max, bits), out.data);
+    dequantize_parts(symbols, min, max, bits, kernels().dequantize16[index_of(out.type)], out);
 }
 
 std::size_t quantize_step(FloatSpan x, float step, std::span<std::int16_t> out) {
     check_step(step);
     check_sizes(x.count, out.size());
-    const DefaultFloats floats;
-    return kernels().quantize_step[index_of(x.type)](x.data, x.count, step, out.data());
+    const auto kernel = kernels().quantize_step[index_of(x.type)];
+    std::atomic<std::size_t> outside{0};
+    for_float_parts(x.count, kPart, [&](std::size_t first, std::size_t some) { outside += kernel(at(x, first), some, step, out.data() + first); });
+    return outside;
 }
 
 void dequantize_step(std::span<const std::int16_t> symbols, float step, MutableFloatSpan out) {
     check_step(step);
     check_sizes(symbols.size(), out.count);
-    const DefaultFloats floats;
-    kernels().dequantize_step[index_of(out.type)](symbols.data(), symbols.size(), step, out.data);
+    const auto kernel = kernels().dequantize_step[index_of(out.type)];
+    for_float_parts(out.count, kWayBack, [&](std::size_t first, std::size_t some) { kernel(symbols.data() + first, some, step, at(out, first)); });
 }
 
 void zigzag(std::span<const std::int16_t> values, std::span<std::uint16_t> out) {
     check_sizes(values.size(), out.size());
-    kernels().zigzag(values.data(), values.size(), out.data());
+    const auto kernel = kernels().zigzag;
+    for_parts(values.size(), kPart, [&](std::size_t first, std::size_t some) { kernel(values.data() + first, some, out.data() + first); });
 }
 
 void unzigzag(std::span<const std::uint16_t> values, std::span<std::int16_t> out) {
     check_sizes(values.size(), out.size());
-    kernels().unzigzag(values.data(), values.size(), out.data());
+    const auto kernel = kernels().unzigzag;
+    for_parts(values.size(), kPart, [&](std::size_t first, std::size_t some) { kernel(values.data() + first, some, out.data() + first); });
 }
 
 }  // namespace featcodec

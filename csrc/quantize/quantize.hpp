@@ -1,7 +1,7 @@
 // Floats to symbols and back: the n-bit min-max quantizer, the fixed-step quantizer, and what they need to know about a tensor.
 // The formulas are docs/conventions.md's, in IEEE double, in the order written, rounded half to even; every ISA level gives the
 // same bits. Whatever rounding or flush-to-zero mode the calling thread is in (torch.set_flush_denormal), these set the default one
-// for their own duration.
+// for their own duration. Many values are shared out to threads (for_parts).
 #pragma once
 
 #include <cstddef>
@@ -33,21 +33,16 @@ struct ValueRange {
 };
 
 // {0, 0, true} for no values.
-ValueRange value_range(FloatSpan x) noexcept;
+ValueRange value_range(FloatSpan x);
 // The range that is sent instead of a finite min < max so that 0 is a level of the n-bit quantizer, and decodes to +0: min and max
 // themselves where that range would not be of float32. Every value in [min, max] lies in it. bits: 2..16.
 ValueRange zero_level_range(const ValueRange& range, unsigned bits);
-// Index of the first NaN or infinity; x.count where there is none.
-std::size_t first_nonfinite(FloatSpan x) noexcept;
 
 // ---- n-bit min-max quantizer --------------------------------------------------------------------------------------------
 // q = rint((x - min) / (max - min) * (2^bits - 1)). Needs finite min < max (else std::invalid_argument) and every x in [min, max],
 // which is not checked: another x gives some symbol below 2^bits. bits: 1..8 for bytes, 1..16 for words. out.size() is x.count.
 void quantize(FloatSpan x, float min, float max, unsigned bits, std::span<std::uint8_t> out);
 void quantize(FloatSpan x, float min, float max, unsigned bits, std::span<std::uint16_t> out);
-// Adds the number of times that each symbol occurs to counts[256]. bits: 1..8, symbols below 2^bits (others: counted anywhere).
-// A pass of its own: counting in the quantizer's loop was slower than both one after the other (the core's stores are the limit).
-void count_symbols(std::span<const std::uint8_t> symbols, unsigned bits, std::span<std::uint32_t> counts);
 
 // x^ = float32(min + q * ((max - min) / (2^bits - 1))), for half types rounded once more, beyond their range to their largest value.
 // Needs finite min <= max and symbols below 2^bits; another symbol gives some value, but reads and writes nothing outside the spans.

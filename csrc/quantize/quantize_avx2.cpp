@@ -20,12 +20,14 @@ inline __m128i load128(const void* x) { return _mm_loadu_si128(static_cast<const
 
 // ---- the float types: 8 values as float32, and back ---------------------------------------------------------------------------
 struct Float32 {
+    static constexpr std::size_t kIndex = 0;  // as FloatType
     static constexpr std::size_t kSize = 4;
     static __m256 load(const void* x) { return _mm256_castsi256_ps(load256(x)); }
     static void store(void* out, __m256 v) { _mm256_storeu_si256(static_cast<__m256i*>(out), _mm256_castps_si256(v)); }
 };
 
 struct Float16 {
+    static constexpr std::size_t kIndex = 1;  // as FloatType
     static constexpr std::size_t kSize = 2;
     static __m256 load(const void* x) { return _mm256_cvtph_ps(load128(x)); }
     static void store(void* out, __m256 v) {
@@ -35,6 +37,7 @@ struct Float16 {
 };
 
 struct BFloat16 {
+    static constexpr std::size_t kIndex = 2;  // as FloatType
     static constexpr std::size_t kSize = 2;
     static __m256 load(const void* x) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(x)), 16)); }
     static void store(void* out, __m256 v) {
@@ -303,6 +306,10 @@ struct StepValue {
 template <class Float, class Symbol, class Value>
 inline void dequantize_loop(const Symbol* symbols, std::size_t count, const Value value, void* out) {
     std::size_t i = 0;
+    if (count >= 16 && reinterpret_cast<std::uintptr_t>(out) % Float::kSize == 0) {  // no store across lines of the cache from here on:
+        Float::store(out, value(load_symbols(symbols)));                             // some values are stored twice
+        i = (0 - reinterpret_cast<std::uintptr_t>(out) / Float::kSize) % 8;
+    }
     for (; i + 8 <= count; i += 8) Float::store(bytes_at(out, i * Float::kSize), value(load_symbols(symbols + i)));
     if (i == count) return;
     Symbol last[8] = {};
@@ -312,22 +319,11 @@ inline void dequantize_loop(const Symbol* symbols, std::size_t count, const Valu
     std::memcpy(bytes_at(out, i * Float::kSize), values, (count - i) * Float::kSize);
 }
 
-// All 256 bytes looked up in memory: faster than the conversions to double and back, once the table is paid for.
-template <class Float>
-inline void dequantize_by_table(const std::uint8_t* symbols, std::size_t count, const Arithmetic value, void* out) {
-    alignas(32) std::uint8_t table[256 * Float::kSize];
-    __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    for (std::size_t i = 0; i < 256; i += 8) {
-        Float::store(table + i * Float::kSize, value(index));
-        index = _mm256_add_epi32(index, _mm256_set1_epi32(8));
-    }
-    for (std::size_t i = 0; i < count; ++i) std::memcpy(bytes_at(out, i * Float::kSize), table + symbols[i] * Float::kSize, Float::kSize);
-}
-
 template <class Float>
 void dequantize8(const std::uint8_t* symbols, std::size_t count, const DequantizePlan& plan, void* out) {
     if (plan.bits <= 4) return dequantize_loop<Float>(symbols, count, Table(plan), out);
-    if (count >= 4096) return dequantize_by_table<Float>(symbols, count, Arithmetic(plan), out);
+    // all bytes looked up in memory: faster than the conversions to double and back, once the table is paid for
+    if (count >= 4096) return kQuantizeScalar.dequantize8[Float::kIndex](symbols, count, plan, out);
     dequantize_loop<Float>(symbols, count, Arithmetic(plan), out);
 }
 
@@ -397,18 +393,6 @@ std::size_t quantize_step(const void* x, std::size_t count, float step, std::int
     return outside;
 }
 
-// ---- counts -------------------------------------------------------------------------------------------------------------------
-// For quantize_count.inc: 64 symbols joined to 32 pairs, or with bits <= 2 to 16 fours.
-inline void join64(const std::uint8_t* symbols, unsigned bits, std::uint8_t* words) {
-    for (std::size_t i = 0; i < 64; i += 32) {
-        const __m256i pairs = _mm256_maddubs_epi16(load256(symbols + i), _mm256_set1_epi16(static_cast<short>(1u << bits | 1u << 8)));
-        const __m256i fours = _mm256_madd_epi16(pairs, _mm256_set1_epi32(static_cast<int>(1u << (2 * bits) | 1u << 16)));
-        _mm256_store_si256(reinterpret_cast<__m256i*>(words + i), bits <= 2 ? fours : pairs);
-    }
-}
-
-#include "quantize_count.inc"
-
 // ---- zigzag: the compiler makes vectors of these ---------------------------------------------------------------------------
 void zigzag(const std::int16_t* values, std::size_t count, std::uint16_t* out) {
     for (std::size_t i = 0; i < count; ++i) {
@@ -424,7 +408,9 @@ void unzigzag(const std::uint16_t* values, std::size_t count, std::int16_t* out)
     }
 }
 
-constexpr QuantizeKernels kKernels = {
+}  // namespace
+
+const QuantizeKernels kQuantizeAvx2 = {
     "avx2",
     extremes<Patterns32>,
     extremes<Patterns16>,
@@ -434,14 +420,9 @@ constexpr QuantizeKernels kKernels = {
     {dequantize16<Float32>, dequantize16<Float16>, dequantize16<BFloat16>},
     {quantize_step<Float32>, quantize_step<Float16>, quantize_step<BFloat16>},
     {dequantize_step<Float32>, dequantize_step<Float16>, dequantize_step<BFloat16>},
-    count_symbols,
     zigzag,
     unzigzag,
 };
-
-}  // namespace
-
-const QuantizeKernels& quantize_avx2() noexcept { return kKernels; }
 
 }  // namespace featcodec
 

@@ -73,18 +73,11 @@ struct QuantizeKernels {
     void (*dequantize16[kFloatTypes])(const std::uint16_t* symbols, std::size_t count, const DequantizePlan& plan, void* out);
     std::size_t (*quantize_step[kFloatTypes])(const void* x, std::size_t count, float step, std::int16_t* out);
     void (*dequantize_step[kFloatTypes])(const std::int16_t* symbols, std::size_t count, float step, void* out);
-    // Adds to counts[256]; symbols below 2^bits.
-    void (*count_symbols)(const std::uint8_t* symbols, std::size_t count, unsigned bits, std::uint32_t* counts);
     void (*zigzag)(const std::int16_t* values, std::size_t count, std::uint16_t* out);
     void (*unzigzag)(const std::uint16_t* values, std::size_t count, std::int16_t* out);
 };
 
-const QuantizeKernels& quantize_scalar() noexcept;
-const QuantizeKernels& quantize_avx2() noexcept;
-const QuantizeKernels& quantize_avx512() noexcept;
-const QuantizeKernels& quantize_avx512vbmi() noexcept;
-const QuantizeKernels& quantize_neon() noexcept;
-// The kernels of a supported level. They expect the default floating-point environment.
-const QuantizeKernels& quantize_kernels(Isa isa) noexcept;
+// They expect the default floating-point environment.
+extern const QuantizeKernels kQuantizeScalar, kQuantizeAvx2, kQuantizeAvx512, kQuantizeNeon;
 
 }  // namespace featcodec

@@ -359,43 +359,22 @@ std::size_t quantize_step(const void* x, std::size_t count, float step, std::int
     return outside;
 }
 
-// ---- counts -------------------------------------------------------------------------------------------------------------------
-// For quantize_count.inc: 64 symbols joined to 32 pairs, or with bits <= 2 to 16 fours.
-inline void join64(const std::uint8_t* symbols, unsigned bits, std::uint8_t* words) {
-    const int16x8_t by_one = vdupq_n_s16(static_cast<std::int16_t>(bits));
-    const int32x4_t by_two = vdupq_n_s32(static_cast<std::int32_t>(2 * bits));
-    for (std::size_t i = 0; i < 64; i += 16) {
-        const uint16x8_t x = vreinterpretq_u16_u8(vld1q_u8(symbols + i));
-        const uint16x8_t first = vshlq_u16(vandq_u16(x, vdupq_n_u16(255)), by_one);
-        const uint16x8_t pairs = vorrq_u16(first, vshrq_n_u16(x, 8));
-        const uint32x4_t y = vreinterpretq_u32_u16(pairs);
-        const uint32x4_t fours = vorrq_u32(vshlq_u32(vandq_u32(y, vdupq_n_u32(0xFFFF)), by_two), vshrq_n_u32(y, 16));
-        vst1q_u8(words + i, bits <= 2 ? vreinterpretq_u8_u32(fours) : vreinterpretq_u8_u16(pairs));
-    }
-}
-
-#include "quantize_count.inc"
-
 }  // namespace
 
-const QuantizeKernels& quantize_neon() noexcept {
-    static const QuantizeKernels kernels = {
-        "neon",
-        extremes<Patterns32>,
-        extremes<Patterns16>,
-        {quantize<Float32, std::uint8_t>, quantize<Float16, std::uint8_t>, quantize<BFloat16, std::uint8_t>},
-        {quantize<Float32, std::uint16_t>, quantize<Float16, std::uint16_t>, quantize<BFloat16, std::uint16_t>},
-        {dequantize8<Float32>, dequantize8<Float16>, dequantize8<BFloat16>},
-        {dequantize16<Float32>, dequantize16<Float16>, dequantize16<BFloat16>},
-        {quantize_step<Float32>, quantize_step<Float16>, quantize_step<BFloat16>},
-        {dequantize_step<Float32>, dequantize_step<Float16>, dequantize_step<BFloat16>},
-        count_symbols,
-        // The compiler makes vectors of the scalar ones.
-        quantize_scalar().zigzag,
-        quantize_scalar().unzigzag,
-    };
-    return kernels;
-}
+const QuantizeKernels kQuantizeNeon = {
+    "neon",
+    extremes<Patterns32>,
+    extremes<Patterns16>,
+    {quantize<Float32, std::uint8_t>, quantize<Float16, std::uint8_t>, quantize<BFloat16, std::uint8_t>},
+    {quantize<Float32, std::uint16_t>, quantize<Float16, std::uint16_t>, quantize<BFloat16, std::uint16_t>},
+    {dequantize8<Float32>, dequantize8<Float16>, dequantize8<BFloat16>},
+    {dequantize16<Float32>, dequantize16<Float16>, dequantize16<BFloat16>},
+    {quantize_step<Float32>, quantize_step<Float16>, quantize_step<BFloat16>},
+    {dequantize_step<Float32>, dequantize_step<Float16>, dequantize_step<BFloat16>},
+    // The compiler makes vectors of the scalar ones.
+    kQuantizeScalar.zigzag,
+    kQuantizeScalar.unzigzag,
+};
 
 }  // namespace featcodec
 

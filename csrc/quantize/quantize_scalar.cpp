@@ -131,17 +131,6 @@ void dequantize_step(const std::int16_t* symbols, std::size_t count, float step,
     for (std::size_t i = 0; i < count; ++i) store_word(out, i, Float::narrow(static_cast<float>(symbols[i]) * step));
 }
 
-// Four tables in turn: a run of one value would wait for its own last store.
-void count_symbols(const std::uint8_t* symbols, std::size_t count, unsigned, std::uint32_t* counts) {
-    std::uint32_t tables[4][256] = {};
-    std::size_t i = 0;
-    for (; i + 4 <= count; i += 4) {
-        for (std::size_t j = 0; j < 4; ++j) ++tables[j][symbols[i + j]];
-    }
-    for (; i < count; ++i) ++tables[0][symbols[i]];
-    for (std::size_t v = 0; v < 256; ++v) counts[v] += tables[0][v] + tables[1][v] + tables[2][v] + tables[3][v];
-}
-
 void zigzag(const std::int16_t* values, std::size_t count, std::uint16_t* out) {
     for (std::size_t i = 0; i < count; ++i) {
         const int value = values[i];
@@ -156,7 +145,9 @@ void unzigzag(const std::uint16_t* values, std::size_t count, std::int16_t* out)
     }
 }
 
-constexpr QuantizeKernels kKernels = {
+}  // namespace
+
+const QuantizeKernels kQuantizeScalar = {
     "scalar",
     extremes<std::uint32_t, std::int32_t>,
     extremes<std::uint16_t, std::int16_t>,
@@ -166,13 +157,8 @@ constexpr QuantizeKernels kKernels = {
     {dequantize<Float32, std::uint16_t>, dequantize<Float16, std::uint16_t>, dequantize<BFloat16, std::uint16_t>},
     {quantize_step<Float32>, quantize_step<Float16>, quantize_step<BFloat16>},
     {dequantize_step<Float32>, dequantize_step<Float16>, dequantize_step<BFloat16>},
-    count_symbols,
     zigzag,
     unzigzag,
 };
-
-}  // namespace
-
-const QuantizeKernels& quantize_scalar() noexcept { return kKernels; }
 
 }  // namespace featcodec

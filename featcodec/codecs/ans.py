@@ -19,7 +19,7 @@ _TABLE_BITS = 6  # significant bits kept of a count: within 0.1 % of the exact c
 class AnsCodec(QuantizedCodec):
     """Stack-ANS over the sample's own histogram (constriction).
 
-    Table: Exp-Golomb of the number of distinct symbols, their distances, and their counts in 6-bit floating point (mantissa,
+    Table: EG lists of the number of distinct symbols, their distances, and their counts in 6-bit floating point (mantissa,
     then exponent), three sequences. A single symbol needs nothing more.
     """
 

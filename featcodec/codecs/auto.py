@@ -7,4 +7,7 @@ from featcodec.payloads.entropy import AutoCoder
 
 
 class AutoCodec(AutoCoder, EntropyCodec):
-    """The cheapest of packed bits, Huffman, rANS and context coding for each sample."""
+    """The cheapest of packed bits, Huffman, rANS and context coding for each sample: the one to take where bits count.
+
+    With static tables, of packed bits, Huffman and context coding.
+    """

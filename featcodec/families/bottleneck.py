@@ -15,9 +15,12 @@ from featcodec.channel import Channel
 from featcodec.codec import Codec, FloatArray, Payload
 from featcodec.errors import BitstreamError, FeatureError
 from featcodec.features import check_feature
-from featcodec.layers import evaluating
+from featcodec.layers import evaluating, weights_of
+from featcodec.ops.algorithms import repeatable_algorithms
 from featcodec.ops.cast import saturating_cast
 from featcodec.ops.checkpointing import refuse_reentrant_checkpoint
+from featcodec.ops.eager import eager
+from featcodec.ops.host import to_host
 from featcodec.ops.images import from_images, image_shape, to_images
 from featcodec.ops.straight_through import straight_through
 from featcodec.ops.threads import map_on_one_thread_each
@@ -107,6 +110,7 @@ class BottleneckCodec(Codec):
             return self.transmit(x, channel).output
         return self._train_on(x, channel)
 
+    @eager
     def _train_on(self, x: Tensor, channel: Channel | None) -> Tensor:
         check_feature(x)
         _, height, width = self._check_shape(tuple(x.shape[1:]), FeatureError)
@@ -208,7 +212,7 @@ class BottleneckCodec(Codec):
     def _wants_gradient(self, x: Tensor) -> bool:
         if not torch.is_grad_enabled():
             return False
-        return (isinstance(x, Tensor) and x.requires_grad) or any(p.requires_grad for p in self.parameters())
+        return (isinstance(x, Tensor) and x.requires_grad) or any(p.requires_grad for p in weights_of(self))
 
     @contextmanager
     def _of_latents(self) -> Iterator[None]:
@@ -220,7 +224,7 @@ class BottleneckCodec(Codec):
 
     def _weight(self) -> Tensor:
         """A weight: whence device and dtype of the networks are known."""
-        return next(self.analysis.parameters())
+        return next(weights_of(self.analysis))
 
     def _check_shape(self, shape: tuple[int, ...], error: type[Exception]) -> tuple[int, int, int]:
         maps, height, width = image_shape(shape)
@@ -236,20 +240,23 @@ class BottleneckCodec(Codec):
     def _deploy(self, network: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
         """A network's output (B, ...), float32, finite, on the CPU, as it is deployed.
 
-        Eval mode, full precision, one sample at a time, on one thread of the CPU: a row depends on its sample and the weights
-        alone. Samples of a large batch share the CPU's threads.
+        Eval mode, float32 (on a GPU TF32 where torch's switches allow it), one sample at a time, on one thread of the CPU: a
+        row depends on its sample and the weights alone. Samples of a large batch share the CPU's threads.
         """
         weight = self._weight()
 
         # what torch keeps for each thread is set for each
         def run(row: Tensor) -> Tensor:
             with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
-                return _finite(network(row.to(weight)).float().cpu())
+                # memory of its own, so that no algorithm is picked by where in the batch it lies
+                return _finite(network(row.to(weight, copy=not weight.is_cpu)).float())
 
-        rows = [batch[i : i + 1] for i in range(len(batch))]
+        there = batch.to(weight.device)
+        rows = [there[i : i + 1] for i in range(len(there))]
         with self._turn(), evaluating(*self.children()):
-            if weight.device.type != "cpu":
-                return _joined([run(row) for row in rows])
+            if not weight.is_cpu:
+                with repeatable_algorithms():
+                    return to_host(_joined([run(row) for row in rows]))
             most = len(rows) if batch.numel() >= _WORTH_THREADS else 1
             return _joined(map_on_one_thread_each(run, rows, most))
 

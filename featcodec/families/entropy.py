@@ -17,20 +17,20 @@ from featcodec.codec import Codec, Payload
 from featcodec.errors import FeatureError
 from featcodec.features import check_feature, check_layout
 from featcodec.ops.cast import DTYPE_NAMES, DTYPES
-from featcodec.ops.quantizer import check_step, minmax_reconstruct, step_reconstruct
+from featcodec.ops.crushed import Crushed
+from featcodec.ops.host import to_host
+from featcodec.ops.quantizer import minmax_reconstruct, step_reconstruct
 from featcodec.ops.steps import smallest_step
 from featcodec.ops.versions import version_of
-from featcodec.payloads import ranged
 from featcodec.payloads.coder import State
 from featcodec.payloads.entropy import TABLES, EntropyCoder, Layout, layout_of
-from featcodec.payloads.layout import num_groups
+from featcodec.transmission import NOTHING_LOST, Transmission
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 _MAX_COUNT = 1 << 28  # counts above are halved, so that sums stay within 32 bits
 _CONTEXT_COUNTS = 8192
-_BYTES = 640
 _BYTES = PayloadKind.BYTES
 _FLOAT_TYPES = {"float32": 0, "float16": 1, "bfloat16": 2}  # the core's FloatType
 _MOST_WAYS = 1024
@@ -49,8 +49,8 @@ class EntropyCodec(EntropyCoder, Codec):
         "sample": one range for the whole sample; "map": one for every map; "token": one for every token, a row of (T, D), in
         which 0 is a level, n at least 2.
     step
-        A step Q > 0 instead of min-max: q = rint(x / Q), x^ = Q q, no range sent. A value whose q has more than 16 bits is a
-        FeatureError that names the smallest step that would do. `bits` and `axis` then stay at their defaults.
+        A step Q > 0 instead of min-max: q = rint(x / Q), x^ = Q q, no range sent. A value whose q has more than 16 bits is sent
+        as it is, in four bytes more. `bits` and `axis` then stay at their defaults.
     tables
         "adaptive": tables are made for each sample and sent. "static": they come from `calibrate`, live in the state and are
         not sent; symbols that calibration never met are coded all the same. Until then they are flat.
@@ -82,7 +82,7 @@ class EntropyCodec(EntropyCoder, Codec):
         totals = [np.zeros(256, np.int64), np.zeros(256, np.int64), np.zeros(_CONTEXT_COUNTS, np.int64)]
         batches = [features] if isinstance(features, Tensor) else list(features)
         for batch in batches:
-            self._check_values(batch)
+            check_feature(batch)
         zigzag = self.step is not None and any(bool((batch < 0).any()) for batch in batches)
         coder = self.new_coder(zigzag=zigzag)
         for batch in batches:
@@ -106,14 +106,24 @@ class EntropyCodec(EntropyCoder, Codec):
             if packets is None:
                 packets = self._encode_unknown(x)
         except FeatureError:
-            self._check_values(x)  # says which value, and where
+            check_feature(x)  # says which value, and where
             raise
         return packets
 
-    def _check_values(self, x: Tensor) -> None:
-        check_feature(x)
-        if self.step is not None:
-            check_step(x, float(np.float32(self.step)))
+    def _take_real_way(self, x: Tensor, channel: Channel | None) -> tuple[Transmission, list[Packet]]:
+        """All of it in one call of the core, where nothing happens on the way and the feature is of a known kind."""
+        coder = self._packets
+        try:
+            crossed = None if coder is None or channel is not None else coder.cross(x, self._buffers)
+        except FeatureError:
+            check_feature(x)  # says which value, and where
+            raise
+        if crossed is None:
+            return super()._take_real_way(x, channel)
+        packets, value, encode_s, decode_s, counts, payload_bits, frame_bits = crossed
+        crushed = Crushed._make(counts)
+        self._watch.see(crushed, self.config)
+        return Transmission(value, packets, encode_s, decode_s, NOTHING_LOST, crushed, payload_bits, frame_bits), packets
 
     def decode(
         self,
@@ -133,9 +143,8 @@ class EntropyCodec(EntropyCoder, Codec):
         return x if device is None else x.to(device)
 
     def payload_parts(self, payload: Payload, shape: tuple[int, ...]) -> dict[str, int]:
-        """Tell the ranges, or the step quantiser's byte, and the table that was sent with the symbols."""
-        side = 8 if self.step is not None else ranged.side_bits(payload, num_groups(shape, self.axis))
-        table = self.new_coder().table_bits(np.ascontiguousarray(payload), *layout_of(shape, self.axis).grid)
+        """Tell the ranges, or the step quantiser's byte and escapes, and the table that was sent with the symbols."""
+        side, table = self.new_coder().parts(np.ascontiguousarray(payload), *layout_of(shape, self.axis).grid)
         return {"side": side, "table": table}
 
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -154,7 +163,6 @@ class EntropyCodec(EntropyCoder, Codec):
         self._train(self.new_coder(), False, none, none, np.zeros(_CONTEXT_COUNTS, np.uint32))
 
     order0_table: Tensor
-    table_of: Tensor
     frequencies: Tensor
     table_sizes: Tensor
 
@@ -169,11 +177,11 @@ class EntropyCodec(EntropyCoder, Codec):
         """Write the buffers from counts."""
         sizes = [0, 0, 0, int(zigzag)]
         if self.has_context_tables:
-            table_of, frequencies, *sizes[:2] = coder.train_context(contexts)
-            # 240 contexts fit no buffer of their own in a state whose shapes are fixed: they lie above the frequencies' 12 bits
-            self.table_of.zero_()
-            self.frequencies.copy_(torch.from_numpy(frequencies.astype(np.int32)))
-            self.frequencies[: table_of.size] += torch.from_numpy(table_of.astype(np.int32) << 16)
+            table_of, narrow, *sizes[:2] = coder.train_context(contexts)
+            frequencies = narrow.astype(np.int32)
+            # which table each of 256 contexts has lies above the frequencies' 12 bits
+            frequencies[: table_of.size] += table_of.astype(np.int32) << 16
+            self.frequencies.copy_(torch.from_numpy(frequencies))
         if self.has_order0_table(coder):
             table = coder.train_order0(coded, symbols)
             sizes[2] = table.size
@@ -229,8 +237,8 @@ class EntropyCodec(EntropyCoder, Codec):
 
 def _arrange(x: Tensor, transposes: bool) -> Tensor:
     """The batch as the core reads it: in order, in the CPU's memory."""
-    values = x.detach().cpu().resolve_neg()
-    return (values.transpose(1, 2) if transposes else values).contiguous()
+    values = x.detach().transpose(1, 2) if transposes else x.detach()
+    return to_host(values.contiguous()).resolve_neg()
 
 
 def _put_in_order(x: Tensor, layout: Layout) -> Tensor:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featcodec._core import DefaultFloats
+from featcodec.ops.host import to_host
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}  # what a packet carries
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -44,7 +45,7 @@ def saturating_cast(x: Tensor, dtype: torch.dtype) -> Tensor:
 def to_floats(x: Tensor) -> NDArray[np.float32]:
     """Return a tensor's values as float32, contiguous, in the CPU's memory."""
     with DefaultFloats():
-        values: NDArray[np.float32] = x.detach().to(device="cpu", dtype=torch.float32).contiguous().numpy()
+        values: NDArray[np.float32] = to_host(x.detach().contiguous()).to(torch.float32).numpy()
     return values
 
 

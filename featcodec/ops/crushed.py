@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featcodec import _core
+from featcodec.ops.blocks import samples_of_a_block
 from featcodec.spec import format_spec
 
 
@@ -76,10 +77,16 @@ def crushed_in(x: Tensor, y: Tensor) -> Crushed:
         ours, theirs = _rows(x, samples, tokens), _rows(y, samples, tokens)
         counts = [_core.crushed_tokens(ours[i], theirs[i]) for i in range(samples)]
         return Crushed(tokens, sum(counts), max(counts))
-    a, b = (v.detach().double().reshape(samples, tokens, -1) for v in (x, y))
-    lost, given = (a - b).square().sum(2), (a - a.mean(2, keepdim=True)).square().sum(2)
-    crushed: list[int] = (lost > 0.5 * given).sum(1).tolist()
+    size = samples_of_a_block(x)
+    parts = [slice(start, start + size) for start in range(0, samples, size)]
+    crushed: list[int] = torch.cat([_crushed_of_samples(x.detach()[p], y.detach()[p], tokens) for p in parts]).tolist()
     return Crushed(tokens, sum(crushed), max(crushed))
+
+
+def _crushed_of_samples(x: Tensor, y: Tensor, tokens: int) -> Tensor:
+    a, b = (v.double().reshape(len(v), tokens, -1) for v in (x, y))
+    lost, given = (a - b).square().sum(2), (a - a.mean(2, keepdim=True)).square().sum(2)
+    return (lost > 0.5 * given).sum(1)
 
 
 def _rows(x: Tensor, samples: int, tokens: int) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from featcodec.ops import steps
+from featcodec.ops.blocks import in_blocks
 from featcodec.ops.cast import saturating_cast
 from featcodec.ops.straight_through import straight_through
 
@@ -28,6 +29,10 @@ def minmax_reconstruct(x: Tensor, bits: int, axis: str) -> Tensor:
     Tensor
         The shape, dtype and device of `x`.
     """
+    return in_blocks(lambda part: _minmax_reconstruct(part, bits, axis), x)
+
+
+def _minmax_reconstruct(x: Tensor, bits: int, axis: str) -> Tensor:
     wide = x.double()
     axes = _group_axes(x, axis)
     low, high = (wide.amin(dim=axes, keepdim=True), wide.amax(dim=axes, keepdim=True)) if axes else (wide, wide)
@@ -55,20 +60,18 @@ def _zero_level(low: Tensor, high: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 
 def step_reconstruct(x: Tensor, step: float) -> Tensor:
-    """Return Q rint(x / Q) of a batch, Q as float32; in double, rounded once to float32.
-
-    Raises
-    ------
-    FeatureError
-        An integer has more than 16 bits: see `ops.steps`.
-    """
+    """Return Q rint(x / Q) of a batch, Q as float32; in double, rounded once to float32; what has no 16-bit integer stays."""
     step = float(np.float32(step))
-    check_step(x, step)
+    return in_blocks(lambda part: _step_reconstruct(part, step), x)
+
+
+def _step_reconstruct(x: Tensor, step: float) -> Tensor:
     symbols = torch.round(x.double() / step)
-    return saturating_cast((symbols * step).float(), x.dtype)
+    coded = (symbols >= -(1 << 15)) & (symbols < 1 << 15)
+    return torch.where(coded, saturating_cast((symbols * step).float(), x.dtype), x)
 
 
-def check_step(x: Tensor, step: float, integers: tuple[int, int] = steps.INTEGERS, most: float = steps.MOST) -> None:
+def check_step(x: Tensor, step: float, integers: tuple[int, int], most: float) -> None:
     """Raise FeatureError as `steps.check_step` does: one comparison where `x` is."""
     low, high = torch.stack(torch.aminmax(x.detach())).double().tolist()
     if not steps.has_integers(low, high, step, integers):

@@ -1,4 +1,4 @@
-"""Which values a step quantiser has integers for: others are refused, never clipped, and told which step would do."""
+"""Which values a step quantiser has integers for, where others are refused: never clipped, and told which step would do."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 
 from featcodec.errors import FeatureError
 
-INTEGERS = (-(1 << 15), (1 << 15) - 1)  # what q = rint(x / Q) may be
-MOST = 1e30  # a step is below it
 _DIGITS = 6
 
 
-def check_step(x: NDArray[np.floating[Any]], step: float, integers: tuple[int, int] = INTEGERS, most: float = MOST) -> None:
+def check_step(x: NDArray[np.floating[Any]], step: float, integers: tuple[int, int], most: float) -> None:
     """Raise FeatureError where rint(x / step) of a batch (B, ...) lies beyond `integers`.
 
     The message names the first such sample's worst value, what this step codes and the smallest step for the batch, or says
@@ -41,12 +39,12 @@ def check_step(x: NDArray[np.floating[Any]], step: float, integers: tuple[int, i
     )
 
 
-def has_integers(low: float, high: float, step: float, integers: tuple[int, int] = INTEGERS) -> bool:
+def has_integers(low: float, high: float, step: float, integers: tuple[int, int]) -> bool:
     """Return False where a finite value from low to high lies beyond what this step has integers for."""
     return not (math.isfinite(low) and math.isfinite(high)) or _codes(low, high, step, integers)
 
 
-def smallest_step(low: float, high: float, integers: tuple[int, int] = INTEGERS) -> float:
+def smallest_step(low: float, high: float, integers: tuple[int, int]) -> float:
     """Return the smallest step that has integers for all values from low to high: a float32, rounded up to six digits."""
     least = np.float32(max(high / (integers[1] + 0.5), low / (integers[0] - 0.5)))
     while _codes(low, high, float(np.nextafter(least, np.float32(0))), integers):

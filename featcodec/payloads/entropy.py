@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from featcodec import _core
 from featcodec.bitstream import Packet, PayloadKind
-from featcodec.errors import ConfigError, FeatureError
-from featcodec.ops.steps import MOST, check_step
+from featcodec.errors import ConfigError
 from featcodec.payloads.coder import Payload, PayloadCoder, State
 from featcodec.payloads.layout import AXES, FloatArray
 from featcodec.payloads.quantizer import MAX_BITS
@@ -23,10 +22,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _CONTEXTS = 256
+_MOST_STEP = 1e30  # a step is below it
 # Integer buffers of fixed shapes: what the state of static tables holds.
 TABLES: Mapping[str, tuple[int, type[np.generic]]] = {
     "order0_table": (640, np.uint8),
-    "table_of": (64, np.uint8),
     "frequencies": (512, np.int32),
     "table_sizes": (4, np.int32),
 }
@@ -43,8 +42,8 @@ class EntropyCoder(PayloadCoder):
         "sample": one range for the whole sample; "map": one for every map; "token": one for every token, a row of (T, D), in
         which 0 is a level, n at least 2.
     step
-        A step Q > 0 instead of min-max: q = rint(x / Q), x^ = Q q, no range sent. A value whose q has more than 16 bits is a
-        FeatureError that names the smallest step that would do. `bits` and `axis` then stay at their defaults.
+        A step Q > 0 instead of min-max: q = rint(x / Q), x^ = Q q, no range sent. A value whose q has more than 16 bits is sent
+        as it is, in four bytes more. `bits` and `axis` then stay at their defaults.
     tables
         "adaptive": tables are made for each sample and sent. "static": they lie in the state and are not sent.
     """
@@ -91,21 +90,10 @@ class EntropyCoder(PayloadCoder):
     # ---- bytes ----------------------------------------------------------------------------------------------------------
 
     def encode_payloads(self, x: FloatArray) -> list[Payload]:
-        """Encode a batch (B, ...) in one call of the core.
-
-        Raises
-        ------
-        FeatureError
-            A value has no integer at this step; the smallest step that would do is named.
-        """
+        """Encode a batch (B, ...) in one call of the core."""
         layout = layout_of(x.shape[1:], self.axis)
         values = np.ascontiguousarray(x.swapaxes(1, 2) if layout.transposes else x)
-        try:
-            packets = self._coder().encode_at(values.ctypes.data, _array_way(layout, len(x)))
-        except FeatureError:
-            if self.step is not None:
-                check_step(x, float(np.float32(self.step)))  # says which value, and where
-            raise
+        packets = self._coder().encode_at(values.ctypes.data, _array_way(layout, len(x)))
         return [packet.payload for packet in packets]
 
     def decode_payloads(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
@@ -143,8 +131,6 @@ class EntropyCoder(PayloadCoder):
         if self.has_context_tables:
             frequencies = tables["frequencies"]
             table_of = (frequencies[:_CONTEXTS] >> 16).astype(np.uint8)
-            if layout < 1 << 16:  # a state from before the rate stood there
-                table_of[: tables["table_of"].size] = tables["table_of"]
             coder.set_context_tables(table_of, frequencies.astype(np.uint16), number, layout)
         if self.has_order0_table(coder):
             coder.set_order0_table(tables["order0_table"][:order0_bytes].copy())
@@ -246,6 +232,6 @@ def _checked(state: State) -> State:
 
 def _check_step(step: Any) -> float:
     # a step is used as float32, where one may be 0 that was not
-    if isinstance(step, bool) or not isinstance(step, (int, float)) or not (0 < step < MOST and np.float32(step) > 0):
-        raise ConfigError(f"step must be a number above 0 and below {MOST:g}, got {step!r}")
+    if isinstance(step, bool) or not isinstance(step, (int, float)) or not (0 < step < _MOST_STEP and np.float32(step) > 0):
+        raise ConfigError(f"step must be a number above 0 and below {_MOST_STEP:g}, got {step!r}")
     return float(step)

@@ -22,8 +22,8 @@ class RawCoder(PayloadCoder):
     codec_id = "raw"
 
     def encode_payload(self, x: FloatArray) -> Payload:
-        """Return the bytes of `x`."""
-        return x.astype("<f4", copy=False).reshape(-1).view(np.uint8)
+        """Return the bytes of `x`: a copy, for the memory that they come from may be written to."""
+        return x.astype("<f4").reshape(-1).view(np.uint8)
 
     def decode_payload(self, payload: Payload, shape: tuple[int, ...]) -> FloatArray:
         """Read the floats back."""

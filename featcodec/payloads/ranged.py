@@ -93,13 +93,9 @@ def _decode(
 
 def parts(payload: Payload, groups: int, table_bits: Callable[[Payload], int] = lambda data: 0) -> dict[str, int]:
     """Return the parts (`Codec.payload_parts`) of such a payload; `table_bits` counts a table before the symbols."""
-    side = side_bits(payload, groups)
-    return {"side": side, "table": table_bits(payload[8 * groups :]) if side == 64 * groups else 0}
-
-
-def side_bits(payload: Payload, groups: int) -> int:
-    """Return the bits of the ranges of such a payload."""
-    return (32 if payload.size == 4 * groups else 64) * groups
+    if payload.size == 4 * groups:
+        return {"side": 32 * groups, "table": 0}
+    return {"side": 64 * groups, "table": table_bits(payload[8 * groups :])}
 
 
 def _read_floats(data: Payload) -> FloatArray:

@@ -72,12 +72,12 @@ class Batches:
         entropy = np.random.SeedSequence((self.seed, self._epoch)).generate_state(1, np.uint64)[0]
         generator = torch.Generator().manual_seed(int(entropy >> 1))
         count = len(self.inputs)
-        order = torch.randperm(count, generator=generator) if self.shuffle else torch.arange(count)
+        order = torch.randperm(count, generator=generator, device="cpu") if self.shuffle else torch.arange(count, device="cpu")
         return self._batches(order, generator)
 
     def in_order(self) -> Iterator[Any]:
         """Yield the samples as they came, unaugmented."""
-        return self._batches(torch.arange(len(self.inputs)), None)
+        return self._batches(torch.arange(len(self.inputs), device="cpu"), None)
 
     def _batches(self, order: Tensor, generator: torch.Generator | None) -> Iterator[Any]:
         for start in range(0, len(order), self.batch_size):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featcodec.errors import ConfigError, FeatureTypeError
+from featcodec.errors import ConfigError, FeatureTypeError, LayerError
 from featcodec.evaluation import never_called
 from featcodec.inputs import call
 from featcodec.insertion import Insertion, insertion_at
@@ -67,13 +67,17 @@ class TailPath:
     Raises
     ------
     LayerError
-        The model cannot be cut there (`featcodec.split`).
+        The model cannot be cut there (`featcodec.split`), or more than the layer's output crosses.
     """
 
     def __init__(self, model: nn.Module, layer: str, match: Sequence[str], insertion: Insertion | None, example: Any) -> None:
         self._model, self._match, self._insertion = model, tuple(match), insertion
         with torch.no_grad(), _unmeasured(insertion):
-            self._tail = split(model, layer, example)[1]
+            head, self._tail = split(model, layer, example)
+            crossing = call(head, example)
+        if not isinstance(crossing, Tensor):
+            needs = ", ".join(map(describe, crossing[1:]))
+            raise LayerError(f"{layer!r} cannot be trained from cached features: its tail also needs {needs}")
 
     def __call__(self, feature: Tensor, wants_outputs: bool = True) -> Passage:
         """Run codec and tail; the codec keeps its precision under autocast."""

@@ -11,7 +11,7 @@ from featcodec import _core
 from tests.features import packet_of, smooth
 
 AVAILABLE = _core.isas()
-LANES, SHORT, STATIC, GRADIENT = 64, 32, 16, 8  # the mode byte of context coding: docs/bitstream.md
+CONTEXT, STATIC, GRADIENT = 96, 16, 8  # the mode byte of context coding: docs/bitstream.md
 
 
 def slopes(shape: tuple[int, int, int], bits: int, seed: int) -> np.ndarray:
@@ -56,7 +56,7 @@ def test_the_gradient_neighbourhood_is_the_same_on_every_instruction_set(bits, t
         for level in AVAILABLE:
             _core.set_isa(level)
             assert np.array_equal(coder.decode_symbols(stream, *shape).reshape(shape), symbols), (level, shape)
-        if stream[0] >= LANES:
+        if stream[0] >= CONTEXT:
             lanes.add(1 << (stream[0] & 7))
             gradients += bool(stream[0] & GRADIENT)
     assert gradients > (3 if bits > 2 else 0)
@@ -140,11 +140,12 @@ def test_mode_bytes_of_context_coding_that_do_not_fit_are_refused():
     symbols = slopes((16, 32, 32), 4, 3)
     coder, static = _core.FeatureCoder("context", 4), static_coder("context", 4, symbols)
     stream = np.frombuffer(bytes(static.encode_symbols(symbols)), np.uint8).copy()
-    for wrong in (LANES + 7, LANES + SHORT + 5, LANES + 64, LANES + STATIC + 5, 127, 10, 63, int(stream[0]) ^ GRADIENT):
+    unused = (3, 7, 8, *range(10, CONTEXT), *range(128, 256))
+    for wrong in (*unused, CONTEXT + 7, CONTEXT + STATIC + 5, 127, int(stream[0]) ^ GRADIENT):
         stream[0] = wrong
         with pytest.raises(fc.BitstreamError, match="mode byte"):
             static.decode_symbols(stream, 16, 32, 32)
-    stream[0] = LANES + STATIC + GRADIENT
+    stream[0] = CONTEXT + STATIC + GRADIENT
     with pytest.raises(fc.BitstreamError, match="mode byte"):
         coder.decode_symbols(stream, 16, 32, 32)
     codec = fc.get_codec("context:bits=9")

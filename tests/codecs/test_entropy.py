@@ -15,13 +15,14 @@ import torch
 import featcodec as fc
 from featcodec import _core
 from featcodec.bitstream import Packet
+from featcodec.codec import Codec
 from tests import reference
 from tests.features import batch, packet_of, smooth, taken
+from tests.kernels import KERNELS, choose
 
 IDS = ("auto", "context", "huffman", "rans")
 AVAILABLE = _core.isas()
 CASES = [(codec_id, example) for codec_id in IDS for example in fc.codec_class(codec_id).examples]
-LANES, SHORT, STATIC, GRADIENT = 64, 32, 16, 8  # the mode byte of context coding: docs/bitstream.md
 SHAPES = [
     (1, 1, 1),
     (1, 300),
@@ -46,13 +47,13 @@ def test_every_instruction_set_writes_the_same_bytes_and_reads_the_others(codec_
     for shape in SHAPES:
         x = torch.cat([smooth(shape, 2), torch.randn(1, *shape, generator=torch.Generator().manual_seed(3))])
         sent, values = {}, {}
-        for level in AVAILABLE:
-            _core.set_isa(level)
-            sent[level] = [p.to_bytes() for p in codec.encode(x)]
-            values[level] = codec.decode(sent[AVAILABLE[0]])
-        assert all(sent[level] == sent["scalar"] for level in AVAILABLE), shape
-        assert all(torch.equal(values[level], values["scalar"]) for level in AVAILABLE), shape
-        assert torch.equal(codec.reconstruct(x), values["scalar"]), shape
+        for kernels in KERNELS:
+            choose(*kernels)
+            sent[kernels] = [p.to_bytes() for p in codec.encode(x)]
+            values[kernels] = codec.decode(sent[KERNELS[0]])
+        assert all(packets == sent[KERNELS[0]] for packets in sent.values()), shape
+        assert all(torch.equal(y, values[KERNELS[0]]) for y in values.values()), shape
+        assert torch.equal(codec.reconstruct(x), values[KERNELS[0]]), shape
 
 
 @pytest.mark.parametrize("codec_id", IDS)
@@ -62,8 +63,8 @@ def test_large_features_round_trip_on_every_instruction_set(codec_id, bits):
     codec = fc.get_codec(codec_id, bits=bits)
     wanted = codec.reconstruct(x)
     streams = set()
-    for level in AVAILABLE:
-        _core.set_isa(level)
+    for kernels in KERNELS:
+        choose(*kernels)
         packets = codec.encode(x)
         streams.add(packets[0].to_bytes())
         assert torch.equal(codec.decode(packets), wanted)
@@ -216,10 +217,10 @@ def test_threads_change_no_byte(threads):
         fc.set_num_threads(0)
 
 
-@pytest.mark.parametrize("level", AVAILABLE)
+@pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("tables", ["adaptive", "static"])
-def test_hostile_streams_decode_or_raise_on_every_instruction_set(level, tables):
-    _core.set_isa(level)
+def test_hostile_streams_decode_or_raise_on_every_instruction_set(kernels, tables):
+    choose(*kernels)
     rng = np.random.default_rng(5)
     for codec_id in IDS:
         for params in ({"bits": 2}, {"bits": 4}, {"bits": 8}, {"step": 0.1}):
@@ -271,8 +272,8 @@ def test_old_single_stream_huffman_still_decodes():
 
 def test_the_whole_conformance_batch_survives_every_instruction_set():
     x = batch((8, 7, 5))
-    for level in AVAILABLE:
-        _core.set_isa(level)
+    for kernels in KERNELS:
+        choose(*kernels)
         for codec_id in IDS:
             codec = fc.get_codec(codec_id, bits=5)
             assert torch.equal(codec.decode(codec.encode(x)), codec.reconstruct(x))
@@ -368,3 +369,32 @@ def test_packets_of_a_known_shape_are_looked_at_all_the_same():
     for bad in (None, x.numpy(), x.double(), [x]):
         with pytest.raises(fc.FeatureTypeError):
             codec.encode(bad)
+
+
+@pytest.mark.parametrize("codec_id", IDS)
+@pytest.mark.parametrize("shape", [(3, 7, 5), (2, 9, 4, 4), (2, 6)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_the_way_there_and_back_in_one_call_is_the_same_way(codec_id, shape, dtype):
+    for example in fc.codec_class(codec_id).examples:
+        codec = fc.get_codec({"id": codec_id, **example})
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(3)).to(dtype)
+        x[0, 0] *= 1000
+        codec.calibrate(x)
+        ours, plain = [], []
+        for _ in range(2):  # the first of a shape makes the coder known
+            ours.append(codec.transmit(x))
+            plain.append(Codec._take_real_way(codec, x, None)[0])
+        for one, other in zip(ours, plain, strict=True):
+            assert torch.equal(one.output, other.output)
+            assert [packet.to_bytes() for packet in one.packets] == [packet.to_bytes() for packet in other.packets]
+            assert (one.crushed, one.payload_bits, one.frame_bits) == (other.crushed, other.payload_bits, other.frame_bits)
+            sizes = [8 * len(packet.to_bytes()) for packet in one.packets]
+            assert one.payload_bits + one.frame_bits == sum(sizes)
+
+
+def test_what_is_not_finite_is_named_on_the_fast_way_too():
+    codec, x = fc.get_codec("huffman"), torch.randn(2, 4, 3)
+    codec.transmit(x)
+    x[1, 2, 0] = float("inf")
+    with pytest.raises(fc.FeatureError, match=r"got inf at index \(1, 2, 0\)"):
+        codec.transmit(x)

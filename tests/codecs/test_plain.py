@@ -17,6 +17,14 @@ def test_raw_keeps_every_bit():
     assert fc.get_codec("raw").encode(x)[0].payload.tobytes() == x[0].numpy().tobytes()
 
 
+@pytest.mark.parametrize("codec_id", ["raw", "half"])
+def test_packets_stay_what_they_were_when_the_feature_is_written_to(codec_id):
+    x = torch.ones(2, 3, 4)
+    packets = fc.get_codec(codec_id).encode(x)
+    x.zero_()
+    assert torch.equal(fc.get_codec(codec_id).decode(packets), torch.ones(2, 3, 4))
+
+
 def test_half_rounds_as_torch_does_and_saturates():
     x = torch.tensor([[1.0, 1.0 + 2**-11, 3e-8, 65519.0, 1e30, -1e30]])
     y = fc.get_codec("half")(x)

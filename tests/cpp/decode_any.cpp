@@ -1,23 +1,25 @@
 // See decode_any.hpp. Whatever the bytes are: a Status, bounded time, no access outside the spans.
 #include "decode_any.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <iterator>
 #include <memory>
 #include <span>
+#include <stdexcept>
 #include <vector>
 
 #include "cpu.hpp"
 #include "feature.hpp"
 #include "featcodec.hpp"
+#include "kernels.hpp"
 #include "prior/prior.hpp"
 
 namespace fc = featcodec;
 
-namespace {
-
-// Static models of a fixed training set, one for every family and width that occurs.
+// Of a fixed training set, one for every family and width that occurs.
 const fc::StaticModel* static_model(fc::Family family, unsigned bits) {
     static std::unique_ptr<fc::StaticModel> models[5][17];
     auto& slot = models[static_cast<unsigned>(family)][bits];
@@ -35,15 +37,41 @@ const fc::StaticModel* static_model(fc::Family family, unsigned bits) {
         fc::ByteCounts counts{};
         for (unsigned i = 0; i < fc::coded_alphabet(bits); ++i) counts[i] = 1 + i % 5;
         slot->huffman = std::make_unique<fc::HuffmanStatic>();
-        fc::huffman8_build_static(fc::order0_kernels(fc::current_isa()), counts, bits, *slot->huffman);
+        fc::huffman8_build_static(fc::current_kernels().order0, counts, bits, *slot->huffman);
         fc::ByteCounts symbols{};
         for (unsigned i = 0; i < 1u << bits; ++i) symbols[i] = 1 + i % 5;
         slot->rans = std::make_unique<fc::RansStatic>();
-        fc::rans8_build_static(fc::order0_kernels(fc::current_isa()), symbols, bits, *slot->rans);
+        std::uint8_t table[fc::kCurve8TableBound];
+        const std::size_t size = fc::curve8_train_static(symbols, bits, table);
+        if (fc::curve8_load_static(fc::current_kernels().order0, {table, size}, bits, *slot->rans) != fc::Status::ok) std::abort();
     }
     return slot.get();
 }
 
+namespace {
+
+// Nearly all inputs claim few symbols, so that thousands are tried a second. Large ones reach the most lanes of every coder, which are
+// those of rANS, from 2^20 symbols on.
+constexpr std::size_t kMostSymbols = (1u << 20) + (1u << 16);
+constexpr std::uint8_t kLarge = 240;  // of the last byte
+constexpr std::size_t kMaps = 80, kSide = 40, kLargeMaps = 4, kLargeHeight = 128;
+
+fc::ContextShape shape_of(std::span<const std::uint8_t> head) {
+    const bool large = head[7] >= kLarge;
+    const std::size_t maps = 1 + head[3] % kMaps, height = 1 + head[4] % (large ? kLargeHeight : kSide), width = 1 + head[5] % kSide;
+    return {large ? std::min(kLargeMaps * maps, kMostSymbols / (height * width)) : maps, height, width};
+}
+
+// Not initialised: under the sanitizers that takes as long as to decode.
+using Values = std::unique_ptr<float[]>;
+
+bool decode_payload(const fc::FeatureCoder& coder, std::span<const std::uint8_t> payload, const fc::ContextShape& shape, std::size_t count, Values& x) {
+    const std::span<const std::uint8_t> payloads[] = {payload};
+    x = std::make_unique_for_overwrite<float[]>(count);
+    return fc::feature_decode(coder, payloads, shape, {x.get(), count, fc::FloatType::float32}) == fc::Status::ok;
+}
+
+// What every kernel reads is what the scalar ones read.
 void decode_features(std::span<const std::uint8_t> head, std::span<const std::uint8_t> body) {
     fc::FeatureCoder coder;
     coder.family = static_cast<fc::Family>(head[0] % 5);
@@ -51,16 +79,22 @@ void decode_features(std::span<const std::uint8_t> head, std::span<const std::ui
     coder.per_map = (head[2] & 1) != 0;
     coder.step = (head[2] & 2) != 0 ? 0.25f : 0.0f;
     if ((head[2] & 4) != 0) coder.model = static_model(coder.family, fc::static_bits(coder));
-    const fc::ContextShape shape{1u + head[3] % 80, 1u + head[4] % 40, 1u + head[5] % 40};
-    std::vector<float> x(shape.maps * shape.height * shape.width);
-    const std::span<const std::uint8_t> payloads[] = {body};
-    std::uint64_t table = 0;
-    const bool read = fc::feature_table_bits(coder, body, shape, table) == fc::Status::ok;
-    if (read && table > 8 * std::uint64_t{body.size()}) std::abort();
-    if (fc::feature_decode(coder, payloads, shape, {x.data(), x.size(), fc::FloatType::float32}) != fc::Status::ok) return;
+    const fc::ContextShape shape = shape_of(head);
+    fc::FeatureParts parts;
+    const bool read = fc::feature_parts(coder, body, shape, parts) == fc::Status::ok;
+    if (read && parts.side_bits + parts.table_bits > 8 * std::uint64_t{body.size()}) std::abort();
+    const std::size_t count = shape.maps * shape.height * shape.width;
+    Values x, scalar;
+    const bool decoded = decode_payload(coder, body, shape, count, x);
+    if (fc::current_isa() != fc::Isa::scalar) {
+        fc::set_isa(fc::Isa::scalar);
+        if (decode_payload(coder, body, shape, count, scalar) != decoded) std::abort();
+        if (decoded && std::memcmp(x.get(), scalar.get(), count * sizeof(float)) != 0) std::abort();
+    }
+    if (!decoded) return;
     if (!read) std::abort();
-    for (const float value : x) {
-        if (!std::isfinite(value)) std::abort();
+    for (std::size_t i = 0; i < count; ++i) {
+        if (!std::isfinite(x[i])) std::abort();
     }
 }
 
@@ -82,15 +116,28 @@ void decode_prior(std::span<const std::uint8_t> head, std::span<const std::uint8
 
 }  // namespace
 
-void choose_isa(std::uint8_t byte) {
+void choose_kernels(std::uint8_t byte) {
     if (!fc::set_isa(fc::kAllIsas[byte % std::size(fc::kAllIsas)])) fc::set_isa(fc::Isa::scalar);
+    fc::set_amd(byte >= 128);
+}
+
+std::vector<std::uint8_t> feature_head(const fc::FeatureCoder& coder, const fc::ContextShape& shape) {
+    const bool large = shape.maps > kMaps || shape.height > kSide;
+    const unsigned flags = (coder.per_map ? 1u : 0u) | (coder.step > 0 ? 2u : 0u) | (coder.model != nullptr ? 4u : 0u);
+    const std::size_t maps = large ? shape.maps / kLargeMaps : shape.maps;
+    const std::size_t bytes[kHead] = {static_cast<std::size_t>(coder.family), coder.bits - 1, flags, maps - 1, shape.height - 1, shape.width - 1, 0,
+                                      3u + (large ? kLarge : 0u)};
+    std::vector<std::uint8_t> head(std::begin(bytes), std::end(bytes));
+    const fc::ContextShape said = shape_of(head);
+    if (said.maps != shape.maps || said.height != shape.height || said.width != shape.width) throw std::invalid_argument("no head says this shape");
+    return head;
 }
 
 void decode_any(const std::uint8_t* data, std::size_t size) {
     if (size < kHead) return;
     const std::span<const std::uint8_t> head(data, kHead);
     const std::span<const std::uint8_t> body(data + kHead, size - kHead);
-    choose_isa(head[6]);
+    choose_kernels(head[6]);
     const unsigned bits = 1 + head[1] % 16;
     const std::size_t count = 1 + head[3] + 256u * (head[4] % 16);
     std::vector<std::uint16_t> symbols(count);

@@ -14,6 +14,7 @@
 #include "cpu.hpp"
 #include "crc32c_kernels.hpp"
 #include "feature.hpp"
+#include "kernels.hpp"
 #include "ldpc/coder.hpp"
 #include "threads.hpp"
 
@@ -128,11 +129,6 @@ void print_minmax(const char* name, const Values& x, const fc::ValueRange& range
     std::vector<Symbol> symbols(x.count);
     fc::quantize(x.span(), range.min, range.max, bits, std::span<Symbol>(symbols));
     std::printf("%s quantize%zu n=%u %08x", name, 8 * sizeof(Symbol), bits, digest_of(symbols));
-    if constexpr (sizeof(Symbol) == 1) {
-        std::vector<std::uint32_t> counts(256);
-        fc::count_symbols(symbols, bits, counts);
-        std::printf(" counts %08x", digest_of(counts));
-    }
     for (unsigned type = 0; type < 3; ++type) {
         Bytes out(1 + x.count * kTypeSizes[type]);
         fc::dequantize(std::span<const Symbol>(symbols), range.min, range.max, bits, {out.data() + 1, x.count, kTypes[type]});
@@ -166,8 +162,8 @@ void print_quantizers() {
                 char name[64];
                 std::snprintf(name, sizeof name, "%s %s %zu", kTypeNames[type], kSortNames[sort], count);
                 const fc::ValueRange range = fc::value_range(x.span());
-                std::printf("%s range %a %a %d first_nonfinite %zu\n", name, static_cast<double>(range.min), static_cast<double>(range.max),
-                            range.finite, fc::first_nonfinite(x.span()));
+                std::printf("%s range %a %a %d\n", name, static_cast<double>(range.min), static_cast<double>(range.max),
+                            range.finite);
                 for (const float step : {0.01f, 0.25f, 3.0f, 1e-38f, 1e30f}) print_step(name, x, step);
                 if (!range.finite || !(range.min < range.max)) continue;
                 for (unsigned bits = 1; bits <= 8; ++bits) print_minmax<std::uint8_t>(name, x, range, bits);
@@ -187,13 +183,15 @@ std::unique_ptr<fc::StaticModel> train(const fc::FeatureCoder& coder) {
     const Values x(feature(size, relu), 0);
     const auto counts = std::make_unique<fc::FeatureCounts>();
     if (!fc::feature_count(coder, x.span(), 1, shape, *counts)) std::abort();
-    const fc::Order0Kernels& kernels = fc::order0_kernels(fc::current_isa());
+    const fc::Order0Kernels& kernels = fc::current_kernels().order0;
     auto model = std::make_unique<fc::StaticModel>();
     model->bits = fc::static_bits(coder);
     const bool narrow = model->bits <= 8;
     if (coder.family == fc::Family::rans && narrow) {
         model->rans = std::make_unique<fc::RansStatic>();
-        fc::rans8_build_static(kernels, counts->symbols, model->bits, *model->rans);
+        std::uint8_t table[fc::kCurve8TableBound];
+        const std::size_t used = fc::curve8_train_static(counts->symbols, model->bits, table);
+        if (fc::curve8_load_static(kernels, {table, used}, model->bits, *model->rans) != fc::Status::ok) std::abort();
     } else if (coder.family != fc::Family::context && narrow) {
         model->huffman = std::make_unique<fc::HuffmanStatic>();
         fc::huffman8_build_static(kernels, counts->coded, model->bits, *model->huffman);
@@ -319,7 +317,7 @@ void print_primitives() {
         }
     }
     // Any bytes: packing drops what a symbol has above `bits`.
-    const fc::Order0Kernels& kernels = fc::order0_kernels(fc::current_isa());
+    const fc::Order0Kernels& kernels = fc::current_kernels().order0;
     for (unsigned bits = 1; bits <= 4; ++bits) {
         for (const std::size_t count : {1u, 16u, 31u, 32u, 63u, 64u, 100u, 127u, 128u, 1000u}) {
             Bytes packed(fc::coded_bytes(count, bits));

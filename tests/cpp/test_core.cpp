@@ -56,11 +56,14 @@ std::vector<std::uint8_t> round_trip(const fc::FeatureCoder& coder, const fc::Co
         expect(encoded.not_finite == fc::kNoSample, "finite input is encoded");
         if (isa == fc::Isa::scalar) first = encoded.payloads[0];
         expect(encoded.payloads[0] == first, "every instruction set writes the same bytes");
-        std::vector<float> y(x.size());
-        const std::span<const std::uint8_t> payloads[] = {first};
-        expect(fc::feature_decode(coder, payloads, shape, {y.data(), y.size(), fc::FloatType::float32}) == fc::Status::ok, "what was encoded decodes");
-        if (isa == fc::Isa::scalar) values = y;
-        expect(y == values, "every instruction set reads the same values");
+        for (const bool amd : {false, true}) {
+            fc::set_amd(amd);
+            std::vector<float> y(x.size());
+            const std::span<const std::uint8_t> payloads[] = {first};
+            expect(fc::feature_decode(coder, payloads, shape, {y.data(), y.size(), fc::FloatType::float32}) == fc::Status::ok, "what was encoded decodes");
+            if (values.empty()) values = y;
+            expect(y == values, "all kernels read the same values");
+        }
     }
     return first;
 }
@@ -120,16 +123,9 @@ void huffman_codes() {
 }
 
 void damage(const fc::FeatureCoder& coder, const fc::ContextShape& shape, const std::vector<std::uint8_t>& payload, unsigned rounds) {
-    const std::uint8_t head[8] = {static_cast<std::uint8_t>(coder.family),
-                                  static_cast<std::uint8_t>(coder.bits - 1),
-                                  static_cast<std::uint8_t>((coder.per_map ? 1 : 0) | (coder.step > 0 ? 2 : 0)),
-                                  static_cast<std::uint8_t>(shape.maps - 1),
-                                  static_cast<std::uint8_t>(shape.height - 1),
-                                  static_cast<std::uint8_t>(shape.width - 1),
-                                  0,
-                                  3};
+    const std::vector<std::uint8_t> head = feature_head(coder, shape);
     for (unsigned round = 0; round < rounds; ++round) {
-        std::vector<std::uint8_t> bad(head, head + 8);
+        std::vector<std::uint8_t> bad = head;
         bad[6] = static_cast<std::uint8_t>(rng());
         bad[2] = static_cast<std::uint8_t>(bad[2] | (rng() & 4));
         const std::size_t kept = round % 3 == 0 ? rng() % (payload.size() + 1) : payload.size();
@@ -182,6 +178,16 @@ void prior_round_trips() {
     }
 }
 
+// The fewest symbols, more or less, from which on rANS has 16, 32, 64 and 128 lanes, context coding 64, and Huffman segments of 16 KB.
+struct Large {
+    fc::Family family;
+    fc::ContextShape shape;
+};
+constexpr Large kLarge[] = {
+    {fc::Family::rans, {40, 30, 28}},     {fc::Family::rans, {84, 40, 40}},    {fc::Family::rans, {64, 104, 40}}, {fc::Family::rans, {320, 83, 40}},
+    {fc::Family::huffman, {72, 101, 40}}, {fc::Family::context, {68, 52, 40}},
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -190,6 +196,9 @@ int main(int argc, char** argv) {
     unsigned number = 0, cases = 0;
     small_stacks();
     if (share == 1) forked_children();  // a share of the tests runs under emulation, where the fork of a process with threads cannot start any
+    nested_tasks();
+    turns_in_order();
+    shared_samples(share);
     huffman_codes();
     prior_round_trips();
     fc::set_num_threads(3);
@@ -208,6 +217,16 @@ int main(int argc, char** argv) {
                     ++cases;
                 }
             }
+        }
+    }
+    for (const Large& large : kLarge) {
+        for (const unsigned bits : {2u, 5u, 6u, 8u}) {
+            if (number++ % share != 0) continue;
+            fc::FeatureCoder coder;
+            coder.family = large.family;
+            coder.bits = bits;
+            damage(coder, large.shape, round_trip(coder, large.shape, feature(large.shape, 1)), 2);
+            ++cases;
         }
     }
     // A batch large enough to wake the threads.

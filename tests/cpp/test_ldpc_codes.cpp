@@ -4,6 +4,7 @@
 #include <functional>
 #include <stdexcept>
 
+#include "kernels.hpp"
 #include "ldpc/encoder.hpp"
 #include "ldpc/syndrome.hpp"
 #include "test_ldpc.hpp"
@@ -262,7 +263,7 @@ void test_encoder() {
             scalar.encode(info, sent, blocks);
             scalar.encode_mother(info, mother, blocks);
             for (const featcodec::Isa isa : levels()) {
-                const fl::Encoder encoder(code, fl::encode_kernel(isa));
+                const fl::Encoder encoder(code, featcodec::kernels_of(isa).encode);
                 Bytes again(sent.size(), 0xAA), mother_again(mother.size(), 0xAA);
                 encoder.encode(info, again, blocks);
                 encoder.encode_mother(info, mother_again, blocks);

@@ -174,7 +174,7 @@ def test_a_cached_epoch_runs_no_head_and_a_folder_serves_the_next_run(mapped_byt
         fit(net, cut, batches(), bottleneck(3), cache=tmp_path)
         first, files = len(runs), sorted(p.name for p in tmp_path.iterdir())
         fit(net, cut, batches(), bottleneck(3), cache=tmp_path)
-        assert len(runs) - first < 4 < first  # where modules lie, and the cut; not once a batch
+        assert len(runs) - first < 12 < first  # where modules lie, the cut and its checks; not once a batch
         assert sorted(p.name for p in tmp_path.iterdir()) == files
         assert len(files) == 3
         net.a[0].weight.data += 0.1
