@@ -20,7 +20,7 @@ from featcodec.errors import LayerError
 from featcodec.inputs import call
 from featcodec.layers import evaluating
 from featcodec.outputs import leaves, map_leaves
-from featcodec.sizes import Number, Real, Size
+from featcodec.traced_sizes import Number, Real, Size
 
 # what of a tensor is the same for any values and sizes
 _FIXED = {"dim", "ndimension", "get_device", "element_size", "type", "result_type", "can_cast", "promote_types"}

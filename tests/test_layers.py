@@ -20,7 +20,7 @@ FLOORS = (
     ("table",),
     ("ops",),
     ("payloads", "bitstream", "message"),
-    ("channel", "fec", "nets", "macs", "layers", "weights", "features", "inputs", "outputs", "operators", "sizes"),
+    ("channel", "fec", "nets", "macs", "layers", "weights", "features", "inputs", "outputs", "operators", "traced_sizes"),
     ("transmission", "tracing", "device"),
     ("codec",),
     ("accounting", "onnx_head"),
