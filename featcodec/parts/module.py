@@ -71,7 +71,14 @@ class Builder:
 
     def size(self, size: Size) -> Any:
         """Return the node of an expression, or the integer that it is."""
-        return walk(size, self._sizes, lambda name, *parts: self._call(_OPERATORS[name], *parts))
+        return walk(size, self._sizes, self._operation)
+
+    def _operation(self, name: str, *parts: Any) -> fx.Node:
+        if name == "//":
+            # ONNX cuts quotients off at zero: what divides without a rest is the same by either
+            rest = self._call(operator.mod, *parts)
+            return self._call(operator.floordiv, self._call(operator.sub, parts[0], rest), parts[1])
+        return self._call(_OPERATORS[name], *parts)
 
     def _call(self, target: Any, *args: Any) -> fx.Node:
         return self._graph.call_function(target, args)

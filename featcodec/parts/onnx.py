@@ -41,7 +41,8 @@ def write_onnx(about: About, program: Program, network: nn.Module, path: str | P
     except FeatcodecError:
         raise
     except Exception as e:  # whatever torch and its packages raise
-        raise PartError(f"the head behind {about.layer!r} has no ONNX: {str(e).strip().splitlines()[0][:400]}") from e
+        cause = str(e.__cause__ or e).strip().splitlines()[0][:400]
+        raise PartError(f"the head behind {about.layer!r} has no ONNX: {cause}") from e
 
 
 def example_inputs(about: About, program: Program) -> list[Tensor]:

@@ -13,7 +13,7 @@ from benchmarks.part_models import CASES, built
 from featcodec.device import Head as DeviceHead
 
 
-@pytest.mark.parametrize("name", ["resnet20", "bert", "fpn"])
+@pytest.mark.parametrize("name", ["resnet20", "efficientnet", "bert", "fpn"])
 def test_an_onnx_head_gives_what_the_head_gives(name, tmp_path):
     case = CASES[name]
     parts = fc.export(built(name), case.layer, case.example(2, *case.sizes[0]))
