@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import copy
 import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +50,7 @@ def write_onnx_head(
     fingerprint: str,
     inputs: Sequence[str],
     sizes: Sequence[str] = (),
+    conditions: Mapping[str, Any] | None = None,
     dynamic_shapes: Any = None,
 ) -> None:
     """Write a head.
@@ -66,6 +68,9 @@ def write_onnx_head(
         Names of the inputs.
     sizes
         Names of the sizes that the tail cannot see in a tensor.
+    conditions
+        What `featcodec.conditions.Conditions` is made of, by argument: that for other sizes the network computes something
+        else, nothing in an ONNX file says.
     dynamic_shapes
         Axes of any size, as `torch.onnx.export` takes them.
 
@@ -80,6 +85,8 @@ def write_onnx_head(
     for output in outputs:
         if output.codec is not None:
             coder_of(output.codec.config(), output.codec.device_state())  # refused now, and not on the device
+    # a tensor that crosses as it came has its input's name
+    outputs = [output._replace(name=f"{output.name}.crossing") if output.name in inputs else output for output in outputs]
     whole = _Whole(network, outputs).eval()
     with torch.no_grad():
         features, _ = whole.features(*example)
@@ -98,6 +105,8 @@ def write_onnx_head(
     opened = [any(dim.dim_param for dim in o.type.tensor_type.shape.dim[1:]) for o in model.graph.output[: len(outputs)]]
     rows = [_row(output, x, any_size) for output, x, any_size in zip(outputs, features, opened, strict=True)]
     about = {"format": FORMAT, "layer": layer, "crossing": rows, "sizes": list(sizes), "head_fingerprint": fingerprint}
+    if conditions is not None:
+        about["conditions"] = conditions
     onnx.helper.set_model_props(model, {KEY: json.dumps(about)})
     for node in model.graph.node:
         del node.metadata_props[:]  # where in the exporting machine's sources a node came from
@@ -111,7 +120,8 @@ class _Whole(nn.Module):
         super().__init__()
         self.network = network
         self.axes = [output.axis if output.codec is not None else 0 for output in outputs]
-        behind = [None if output.codec is None else output.codec.device_network() for output in outputs]
+        # of copies: eval() would reach the caller's own
+        behind = [None if output.codec is None else copy.deepcopy(output.codec).device_network() for output in outputs]
         self.behind = nn.ModuleList([nn.Identity() if module is None else module for module in behind])
 
     def features(self, *given: Tensor) -> tuple[list[Tensor], tuple[int, ...]]:

@@ -109,6 +109,11 @@ TABLE = {"dtype": "int8", "shape": [2], "data": "AAA="}
     ("change", "match"),
     [
         (lambda about: {**about, "format": 2}, "is a head of format 2, this featcodec reads 1"),
+        (lambda about: {**about, "conditions": {"inputs": []}}, "its conditions are none: KeyError"),
+        (
+            lambda about: {**about, "conditions": {"inputs": [], "derived": [], "guards": ["1 +"]}},
+            "its conditions are none: Part",
+        ),
         (lambda about: [about], r"is a head of format \["),
         (lambda about: {**about, "layer": 3}, "layer must be a str, got 3"),
         (lambda about: {**about, "crossing": {}}, "crossing must be a list"),
@@ -142,6 +147,12 @@ def test_a_feature_that_no_packet_carries_is_refused_by_name(tmp_path):
     head = device.Head(changed(tmp_path / "head.onnx", in_row(0, dtype="int8")))
     with pytest.raises(fc.FeatureTypeError, match="a packet carries float32, float16 or bfloat16, got 'int8'"):
         head.encode(inputs(1))
+
+
+def test_writing_a_head_leaves_the_codec_s_mode(tmp_path):
+    codec = fc.get_codec("dsc:maps=3,step=0.05").train()
+    write_head(tmp_path / "head.onnx", nn.Identity(), torch.from_numpy(inputs(2)), [codec])
+    assert codec.training
 
 
 def test_a_learned_codec_s_feature_has_sizes(tmp_path):

@@ -16,7 +16,7 @@ ROOT = Path(featcodec.__file__).parent
 
 # From the ground up. A room imports rooms of the floors below its own, and of its own floor only where ORDER says so.
 FLOORS = (
-    ("_core", "_version", "errors", "spec", "core", "machine"),
+    ("_core", "_version", "errors", "spec", "core", "machine", "sizes", "conditions"),
     ("table",),
     ("ops",),
     ("payloads", "bitstream", "message"),
@@ -42,6 +42,8 @@ ORDER = {
     "message": {"bitstream"},
     "payloads": {"bitstream"},
     "spec": {"errors"},
+    "sizes": {"errors"},
+    "conditions": {"errors", "sizes"},
     "core": {"_core"},
     "channel": {"fec"},
     "macs": {"inputs", "operators"},

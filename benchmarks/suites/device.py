@@ -23,7 +23,6 @@ from featcodec.bench.models import resnet20
 from featcodec.bench.report import machine
 from featcodec.device import Head
 from featcodec.message import Message
-from featcodec.onnx_head import Output, write_onnx_head
 
 LAYER, SPEC = "layer2", "context:bits=4"
 GOALS = {"ratio": 1.0, "import_s": 0.3, "own_mb": 5.0, "install_mb": 150.0}
@@ -63,11 +62,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(1)
     images = torch.cat([x for x, _ in embedded().head(args.samples).batches(50, "cifar10")])
     model = resnet20()
-    parts, codec = fc.split(model, args.layer, images[:1]), fc.get_codec(args.codec).eval()
-    path = args.out / "head.onnx"
-    outputs, about = [Output("feature", codec)], {"layer": args.layer, "fingerprint": codec.fingerprint(), "inputs": ["x"]}
-    write_onnx_head(path, parts[0], (images[:2],), outputs, **about, dynamic_shapes=[{0: "batch"}])
-    head = Head(path, threads=1)
+    codec, path = fc.get_codec(args.codec).eval(), args.out / "head.onnx"
+    fc.export(model, args.layer, images[:2], codec=codec).head.to_onnx(path)
+    parts, head = fc.split(model, args.layer, images[:1]), Head(path, threads=1)
     with torch.no_grad():
         return {
             "goals": GOALS,
@@ -77,7 +74,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             "predictions": predictions(head, parts, codec, images),
             "import_s": import_seconds(),
             "install_mb": install_megabytes(),
-            "profile": profiled(path),
+            "profile": profiled(path, images[:1]),
             "machine": machine(),
         }
 
@@ -137,12 +134,12 @@ def install_megabytes() -> dict[str, float]:
     return {name: round(size, 1) for name, size in found.items()}
 
 
-def profiled(path: Path) -> dict[str, Any]:
+def profiled(path: Path, x: Tensor) -> dict[str, Any]:
     """What `featcodec.device.profile` says in a process that has no torch in it."""
-    code = (
-        f"import sys; sys.modules['torch'] = None; from featcodec.device.__main__ import main; main(['profile', {str(path)!r}])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    code = "import sys; sys.modules['torch'] = None; from featcodec.device.__main__ import main; sys.exit(main())"
+    shape = f"x={','.join(map(str, x.shape))}"
+    words = [sys.executable, "-c", code, "profile", str(path), "--shape", shape]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
     profile: dict[str, Any] = json.loads(done.stdout)
     return profile
 

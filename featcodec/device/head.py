@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcodec.bitstream import Packet
+from featcodec.conditions import Conditions
 from featcodec.device.codec import DeviceCodec, codec
-from featcodec.errors import ConfigError, FeatureError, MissingDependencyError
+from featcodec.errors import ConfigError, FeatureError, MissingDependencyError, PartError
 from featcodec.message import Item, Message, PlainTensor
 from featcodec.payloads.plain import bfloat16_bytes
 
 KEY = "featcodec"
 FORMAT = 1
+_MOST_SHAPES = 64  # that are remembered as fitting
 
 
 class Crossing(NamedTuple):
@@ -77,7 +79,9 @@ class Head:
         self, path: str | Path, *, threads: int | None = None, providers: tuple[str, ...] = ("CPUExecutionProvider",)
     ) -> None:
         self._session = _session(Path(path), threads, providers)
+        self._fitting: set[tuple[tuple[int, ...], ...]] = set()
         about = _about(Path(path), self._session.get_modelmeta().custom_metadata_map.get(KEY))
+        self._conditions = _conditions(Path(path), about.get("conditions"))
         self.layer: str = about["layer"]
         self.fingerprint: str = about["head_fingerprint"]
         self.crossing = tuple(_crossing(row) for row in about["crossing"])
@@ -94,18 +98,28 @@ class Head:
         Raises
         ------
         FeatureError
-            The inputs are not those of the head.
+            The inputs are not those of the head, or of sizes for which the model computes something else.
         """
         names = list(self.inputs)
         fed = {**dict(zip(names, inputs, strict=False)), **named}
         if len(inputs) > len(names) or set(fed) != set(names) or len(fed) != len(inputs) + len(named):
             raise FeatureError(f"the head takes {', '.join(names)}; got {len(inputs)} in order and {sorted(named)} by name")
+        self._check([np.shape(fed[name]) for name in names])
         try:
             outputs: list[NDArray[Any]] = self._session.run([*(c.name for c in self.crossing), *self.sizes], fed)
         except Exception as e:  # ONNX Runtime's own classes, which are not imported here
             shapes = {name: f"{value.dtype} {value.shape}" for name, value in fed.items() if isinstance(value, np.ndarray)}
             raise FeatureError(f"the head does not take {shapes}, it wants {self.inputs}: {e}") from e
         return outputs
+
+    def _check(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        """Raise FeatureError where for these sizes the head computes something else than the model does."""
+        key = tuple(shapes)
+        if self._conditions is not None and key not in self._fitting:
+            self._conditions.check(shapes, {})
+            if len(self._fitting) >= _MOST_SHAPES:
+                self._fitting.clear()
+            self._fitting.add(key)
 
     def packets(self, *inputs: NDArray[Any], **named: NDArray[Any]) -> list[list[Packet] | PlainTensor]:
         """Return the packets of each tensor that crosses, one per sample; the tensor itself where it has no codec.
@@ -179,6 +193,16 @@ def _about(path: Path, text: str | None) -> dict[str, Any]:
     except ValueError as e:
         raise ConfigError(f"{path} is no head: a fingerprint is hexadecimal, got {about['head_fingerprint']!r}") from e
     return about
+
+
+def _conditions(path: Path, given: Any) -> Conditions | None:
+    """What the file says of sizes; nothing where it says nothing."""
+    if given is None:
+        return None
+    try:
+        return Conditions([(str(name), list(shape)) for name, shape in given["inputs"]], given["derived"], given["guards"])
+    except (PartError, KeyError, TypeError, ValueError, AttributeError) as e:
+        raise ConfigError(f"{path} is no head: its conditions are none: {e!r}") from e
 
 
 def _crossing(row: Any) -> Crossing:

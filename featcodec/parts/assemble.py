@@ -19,11 +19,11 @@ from featcodec.parts.layouts import Layout
 from featcodec.parts.part import Head, Tail
 from featcodec.parts.port import Port
 from featcodec.parts.program import Program
-from featcodec.parts.sizes import compute
 from featcodec.parts.symbols import BATCH
 from featcodec.parts.terms import Terms
 from featcodec.parts.writer import Writer
 from featcodec.registry import fit_spec, get_codec
+from featcodec.sizes import compute
 from featcodec.weights import fingerprint_of
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import fx, nn
 
 from featcodec.parts.program import Program
-from featcodec.parts.sizes import Size, names, walk
 from featcodec.parts.steps import filled
+from featcodec.sizes import Size, names, operators, walk
 
 _OPERATORS = {
     "+": operator.add,
@@ -40,7 +40,8 @@ class Builder:
         for name, (i, axis) in program.bound.items():
             self._sizes[name] = self._call(torch.ops.aten.sym_size.int, given[i], axis)
         for name, size in program.derived:
-            if names(size) <= self._sizes.keys():
+            # comparisons are of guards, which no module checks
+            if names(size) <= self._sizes.keys() and operators(size) <= _OPERATORS.keys():
                 self._sizes[name] = self.size(size)
         ordered = [self._ordered(node, about["order"]) for node, about in zip(given, program.inputs, strict=True)]
         tensors = [self._tensor(name) for name in program.tensors]
@@ -70,7 +71,14 @@ class Builder:
 
     def size(self, size: Size) -> Any:
         """Return the node of an expression, or the integer that it is."""
-        return walk(size, self._sizes, lambda name, *parts: self._call(_OPERATORS[name], *parts))
+        return walk(size, self._sizes, self._operation)
+
+    def _operation(self, name: str, *parts: Any) -> fx.Node:
+        if name == "//":
+            # ONNX cuts quotients off at zero: what divides without a rest is the same by either
+            rest = self._call(operator.mod, *parts)
+            return self._call(operator.floordiv, self._call(operator.sub, parts[0], rest), parts[1])
+        return self._call(_OPERATORS[name], *parts)
 
     def _call(self, target: Any, *args: Any) -> fx.Node:
         return self._graph.call_function(target, args)

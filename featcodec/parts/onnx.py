@@ -12,7 +12,7 @@ from featcodec.errors import FeatcodecError, PartError
 from featcodec.onnx_head import Output, write_onnx_head
 from featcodec.parts.about import About
 from featcodec.parts.program import DTYPES, Program
-from featcodec.parts.sizes import compute
+from featcodec.sizes import compute
 
 
 def write_onnx(about: About, program: Program, network: nn.Module, path: str | Path) -> None:
@@ -31,12 +31,18 @@ def write_onnx(about: About, program: Program, network: nn.Module, path: str | P
                 fingerprint=about.fingerprint,
                 inputs=[given["name"] for given in program.inputs],
                 sizes=about.sizes,
+                conditions={
+                    "inputs": [[given["name"], given["shape"]] for given in program.inputs],
+                    "derived": program.spec["derived"],
+                    "guards": program.spec["guards"],
+                },
                 dynamic_shapes=[dict(enumerate(axes)) for axes in free],
             )
     except FeatcodecError:
         raise
     except Exception as e:  # whatever torch and its packages raise
-        raise PartError(f"the head behind {about.layer!r} has no ONNX: {str(e).strip().splitlines()[0][:400]}") from e
+        cause = str(e.__cause__ or e).strip().splitlines()[0][:400]
+        raise PartError(f"the head behind {about.layer!r} has no ONNX: {cause}") from e
 
 
 def example_inputs(about: About, program: Program) -> list[Tensor]:

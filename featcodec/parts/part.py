@@ -17,7 +17,7 @@ from featcodec.parts.module import Builder
 from featcodec.parts.onnx import write_onnx
 from featcodec.parts.port import Crossing, Port
 from featcodec.parts.program import Program
-from featcodec.parts.sizes import compute, parse
+from featcodec.sizes import compute, parse
 
 
 class Part:

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from featcodec.errors import FeatureError, FeatureTypeError, PartError
+from featcodec.conditions import Conditions
+from featcodec.errors import FeatureTypeError, PartError
 from featcodec.parts.operations import FRESH, GETITEM, WRITING, check_call, resolve
-from featcodec.parts.sizes import Size, compute, names, parse
 from featcodec.parts.steps import Slot, Step, execute, is_open, weigh
+from featcodec.sizes import Size, compute, names, parse
 
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -50,27 +51,16 @@ class Program:
     ) -> None:
         self.spec, self.device, self.most_bytes = spec, device, most_bytes
         self.inputs: list[dict[str, Any]] = spec["inputs"]
-        self.shapes: list[list[Size]] = [[parse(d) if isinstance(d, str) else d for d in i["shape"]] for i in self.inputs]
+        self._conditions = Conditions([(i["name"], i["shape"]) for i in self.inputs], spec["derived"], spec["guards"])
+        self.shapes, self.bound, self.derived = self._conditions.shapes, self._conditions.bound, self._conditions.derived
         self.tensors = {about["name"]: tensors[about["name"]] for about in spec["tensors"]}
         self._stored = list(self.tensors.values())
-        self.guards = [(parse(text), text) for text in spec["guards"]]
-        self.bound = self._bound()
         self.open_sizes: list[Size] = []
-        self.derived = [(name, parse(text)) for name, text in spec["derived"]]
         self._size_slots: dict[str, int] = {}
         self._ready: dict[Any, list[int]] = {}
         self._compile()
 
     # ---- reading --------------------------------------------------------------------------------------------------------
-
-    def _bound(self) -> dict[str, tuple[int, int]]:
-        """Names of sizes, and the first input and axis that each is read from."""
-        found: dict[str, tuple[int, int]] = {}
-        for i, shape in enumerate(self.shapes):
-            for axis, size in enumerate(shape):
-                if isinstance(size, str):
-                    found.setdefault(size, (i, axis))
-        return found
 
     def _compile(self) -> None:
         operations = self.spec["operations"]
@@ -196,33 +186,14 @@ class Program:
 
     def all_sizes(self, known: dict[str, int]) -> dict[str, int]:
         """Return sizes with those that are derived from them."""
-        found = dict(known)
-        for name, size in self.derived:
-            if names(size) <= found.keys():
-                found[name] = compute(size, found)
-        return found
+        return self._conditions.all_sizes(known)
 
     def _checked(self, inputs: Sequence[Tensor], sizes: Mapping[str, int]) -> list[int]:
-        known = {name: sizes[name] for name in self.spec["sizes"]}
-        for x, about, shape in zip(inputs, self.inputs, self.shapes, strict=True):
+        for x, about in zip(inputs, self.inputs, strict=True):
             if x.dtype != DTYPES[about["dtype"]]:
                 raise FeatureTypeError(f"{about['name']} is {about['dtype']}, got {str(x.dtype).removeprefix('torch.')}")
-            if x.ndim != len(shape):
-                raise FeatureError(f"{about['name']} has {len(shape)} axes, {about['shape']}, got {tuple(x.shape)}")
-        known |= {name: inputs[i].shape[axis] for name, (i, axis) in self.bound.items()}
-        known = self.all_sizes(known)
-        for x, about, shape in zip(inputs, self.inputs, self.shapes, strict=True):
-            for axis, size in enumerate(shape):
-                if names(size) <= known.keys() and (wanted := compute(size, known)) != x.shape[axis]:
-                    raise FeatureError(
-                        f"{about['name']} has the shape {about['shape']}, with {wanted} along axis {axis}, got {tuple(x.shape)}"
-                    )
-        for guard, text in self.guards:
-            if not compute(guard, known):
-                raise FeatureError(
-                    f"for these sizes the model computes something else: {text} does not hold, with "
-                    f"{', '.join(f'{name} = {known[name]}' for name in sorted(names(guard)))}"
-                )
+        given = {name: sizes[name] for name in self.spec["sizes"]}
+        known = self._conditions.check([tuple(x.shape) for x in inputs], given)
         numbers = [compute(size, known) for size in self.open_sizes]
         if self.most_bytes is not None:
             weigh(self._values(inputs, numbers, torch.device("meta")), self.steps, self.most_bytes)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from featcodec.errors import LayerError
 from featcodec.parts.graph import Expression
-from featcodec.parts.sizes import Size
+from featcodec.sizes import Size
 
 _OPERATORS = {
     "Add": "+",

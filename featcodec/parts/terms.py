@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from featcodec.parts.sizes import Size, text_of
+from featcodec.sizes import Size, text_of
 
 _LONG = 8  # operators of an expression that gets a name
 

@@ -13,7 +13,7 @@ from benchmarks.part_models import CASES, built
 from featcodec.device import Head as DeviceHead
 
 
-@pytest.mark.parametrize("name", ["resnet20", "bert", "fpn"])
+@pytest.mark.parametrize("name", ["resnet20", "efficientnet", "bert", "fpn"])
 def test_an_onnx_head_gives_what_the_head_gives(name, tmp_path):
     case = CASES[name]
     parts = fc.export(built(name), case.layer, case.example(2, *case.sizes[0]))
@@ -32,6 +32,33 @@ def test_an_onnx_head_gives_what_the_head_gives(name, tmp_path):
             assert arrived.sizes == wanted.sizes
             for port, tensor in wanted.items():
                 assert np.allclose(arrived[port].numpy(), tensor.numpy(), atol=3e-5), port
+
+
+def test_sizes_for_which_the_model_computes_something_else_are_refused(tmp_path):
+    case = CASES["bert"]
+    parts = fc.export(built("bert"), case.layer, case.example(2, *case.sizes[0]))
+    parts.head.to_onnx(tmp_path / "head.onnx")
+    long = {name: np.zeros((1, 513), np.int64) for name in DeviceHead(tmp_path / "head.onnx").inputs}
+    with pytest.raises(fc.FeatureError, match=r"the model computes something else: input_ids\.1 <= 512 does not hold"):
+        DeviceHead(tmp_path / "head.onnx").encode(**long)
+
+
+def test_an_input_that_crosses_as_it_is(tmp_path):
+    class Around(torch.nn.Module):
+        """The tail reads the input, too."""
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = torch.nn.Linear(4, 8), torch.nn.Linear(8, 4)
+
+        def forward(self, x):
+            return self.second(self.first(x).relu()) + x
+
+    model, x = Around().eval(), torch.randn(3, 4)
+    parts = fc.export(model, "first", x)
+    parts.head.to_onnx(tmp_path / "head.onnx")
+    got = parts.tail.run(DeviceHead(tmp_path / "head.onnx").encode(x.numpy()))
+    assert torch.allclose(got, model(x), atol=1e-6)
 
 
 @pytest.mark.parametrize("spec", ["huffman:bits=6", "entropic:reduced=4", "vq:hidden=16"])

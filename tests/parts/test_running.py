@@ -13,7 +13,7 @@ from benchmarks.part_models import CASES, EfficientNet, built, vgg
 from featcodec.outputs import leaves, same
 from featcodec.parts.operations import ALLOWED, FRESH, WRITING, functional, resolve
 from featcodec.parts.recurrent import WITHOUT_VALUES
-from featcodec.parts.sizes import MAX_OPERATORS
+from featcodec.sizes import MAX_OPERATORS
 
 X = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import featcodec as fc
-from featcodec.parts.sizes import compute, names, parse, text_of
+from featcodec.sizes import compute, names, parse, text_of
 
 VALUES = {"B": 3, "x.2": 17, "_y": 5}
 

@@ -149,6 +149,11 @@ def names(size: Size) -> set[str]:
     return {size} if isinstance(size, str) else set()
 
 
+def operators(size: Size) -> set[str]:
+    """Return the operators in an expression."""
+    return set().union({size[0]}, *map(operators, size[1:])) if isinstance(size, tuple) else set()
+
+
 def walk(size: Size, values: Mapping[str, Any], apply: Callable[..., Any]) -> Any:
     """Return an expression with values in place of names and `apply(operator, *operands)` in place of operations."""
     if isinstance(size, tuple):
