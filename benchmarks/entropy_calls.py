@@ -14,6 +14,7 @@ import featcodec as fc
 from benchmarks.ours import threads
 from benchmarks.timing import Effort, Timed, time_in_turn
 from featcodec.codecs.entropic import EntropicCodec
+from featcodec.payloads import prior_coder
 from tests import prior_reference
 from tests.features import smooth
 
@@ -63,13 +64,16 @@ def measure_range_coder(effort: Effort) -> list[Row]:
     x = smooth(shape, 0)
     count = int(np.prod(codec.latent_shape(*shape[1:])[1:]))
     data = codec.encode(x)[0].payload.tobytes()
-    integers = codec.prior.decode(data, count)
-    tables = [table.numpy().astype(np.int64) for table in (codec.prior.frequencies, codec.prior.first)]
+    tables = codec.prior.tables()
+    integers = prior_coder.decode(data, count, *tables)
     jobs = [
         Timed("codec", _both_ways(codec, x), torch.no_grad),
         Timed(
             "coder",
-            {"encode": partial(codec.prior.encode, integers), "decode": partial(codec.prior.decode, data, count)},
+            {
+                "encode": partial(prior_coder.encode, integers, *tables),
+                "decode": partial(prior_coder.decode, data, count, *tables),
+            },
             torch.no_grad,
         ),
         Timed(
