@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import featcodec as fc
+from featcodec.errors import MissingDependencyError
 from featcodec.weights import write_weights
 
 SPEC = "dsc:maps=8,reduced=4,step=0.1"
@@ -85,5 +86,5 @@ def test_a_missing_package_is_named_with_the_pip_line(monkeypatch, tmp_path):
 
     codec = fc.get_codec("raw")
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(fc.MissingDependencyError, match=r"needs safetensors.*pip install 'featcodec\[learned\]'"):
+    with pytest.raises(MissingDependencyError, match=r"needs safetensors.*pip install 'featcodec\[learned\]'"):
         codec.save(tmp_path / "x")
