@@ -27,7 +27,9 @@ bench-entropy: $(VENV)/.installed
 # picks parts. Error rates go on from $(OUT)/channel/checkpoints: delete them after a change to a decoder.
 bench-channel: PARTS ?= error,speed,features
 bench-channel: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt ldpc scikit-commpy pyldpc numba sionna-no-rt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt ldpc scikit-commpy numba sionna-no-rt
+	# it asks for NumPy before it is built, and names no such need
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation pyldpc
 	$(BIN)/python -m benchmarks.suites.channel --parts $(PARTS) --out $(OUT)/channel
 
 # What a training step costs with a codec in it, and the trained codecs beside their controls.
