@@ -14,12 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from featcodec.codec import Codec
+from featcodec.device.head import FORMAT, KEY
 from featcodec.errors import ConfigError, MissingDependencyError
 from featcodec.ops.cast import DTYPE_NAMES
 from featcodec.payloads.coders import coder_of
-
-KEY = "featcodec"
-FORMAT = 1
 
 
 class Output(NamedTuple):

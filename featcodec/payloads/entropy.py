@@ -34,18 +34,7 @@ TABLES: Mapping[str, tuple[int, type[np.generic]]] = {
 class EntropyCoder(PayloadCoder):
     """A quantiser before a family of entropy-coding modes; the encoder picks a mode by its cost, sample by sample.
 
-    Parameters
-    ----------
-    bits
-        n, 1..16: the min-max quantiser of `featcodec.payloads.quantizer`, symbols 0..2^n - 1.
-    axis
-        "sample": one range for the whole sample; "map": one for every map; "token": one for every token, a row of (T, D), in
-        which 0 is a level, n at least 2.
-    step
-        A step Q > 0 instead of min-max: q = rint(x / Q), x^ = Q q, no range sent. A value whose q has more than 16 bits is sent
-        as it is, in four bytes more. `bits` and `axis` then stay at their defaults.
-    tables
-        "adaptive": tables are made for each sample and sent. "static": they lie in the state and are not sent.
+    Parameters are those of `featcodec.families.entropy.EntropyCodec`; static tables lie in the state, as `TABLES` has them.
     """
 
     family: ClassVar[str]
