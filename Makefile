@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # The package is installed in place: only what the build reads asks for another install.
 BUILD_INPUTS = setup.py pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/*/*.inc)
 
-.PHONY: bench bench-entropy bench-channel bench-training bench-accelerator bench-device bench-parts test test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results clean
+.PHONY: bench bench-entropy bench-channel bench-training bench-accelerator bench-device bench-parts test test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results proto clean
 
 bench: $(VENV)/.installed
 	$(BIN)/featcodec bench --out $(OUT)
@@ -141,6 +141,12 @@ $(VENV)/.installed: $(BUILD_INPUTS)
 	$(PYTHON) -m venv $(VENV)
 	FEATCODEC_WERROR=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,lint,native]'
 	touch $@
+
+# What featcodec/runtime/edge.proto generates: the oldest grpcio-tools whose code this package's grpcio and protobuf take.
+proto:
+	$(PYTHON) -m venv build/proto
+	build/proto/bin/python -m pip install --quiet 'grpcio-tools==1.66.2' 'setuptools<81'
+	build/proto/bin/python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --pyi_out=. featcodec/runtime/edge.proto
 
 clean:
 	rm -rf build dist out *.egg-info featcodec/_core*.so $(VENV)

@@ -1,0 +1,1 @@
+"""Where to cut and what to send: profile, links, select, prune, search."""

@@ -1,0 +1,1 @@
+"""Two machines: an edge server of tails, and clients that hold heads."""
