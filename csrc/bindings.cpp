@@ -404,6 +404,7 @@ PYBIND11_MODULE(_core, m) {
     fc::python::bind_packets(m);
     fc::python::bind_prior(m);
     fc::python::bind_threads(m);
+    fc::python::bind_transform(m);
     m.attr("MAX_SYMBOL_BITS") = fc::kMaxSymbolBits;
     m.attr("MAX_CODE_LENGTH") = fc::kMaxCodeLength;
     m.def("crc32c", &crc32c, py::arg("data"), py::arg("crc") = 0);

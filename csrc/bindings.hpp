@@ -95,6 +95,7 @@ void bind_ldpc(py::module_& m);
 void bind_packets(py::module_& m);
 void bind_prior(py::module_& m);
 void bind_threads(py::module_& m);
+void bind_transform(py::module_& m);
 
 }  // namespace featcodec::python
 

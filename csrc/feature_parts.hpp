@@ -10,7 +10,6 @@
 
 namespace featcodec {
 
-inline constexpr std::size_t kInlineSymbols = 1 << 15;  // a batch below this is not worth waking threads for
 inline constexpr unsigned kByteBits = 8;
 
 inline std::size_t size_of(FloatType type) { return type == FloatType::float32 ? sizeof(float) : sizeof(std::uint16_t); }

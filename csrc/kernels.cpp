@@ -7,24 +7,25 @@
 #include "ldpc/frames_kernel.hpp"
 #include "order0/order0_isa.hpp"
 #include "quantize/quantize_kernels.hpp"
+#include "transform/transform_kernels.hpp"
 
 namespace featcodec {
 namespace {
 
 using namespace ldpc;
 
-constexpr Kernels kScalar = {kOrder0Scalar, kContextScalar, kQuantizeScalar, crc32c_scalar, kEncodeScalar, kErasureScalar, nullptr,
+constexpr Kernels kScalar = {kOrder0Scalar, kContextScalar, kQuantizeScalar, kTransformScalar, crc32c_scalar, kEncodeScalar, kErasureScalar, nullptr,
                              single::decode_block_scalar, sum_product_layer_scalar, llr_steps_scalar};
 
 #if defined(FEATCODEC_X86)
 
-constexpr Kernels kAvx2 = {kOrder0Avx2, kContextAvx2, kQuantizeAvx2, crc32c_sse42, {encode_words_avx2, 4}, kErasureAvx2, &kFramesAvx2,
+constexpr Kernels kAvx2 = {kOrder0Avx2, kContextAvx2, kQuantizeAvx2, kTransformAvx2, crc32c_sse42, {encode_words_avx2, 4}, kErasureAvx2, &kFramesAvx2,
                            single::decode_block_avx2, sum_product_layer_avx2, llr_steps_avx2};
 
-constexpr Kernels kAvx512 = {kOrder0Avx512, kContextAvx512, kQuantizeAvx512, crc32c_sse42, {encode_words_avx512, 8}, kErasureAvx512, &kFramesAvx512,
+constexpr Kernels kAvx512 = {kOrder0Avx512, kContextAvx512, kQuantizeAvx512, kTransformAvx512, crc32c_sse42, {encode_words_avx512, 8}, kErasureAvx512, &kFramesAvx512,
                              single::decode_block_avx512, sum_product_layer_avx512, llr_steps_avx2};
 
-constexpr Kernels kAvx512Vbmi = {kOrder0Avx512Vbmi, kContextAvx512Vbmi, kQuantizeAvx512, crc32c_sse42, {encode_words_avx512, 8}, kErasureAvx512Vbmi,
+constexpr Kernels kAvx512Vbmi = {kOrder0Avx512Vbmi, kContextAvx512Vbmi, kQuantizeAvx512, kTransformAvx512, crc32c_sse42, {encode_words_avx512, 8}, kErasureAvx512Vbmi,
                                  &kFramesAvx512, single::decode_block_avx512vbmi, sum_product_layer_avx512, llr_steps_avx2};
 
 #elif defined(FEATCODEC_NEON)
@@ -33,7 +34,7 @@ std::uint32_t crc32c_neon(const std::uint8_t* data, std::size_t size, std::uint3
     return has_arm_crc32() ? crc32c_arm(data, size, state) : crc32c_scalar(data, size, state);
 }
 
-constexpr Kernels kNeon = {kOrder0Neon, kContextScalar, kQuantizeNeon, crc32c_neon, kEncodeScalar, kErasureScalar, nullptr,
+constexpr Kernels kNeon = {kOrder0Neon, kContextScalar, kQuantizeNeon, kTransformNeon, crc32c_neon, kEncodeScalar, kErasureScalar, nullptr,
                            single::decode_block_scalar, sum_product_layer_scalar, llr_steps_scalar};
 
 #endif

@@ -15,6 +15,7 @@ namespace featcodec {
 struct ContextKernels;
 struct Order0Kernels;
 struct QuantizeKernels;
+struct TransformKernels;
 namespace ldpc {
 struct ErasureKernels;
 struct FramesKernel;
@@ -24,6 +25,7 @@ struct Kernels {
     const Order0Kernels& order0;
     const ContextKernels& context;
     const QuantizeKernels& quantize;
+    const TransformKernels& transform;
     std::uint32_t (*crc32c)(const std::uint8_t* data, std::size_t size, std::uint32_t state) noexcept;
     ldpc::EncodeKernel encode;
     const ldpc::ErasureKernels& erasure;

@@ -23,6 +23,8 @@ unsigned free_threads() noexcept;
 // most when they are done.
 void parallel_for(std::size_t count, const std::function<void(std::size_t)>& task);
 
+inline constexpr std::size_t kInlineSymbols = 1 << 15;  // a batch below this is not worth waking threads for
+
 // Coding fewer values takes less time than others need to wake up for it.
 inline constexpr std::size_t kSharedValues = std::size_t{1} << 18;
 
