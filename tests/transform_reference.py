@@ -115,7 +115,7 @@ class Reference:
 
     def _by_groups(self, matrices: Integers, y: Integers) -> Integers:
         """Rows (F', C, G) times (blocks, F, C), group by group."""
-        f, c, g = matrices.shape
+        _, c, g = matrices.shape
         rows = np.broadcast_to(matrices, (y.shape[1], c, g)).reshape(-1, c // g, g, g)
         return np.einsum("fgkj,nfgj->nfgk", rows, y.reshape(len(y), -1, c // g, g)).reshape(y.shape)
 
