@@ -135,14 +135,14 @@ class Reference:
         """T -> q."""
         step = self.steps(quality)
         q = np.sign(t) * ((2 * np.abs(t) + step) // (2 * step))
-        return np.where(self.classes(quality) < -24, 0, q)
+        return np.where(self.classes(quality) < -16, 0, q)
 
     def _intervals(self, q: Integers, quality: int) -> Iterator[tuple[int, int]]:
         tables = np.pad(self["tables"].cumsum(1), ((0, 0), (1, 0))).tolist()
         classes = self.classes(quality).tolist()
         for block in q.tolist():
             for value, r in zip(block, classes, strict=True):
-                if r >= -24:
+                if r >= -16:
                     yield from _coded(value, r, tables)
 
     def _escapes(self, x: NDArray[np.float32], outside: NDArray[np.bool_], quality: int) -> bytes:
@@ -176,7 +176,7 @@ class Reference:
         q = np.zeros((blocks, len(classes)), np.int64)
         for block in q:
             for i, (r, step) in enumerate(zip(classes, steps, strict=True)):
-                if r >= -24:
+                if r >= -16:
                     block[i] = _decoded(decoder, r, tables)
                     if abs(int(block[i])) * step >= 1 << 31:
                         raise BitstreamError("an integer is larger than any that is encoded")
@@ -206,7 +206,7 @@ class Reference:
 def _coded(value: int, r: int, tables: list[list[int]]) -> Iterator[tuple[int, int]]:
     """The intervals of one integer."""
     b = max(0, -((16 - r) // 8))
-    table = tables[r - 8 * b + 24]
+    table = tables[r - 8 * b + 16]
     m = abs(value) >> b
     symbol = min(m, 15)
     yield table[symbol], table[symbol + 1] - table[symbol]
@@ -222,7 +222,7 @@ def _coded(value: int, r: int, tables: list[list[int]]) -> Iterator[tuple[int, i
 
 def _decoded(decoder: RangeDecoder, r: int, tables: list[list[int]]) -> int:
     b = max(0, -((16 - r) // 8))
-    table = tables[r - 8 * b + 24]
+    table = tables[r - 8 * b + 16]
     peeked = decoder.peek()
     m = next(k for k in range(16) if table[k + 1] > peeked)
     decoder.take(table[m], table[m + 1] - table[m])
@@ -315,5 +315,5 @@ def fresh(maps: int, block_height: int, block_width: int, group: int, *, shared:
         "joint_inverse_shift": np.full(joint, 13, np.uint8),
         "offset": np.zeros(places, np.uint8),
         "scale_class": np.full(places, 128, np.uint8),
-        "tables": np.full((41, 16), 4096, np.int32),
+        "tables": np.full((33, 16), 4096, np.int32),
     }
