@@ -10,14 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from featcodec.payloads.transform import NUM_SYMBOLS, NUM_TABLES, Layout
+from featcodec.payloads.transform import Layout
 
 Arrays = dict[str, NDArray[Any]]
 
 LARGEST = 8191  # of v
 _HEADROOM = 1.25  # what other features may have beyond calibration's largest value before they are sent as escapes
 _STRONGEST = 2.0**17.5  # the standard deviation of the strongest component: a quarter of the coarsest step
-_LEAST_CODED = 2.0**4  # what is weaker is not coded at any quality
 _ROW_LIMIT = 61440
 _MOST_SHIFT = 24
 _JOINT_BITS = 7  # the joint stage's and the decoder's numbers are 2^7 of T's
@@ -227,11 +226,3 @@ def _integers(layout: Layout, forward: Tensor, inverse: Tensor, joint: Tensor) -
     for name, rows in named.items():
         found[name], found[f"{name}_shift"] = integer_rows(rows)
     return found
-
-
-# ---- classes and tables -------------------------------------------------------------------------------------------------
-
-
-def classes_of(spread: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Return the scale classes of variances (N,) of T."""
-    return np.rint(4 * np.log2(np.maximum(spread, 1.0))).clip(0, 255).astype(np.uint8)

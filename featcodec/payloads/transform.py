@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 BASES = ("frequency", "shared")
 LARGEST_BLOCK = 32
-NUM_TABLES, NUM_SYMBOLS = 41, 16
+NUM_TABLES, NUM_SYMBOLS = 33, 16
 FINEST = 100  # of qualities 0..100
 _MOST_MAPS = 1 << 16
 _MOST_PLACES = 1 << 20
@@ -129,3 +129,107 @@ def from_grids(grids: FloatArray, shape: tuple[int, ...]) -> FloatArray:
     if len(shape) == 2:
         return np.ascontiguousarray(grids.reshape(len(grids), shape[1], shape[0]).swapaxes(1, 2))
     return grids.reshape(len(grids), *shape)
+
+
+class TransformCoder(PayloadCoder):
+    """A block's cosine transform, the transform across maps, the joint stage, plain rounding, a range coder.
+
+    Attributes
+    ----------
+    quality
+        0..100, bigger is finer: an eighth of an octave of the step a notch. No part of the config: it may be set at any time,
+        and the payload tells it.
+    """
+
+    codec_id = "transform"
+    _quality = 50
+
+    def __init__(
+        self,
+        *,
+        maps: int,
+        block_height: int = 8,
+        block_width: int = 8,
+        basis: str = "frequency",
+        group: int | None = None,
+        joint: int = 0,
+    ) -> None:
+        super().__init__()
+        self.maps, self.block_height, self.block_width = maps, block_height, block_width
+        self.basis, self.group, self.joint = basis, maps if group is None else group, joint
+        self.layout.checked()
+
+    @property
+    def layout(self) -> Layout:
+        """What of the config gives the state's shapes."""
+        return Layout(**self.params())
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any], state: State) -> Self:
+        """See `PayloadCoder.of`."""
+        coder = super().of(params, state)
+        coder.__dict__["_core_coder"] = core_coder(coder.layout, state)
+        return coder
+
+    def params(self) -> dict[str, Any]:
+        """Return what gives the state's shapes."""
+        return {name: getattr(self, name) for name in Layout._fields}
+
+    @property
+    def quality(self) -> int:
+        """See the class."""
+        return self._quality
+
+    @quality.setter
+    def quality(self, quality: int) -> None:
+        self._quality = check_int("quality", quality, 0, FINEST)
+
+    def encode_payloads(self, x: FloatArray) -> list[Payload]:
+        """Encode a batch (B, ...) at the quality that is set."""
+        self._check_grid(x.shape[1:], FeatureError)
+        payloads: list[Payload] = self._coder().encode(to_grids(x), self._quality)
+        return payloads
+
+    def decode_payloads(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
+        """Decode a batch; each payload tells its quality."""
+        _, height, width = self._check_grid(shape, BitstreamError)
+        whole = [np.ascontiguousarray(payload) for payload in payloads]
+        return from_grids(self._coder().decode(whole, height, width), shape)
+
+    def encode_payload(self, x: FloatArray) -> Payload:
+        """Encode one sample."""
+        return self.encode_payloads(x[None])[0]
+
+    def decode_payload(self, payload: Payload, shape: tuple[int, ...]) -> FloatArray:
+        """Decode one sample."""
+        return self.decode_payloads([payload], shape)[0]
+
+    def _coder(self) -> _core.TransformCoder:
+        coder: _core.TransformCoder = self.__dict__["_core_coder"]
+        return coder
+
+    def _check_grid(self, shape: tuple[int, ...], error: type[Exception]) -> tuple[int, int, int]:
+        maps, height, width = grid_of(shape)
+        if maps != self.maps:
+            raise error(f"a transform of {self.maps} maps was expected to meet as many, got {maps} in shape {shape}")
+        filled = (height + -height % self.block_height) * (width + -width % self.block_width) * maps
+        if filled > _MOST_VALUES:
+            raise error(f"a sample has at most {_MOST_VALUES} values with its blocks filled up, got {filled}: {shape}")
+        return maps, height, width
+
+
+def core_coder(layout: Layout, state: State) -> _core.TransformCoder:
+    """Return the core's coder of a state.
+
+    Raises
+    ------
+    ConfigError
+        A tensor is missing, of another type or shape than the config's, or holds what no calibration writes.
+    """
+    for name, fresh in layout.fresh_state().items():
+        found = state.get(name)
+        if found is None or found.dtype != fresh.dtype or found.shape != fresh.shape:
+            got = "none" if found is None else f"{found.dtype} {found.shape}"
+            raise ConfigError(f"{name} of this transform is {fresh.dtype} {fresh.shape}, got {got}")
+    arrays = {name: np.ascontiguousarray(state[name]) for name in layout.fresh_state()}
+    return _core.TransformCoder(layout.maps, layout.block_height, layout.block_width, layout.group, arrays)
