@@ -106,11 +106,11 @@ class Reference:
         t = rounded(np.einsum("bx,ncyx->ncyb", cosines(self.block_width), v), r1)
         y = rounded(np.einsum("ay,ncyb->ncab", cosines(self.block_height), t), r2)
         y = y.transpose(0, 2, 3, 1).reshape(len(v), -1, self.maps)
-        t = rounded(self._by_groups(self["forward"], y), self["forward_shift"]).reshape(len(v), -1)
+        t = rounded(self._by_groups(self["analysis"], y), self["analysis_shift"]).reshape(len(v), -1)
         chosen = self["chosen"]
         if len(chosen):
             z = saturated(rounded(t[:, chosen], 7))
-            t[:, chosen] = rounded(z @ self["joint_forward"].T, self["joint_forward_shift"])
+            t[:, chosen] = rounded(z @ self["joint_analysis"].T, self["joint_analysis_shift"])
         return t
 
     def _by_groups(self, matrices: Integers, y: Integers) -> Integers:
@@ -188,9 +188,9 @@ class Reference:
         w = saturated(rounded(q * self.steps(quality), 7))
         chosen = self["chosen"]
         if len(chosen):
-            w[:, chosen] = saturated(rounded(w[:, chosen] @ self["joint_inverse"].T, self["joint_inverse_shift"]))
+            w[:, chosen] = saturated(rounded(w[:, chosen] @ self["joint_synthesis"].T, self["joint_synthesis_shift"]))
         w = w.reshape(len(q), -1, self.maps)
-        y = saturated(rounded(self._by_groups(self["inverse"], w), self["inverse_shift"]))
+        y = saturated(rounded(self._by_groups(self["synthesis"], w), self["synthesis_shift"]))
         y = y.reshape(len(q), self.block_height, self.block_width, self.maps).transpose(0, 3, 1, 2)
         r1, bound = shift_of(8191, self.block_width)
         r2, _ = shift_of(bound, self.block_height)
@@ -304,15 +304,15 @@ def fresh(maps: int, block_height: int, block_width: int, group: int, *, shared:
     return {
         "scale": np.array([9], np.int32),
         "mean": np.zeros((maps, block_height, block_width), np.int16),
-        "forward": (rows * (1 << 14)).astype(np.int16),
-        "forward_shift": np.full((frequencies, maps), 9, np.uint8),
-        "inverse": (rows * (1 << 12)).astype(np.int16),
-        "inverse_shift": np.full((frequencies, maps), 10, np.uint8),
+        "analysis": (rows * (1 << 14)).astype(np.int16),
+        "analysis_shift": np.full((frequencies, maps), 9, np.uint8),
+        "synthesis": (rows * (1 << 12)).astype(np.int16),
+        "synthesis_shift": np.full((frequencies, maps), 10, np.uint8),
         "chosen": np.arange(joint, dtype=np.int32),
-        "joint_forward": (np.eye(joint) * (1 << 13)).astype(np.int16),
-        "joint_forward_shift": np.full(joint, 6, np.uint8),
-        "joint_inverse": (np.eye(joint) * (1 << 13)).astype(np.int16),
-        "joint_inverse_shift": np.full(joint, 13, np.uint8),
+        "joint_analysis": (np.eye(joint) * (1 << 13)).astype(np.int16),
+        "joint_analysis_shift": np.full(joint, 6, np.uint8),
+        "joint_synthesis": (np.eye(joint) * (1 << 13)).astype(np.int16),
+        "joint_synthesis_shift": np.full(joint, 13, np.uint8),
         "offset": np.zeros(places, np.uint8),
         "scale_class": np.full(places, 128, np.uint8),
         "tables": np.full((33, 16), 4096, np.int32),

@@ -18,7 +18,7 @@ from featcodec.families.transform_layouts import layouts
 from featcodec.families.transform_tables import classes_of, tables_of
 from featcodec.features import check_feature
 from featcodec.ops.cast import to_floats
-from featcodec.payloads.transform import FINEST, TransformCoder, core_coder, grid_of, to_grids
+from featcodec.payloads.transform import TransformCoder, core_coder, grid_of, to_grids
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -58,7 +58,6 @@ class TransformCodec(TransformCoder, Codec):
         {"maps": 8, "block_height": 1, "block_width": 1, "group": 4},
     )
     wants_sensitivity = True
-    qualities = range(FINEST + 1)
     _transient = (*Codec._transient, "_core_coder")
 
     def __init__(

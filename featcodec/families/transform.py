@@ -221,8 +221,8 @@ def joint_stage(z: Tensor, g: Tensor | None, shrinkage: float) -> tuple[Tensor, 
 def _integers(layout: Layout, forward: Tensor, inverse: Tensor, joint: Tensor) -> Arrays:
     found: Arrays = {}
     shape = (layout.matrices, layout.maps, layout.group)
-    named = {"forward": forward.reshape(shape), "inverse": inverse.reshape(shape)}
-    named |= {"joint_forward": joint[0] * 2.0**_JOINT_BITS, "joint_inverse": joint[1]}
+    named = {"analysis": forward.reshape(shape), "synthesis": inverse.reshape(shape)}
+    named |= {"joint_analysis": joint[0] * 2.0**_JOINT_BITS, "joint_synthesis": joint[1]}
     for name, rows in named.items():
         found[name], found[f"{name}_shift"] = integer_rows(rows)
     return found

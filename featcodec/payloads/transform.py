@@ -91,15 +91,15 @@ class Layout(NamedTuple):
         return {
             "scale": np.array([9], np.int32),
             "mean": np.zeros((self.maps, self.block_height, self.block_width), np.int16),
-            "forward": rows * np.int16(1 << 14),
-            "forward_shift": np.full(rows.shape[:2], 9, np.uint8),
-            "inverse": rows * np.int16(1 << 12),
-            "inverse_shift": np.full(rows.shape[:2], 10, np.uint8),
+            "analysis": rows * np.int16(1 << 14),
+            "analysis_shift": np.full(rows.shape[:2], 9, np.uint8),
+            "synthesis": rows * np.int16(1 << 12),
+            "synthesis_shift": np.full(rows.shape[:2], 10, np.uint8),
             "chosen": np.arange(self.joint, dtype=np.int32),
-            "joint_forward": eye * np.int16(1 << 13),
-            "joint_forward_shift": np.full(self.joint, 6, np.uint8),
-            "joint_inverse": eye * np.int16(1 << 13),
-            "joint_inverse_shift": np.full(self.joint, 13, np.uint8),
+            "joint_analysis": eye * np.int16(1 << 13),
+            "joint_analysis_shift": np.full(self.joint, 6, np.uint8),
+            "joint_synthesis": eye * np.int16(1 << 13),
+            "joint_synthesis_shift": np.full(self.joint, 13, np.uint8),
             "offset": np.zeros(self.places, np.uint8),
             "scale_class": np.full(self.places, 128, np.uint8),
             "tables": np.full((NUM_TABLES, NUM_SYMBOLS), 1 << 12, np.int32),
@@ -142,6 +142,7 @@ class TransformCoder(PayloadCoder):
     """
 
     codec_id = "transform"
+    qualities = range(FINEST + 1)
     _quality = 50
 
     def __init__(
@@ -183,6 +184,10 @@ class TransformCoder(PayloadCoder):
     @quality.setter
     def quality(self, quality: int) -> None:
         self._quality = check_int("quality", quality, 0, FINEST)
+
+    def set_quality(self, quality: int) -> None:
+        """Set `quality`."""
+        self.quality = quality
 
     def encode_payloads(self, x: FloatArray) -> list[Payload]:
         """Encode a batch (B, ...) at the quality that is set."""
