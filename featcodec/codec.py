@@ -65,6 +65,8 @@ class Codec(PayloadCoder, nn.Module):
         A codec around another one is learned where that one is.
     needs_calibration
         True where `calibrate` has something to do.
+    wants_sensitivity
+        True where calibration does better when it knows the gradients of the model's output (`calibrate_for`).
     """
 
     example_shape: ClassVar[tuple[int, ...]] = (8, 7, 5)
@@ -72,6 +74,7 @@ class Codec(PayloadCoder, nn.Module):
     stable_bytes: ClassVar[bool] = True
     learned: bool = False
     protects: ClassVar[bool] = False
+    wants_sensitivity: ClassVar[bool] = False
     _transient: ClassVar[tuple[str, ...]] = ("_config_crc",)
 
     def __init__(self) -> None:
@@ -100,6 +103,23 @@ class Codec(PayloadCoder, nn.Module):
         """Return constructor's arguments with those added that follow from a sample's shape; see `featcodec.fit_spec`."""
         return dict(params)
 
+    @classmethod
+    def choices(cls, params: Mapping[str, Any], shape: tuple[int, ...], samples: int, max_table: int) -> list[dict[str, Any]]:
+        """Return the constructor's arguments among which `featcodec.calibrate` chooses, by what they do on inputs held out.
+
+        Parameters
+        ----------
+        params
+            What is given; all choices keep to it.
+        shape
+            Of a sample.
+        samples
+            That there are to calibrate with.
+        max_table
+            The numbers that a codec's matrices may hold on either side.
+        """
+        return [cls.fitted(params, shape)]
+
     @property
     def needs_calibration(self) -> bool:
         """True where the codec has integer tables or means that come from features: see `calibrate`."""
@@ -123,6 +143,27 @@ class Codec(PayloadCoder, nn.Module):
             As for `encode`; the state then stays what it was.
         """
         return self
+
+    def calibrate_for(
+        self, features: Tensor | Iterable[Tensor], gradients: Tensor | Iterable[Tensor] | None, strength: float = 0.1
+    ) -> Self:
+        """Calibrate with what the model's output says about the feature; `calibrate` where the codec does not ask for it.
+
+        Parameters
+        ----------
+        features
+            As for `calibrate`.
+        gradients
+            Of the shape of features: of random projections of the model's output, by the feature; None where there are none.
+        strength
+            0..1: how much of the gradients' second moments is smoothed away.
+
+        Raises
+        ------
+        FeatureTypeError, FeatureError
+            As for `calibrate`; the gradients are all 0.
+        """
+        return self.calibrate(features)
 
     def losses(self) -> dict[str, Tensor]:
         """Return what the most recent forward in training mode adds to a task's loss, unweighted.
