@@ -39,7 +39,7 @@ private:
 
 std::unique_ptr<TransformCoder> make_coder(std::size_t maps, std::size_t block_height, std::size_t block_width, std::size_t group, py::dict state) {
     const StateArrays arrays(std::move(state));
-    const TransformShape shape{maps, block_height, block_width, group, static_cast<std::size_t>(arrays.rows_of("forward")),
+    const TransformShape shape{maps, block_height, block_width, group, static_cast<std::size_t>(arrays.rows_of("analysis")),
                                static_cast<std::size_t>(arrays.rows_of("chosen"))};
     const auto signed_size = [](std::size_t size) { return static_cast<py::ssize_t>(size); };
     const py::ssize_t frequencies = signed_size(shape.frequencies), c = signed_size(maps), g = signed_size(group), n = signed_size(shape.joint);
@@ -47,15 +47,15 @@ std::unique_ptr<TransformCoder> make_coder(std::size_t maps, std::size_t block_h
     const TransformState own{
         .scale = arrays.get<std::int32_t>("scale", {1})[0],
         .mean = arrays.get<std::int16_t>("mean", {c, bh, bw}),
-        .forward = arrays.get<std::int16_t>("forward", {frequencies, c, g}),
-        .forward_shift = arrays.get<std::uint8_t>("forward_shift", {frequencies, c}),
-        .inverse = arrays.get<std::int16_t>("inverse", {frequencies, c, g}),
-        .inverse_shift = arrays.get<std::uint8_t>("inverse_shift", {frequencies, c}),
+        .analysis = arrays.get<std::int16_t>("analysis", {frequencies, c, g}),
+        .analysis_shift = arrays.get<std::uint8_t>("analysis_shift", {frequencies, c}),
+        .synthesis = arrays.get<std::int16_t>("synthesis", {frequencies, c, g}),
+        .synthesis_shift = arrays.get<std::uint8_t>("synthesis_shift", {frequencies, c}),
         .chosen = arrays.get<std::int32_t>("chosen", {n}),
-        .joint_forward = arrays.get<std::int16_t>("joint_forward", {n, n}),
-        .joint_forward_shift = arrays.get<std::uint8_t>("joint_forward_shift", {n}),
-        .joint_inverse = arrays.get<std::int16_t>("joint_inverse", {n, n}),
-        .joint_inverse_shift = arrays.get<std::uint8_t>("joint_inverse_shift", {n}),
+        .joint_analysis = arrays.get<std::int16_t>("joint_analysis", {n, n}),
+        .joint_analysis_shift = arrays.get<std::uint8_t>("joint_analysis_shift", {n}),
+        .joint_synthesis = arrays.get<std::int16_t>("joint_synthesis", {n, n}),
+        .joint_synthesis_shift = arrays.get<std::uint8_t>("joint_synthesis_shift", {n}),
         .offset = arrays.get<std::uint8_t>("offset", {places}),
         .scale_class = arrays.get<std::uint8_t>("scale_class", {places}),
         .tables = arrays.get<std::int32_t>("tables", {signed_size(kTransformTables), signed_size(kTransformEntries)}),

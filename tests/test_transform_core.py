@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 import featcodec as fc
 from featcodec import _core
+from tests.kernels import KERNELS, choose
+from tests.prior_reference import RangeEncoder
 from tests.transform_reference import Reference, fresh
 
 State = dict[str, NDArray[Any]]
@@ -34,7 +36,9 @@ SHAPES = [
 
 def matrices(rng: np.random.Generator, count: int, rows: int, columns: int) -> NDArray[np.int16]:
     """Nearly orthonormal rows, times 2^12."""
-    made = np.linalg.qr(rng.normal(size=(count, rows // columns, columns, columns)))[0] if columns else np.zeros((count, 0, 0, 0))
+    made = (
+        np.linalg.qr(rng.normal(size=(count, rows // columns, columns, columns)))[0] if columns else np.zeros((count, 0, 0, 0))
+    )
     return np.rint(made * 4096 / max(1, columns / 256) ** 0.5).astype(np.int16).reshape(count, rows, columns)
 
 
@@ -42,21 +46,21 @@ def random_state(seed: int, maps: int, block_height: int, block_width: int, grou
     """A state such as calibration makes."""
     rng = np.random.default_rng(seed)
     state = fresh(maps, block_height, block_width, group, shared=shared, joint=joint)
-    frequencies, places = len(state["forward"]), maps * block_height * block_width
+    frequencies, places = len(state["analysis"]), maps * block_height * block_width
     state["scale"][:] = rng.integers(5, 10)
     state["mean"][:] = rng.integers(-2000, 2000, state["mean"].shape)
-    state["forward"] = matrices(rng, frequencies, maps, group)
-    state["forward_shift"][:] = rng.integers(5, 9, state["forward_shift"].shape)
-    state["inverse"] = np.ascontiguousarray(
-        state["forward"].reshape(frequencies, -1, group, group).swapaxes(2, 3).reshape(state["forward"].shape)
+    state["analysis"] = matrices(rng, frequencies, maps, group)
+    state["analysis_shift"][:] = rng.integers(5, 9, state["analysis_shift"].shape)
+    state["synthesis"] = np.ascontiguousarray(
+        state["analysis"].reshape(frequencies, -1, group, group).swapaxes(2, 3).reshape(state["analysis"].shape)
     )
-    state["inverse_shift"][:] = rng.integers(10, 13, state["inverse_shift"].shape)
+    state["synthesis_shift"][:] = rng.integers(10, 13, state["synthesis_shift"].shape)
     state["chosen"] = np.sort(rng.choice(places, joint, replace=False)).astype(np.int32)
     if joint:
-        state["joint_forward"] = matrices(rng, 1, joint, joint)[0]
-        state["joint_inverse"] = np.ascontiguousarray(state["joint_forward"].T)
-        state["joint_forward_shift"][:] = rng.integers(5, 7, joint)
-        state["joint_inverse_shift"][:] = 12
+        state["joint_analysis"] = matrices(rng, 1, joint, joint)[0]
+        state["joint_synthesis"] = np.ascontiguousarray(state["joint_analysis"].T)
+        state["joint_analysis_shift"][:] = rng.integers(5, 7, joint)
+        state["joint_synthesis_shift"][:] = 12
     state["offset"][:] = rng.integers(0, 97, places) * (rng.random(places) < 0.2)
     state["scale_class"][:] = np.clip(rng.normal(100, 30, places), 0, 255)
     state["tables"][:] = tables(rng)
@@ -65,7 +69,7 @@ def random_state(seed: int, maps: int, block_height: int, block_width: int, grou
 
 def tables(rng: np.random.Generator) -> NDArray[np.int32]:
     """From peaked to flat, and some entries of 1."""
-    weights = np.exp(-np.arange(16) / np.geomspace(0.05, 20, 41)[:, None]) * rng.random((41, 16)) ** 3
+    weights = np.exp(-np.arange(16) / np.geomspace(0.05, 20, 33)[:, None]) * rng.random((33, 16)) ** 3
     made = 1 + np.floor(weights / weights.sum(1, keepdims=True) * (65536 - 16)).astype(np.int32)
     made[:, 0] += 65536 - made.sum(1)
     return made
@@ -86,11 +90,9 @@ def both(seed: int, case: tuple[Any, ...]) -> tuple[_core.TransformCoder, Refere
     return _core.TransformCoder(*case[:4], state), Reference(*case[:4], state), state
 
 
-@pytest.fixture(params=_core.isas())
+@pytest.fixture(params=KERNELS, ids=str)
 def level(request):
-    _core.set_isa(request.param)
-    yield request.param
-    _core.reset_isa()
+    choose(*request.param)  # conftest.py puts it back
 
 
 @pytest.mark.parametrize("quality", [0, 37, 71, 100])
@@ -114,7 +116,7 @@ def test_components_and_what_integers_give_are_the_page_s(level, case):
     assert np.array_equal(found, wanted)
     for quality in (0, 64, 100):
         q = np.stack([reference.quantise(one, quality) for one in wanted])
-        made = coder.synthesise(q.astype(np.int32), quality, *case[6:])
+        made = coder.synthesise(np.ascontiguousarray(q, np.int32), quality, *case[6:])
         assert np.array_equal(made, np.stack([reference.reconstruct(one, quality, *case[6:]) for one in q]))
 
 
@@ -122,7 +124,7 @@ def extreme_state(case: tuple[Any, ...], seed: int) -> State:
     """Rows whose absolutes sum to all that is allowed, and the least shifts."""
     rng = np.random.default_rng(seed)
     state = random_state(seed, *case[:6])
-    for name in ("forward", "inverse", "joint_forward", "joint_inverse"):
+    for name in ("analysis", "synthesis", "joint_analysis", "joint_synthesis"):
         matrix = state[name]
         columns = max(1, matrix.shape[-1])
         size = min(32767, 61440 // columns)
@@ -146,7 +148,7 @@ def test_sums_at_their_bounds_neither_wrap_nor_differ(level, case):
             assert bytes(payload) == reference.encode(x, quality)
             assert np.array_equal(coder.decode([payload], *case[6:])[0], reference.decode(bytes(payload), *case[6:]))
     q = rng.integers(-(1 << 31), 1 << 31, (1, *coder.analyse(x[None]).shape[1:])).astype(np.int32)
-    q[:, :, reference.classes(50) < -24] = 0
+    q[:, :, reference.classes(50) < -16] = 0
     assert np.array_equal(coder.synthesise(q, 50, *case[6:])[0], reference.reconstruct(q[0].astype(np.int64), 50, *case[6:]))
 
 
@@ -167,7 +169,9 @@ def test_any_bytes_give_what_the_page_says_or_are_refused(data):
     case = SHAPES[(1, 3, 6)[i]]
     quality = data.draw(st.integers(0, 100))
     x = features(data.draw(st.integers(0, 50)), state, (1, case[0], *case[6:]))
-    damaged = bytearray(coder.encode(x, quality)[0]) if data.draw(st.booleans()) else bytearray(data.draw(st.binary(max_size=40)))
+    damaged = (
+        bytearray(coder.encode(x, quality)[0]) if data.draw(st.booleans()) else bytearray(data.draw(st.binary(max_size=40)))
+    )
     for _ in range(data.draw(st.integers(0, 3)) if damaged else 0):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= data.draw(st.integers(1, 255))
     damaged = damaged[: data.draw(st.integers(0, len(damaged)))] + data.draw(st.binary(max_size=3))
@@ -227,8 +231,7 @@ ONE = np.float32(1).tobytes()
         (with_escapes(b"\x01", b"\x00", np.float32(np.nan).tobytes()), "range"),
         (with_escapes(b"\x01", b"\x00", np.float32(-np.inf).tobytes()), "range"),
         (np.array([30, 0], np.uint8), "left over"),
-        (np.array([30] + 400 * [7], np.uint8), "left over|not ones"),
-        (np.array([30] + 40 * [255], np.uint8), "not ones"),
+        (np.array([30] + 400 * [7], np.uint8), "left over"),
     ],
 )
 def test_every_damage_is_named(payload, why):
@@ -237,20 +240,46 @@ def test_every_damage_is_named(payload, why):
         coder.decode([payload], 3, 5)
 
 
+def one_place(quality: int, scale_class: int) -> tuple[_core.TransformCoder, Reference]:
+    """Of grids of one value, whose table makes escapes likely."""
+    state = fresh(1, 1, 1, 1, shared=True, joint=0)
+    state["scale_class"][:] = scale_class
+    state["tables"][:] = [1] * 15 + [65536 - 15]
+    return _core.TransformCoder(1, 1, 1, 1, state), Reference(1, 1, 1, 1, state)
+
+
+@pytest.mark.parametrize(("quality", "scale_class"), [(0, 140), (100, 56), (100, 255), (63, 101)])
+def test_an_integer_has_a_limit(quality, scale_class):
+    coder, reference = one_place(quality, scale_class)
+    most = (2**31 - 1) // int(reference.steps(quality)[0])
+    for q, ends_well in ((most, True), (-most, True), (most + 1, False), (-most - 1, False)):
+        encoder = RangeEncoder()
+        encoder.encode(reference._intervals(np.array([[q]]), quality))
+        payload = np.frombuffer(bytes([quality]) + encoder.finish(), np.uint8)
+        assert outcome(coder.decode, [payload], 1, 1) == outcome(reference.decode, bytes(payload), 1, 1)
+        assert (outcome(coder.decode, [payload], 1, 1) != "refused") is ends_well
+
+
+def test_an_escape_s_length_ends():
+    coder, _ = one_place(50, 100)
+    with pytest.raises(fc.BitstreamError, match="not ones that an encoder writes"):
+        coder.decode([np.array([50, 0, 15], np.uint8)], 1, 1)
+
+
 @pytest.mark.parametrize(
     ("name", "change", "why"),
     [
         ("scale", lambda a: a + 92, "scale must be"),
         ("mean", lambda a: a + np.int16(24577), "mean must be"),
-        ("forward", lambda a: a * 0 + np.int16(30721), "forward must have"),
-        ("forward_shift", lambda a: a * 0 + np.uint8(25), "forward must have"),
-        ("inverse", lambda a: a * 0 - np.int16(30721), "inverse must have"),
-        ("inverse_shift", lambda a: a * 0 + np.uint8(25), "inverse must have"),
+        ("analysis", lambda a: a * 0 + np.int16(30721), "analysis must have"),
+        ("analysis_shift", lambda a: a * 0 + np.uint8(25), "analysis must have"),
+        ("synthesis", lambda a: a * 0 - np.int16(30721), "synthesis must have"),
+        ("synthesis_shift", lambda a: a * 0 + np.uint8(25), "synthesis must have"),
         ("chosen", lambda a: a[::-1].copy(), "chosen must be"),
         ("chosen", lambda a: a + 14, "chosen must be"),
         ("chosen", lambda a: a - 1, "chosen must be"),
-        ("joint_forward", lambda a: a * 0 + np.int16(20481), "joint matrices"),
-        ("joint_inverse_shift", lambda a: a * 0 + np.uint8(25), "joint matrices"),
+        ("joint_analysis", lambda a: a * 0 + np.int16(20481), "joint matrices"),
+        ("joint_synthesis_shift", lambda a: a * 0 + np.uint8(25), "joint matrices"),
         ("offset", lambda a: a + np.uint8(97), "offset must be"),
         ("tables", lambda a: a + 1, "tables must"),
         ("tables", lambda a: a + np.array([4096, -4096] * 8, np.int32), "tables must"),
@@ -265,19 +294,21 @@ def test_a_state_out_of_range_is_refused(name, change, why):
 @pytest.mark.parametrize("name", list(fresh(1, 1, 1, 1, shared=True, joint=1)))
 def test_an_array_of_another_shape_or_type_is_refused(name):
     _, state = small()
-    with pytest.raises(ValueError, match=f"{name} has another shape|has no {name}"):
-        _core.TransformCoder(4, 2, 2, 2, state | {name: np.repeat(state[name], 2, -1)} if name != "chosen" else {})
+    with pytest.raises(ValueError, match=f"{name} has another shape"):
+        _core.TransformCoder(4, 2, 2, 2, state | {name: state[name][None]})
     with pytest.raises(TypeError, match=name):
         _core.TransformCoder(4, 2, 2, 2, state | {name: state[name].astype(np.int64)})
     with pytest.raises(ValueError, match=f"no {name}"):
         _core.TransformCoder(4, 2, 2, 2, {key: value for key, value in state.items() if key != name})
 
 
-@pytest.mark.parametrize(("maps", "height", "width", "group"), [(4, 0, 1, 2), (4, 33, 1, 2), (4, 1, 33, 2), (4, 2, 2, 3), (4, 2, 2, 0), (0, 1, 1, 1)])
+@pytest.mark.parametrize(
+    ("maps", "height", "width", "group"), [(4, 0, 1, 2), (4, 33, 1, 2), (4, 1, 33, 2), (4, 2, 2, 3), (4, 2, 2, 0), (0, 1, 1, 1)]
+)
 def test_a_shape_that_is_none_is_refused(maps, height, width, group):
     state = fresh(maps, height, width, max(1, group), shared=True, joint=0)
     if group == 0:
-        state["forward"] = state["inverse"] = np.zeros((1, maps, 0), np.int16)
+        state["analysis"] = state["synthesis"] = np.zeros((1, maps, 0), np.int16)
     with pytest.raises(ValueError, match="sides of 1 to 32|multiple of group|1 to 2\\^26"):
         _core.TransformCoder(maps, height, width, group, state)
 

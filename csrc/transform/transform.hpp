@@ -12,7 +12,7 @@
 namespace featcodec {
 
 inline constexpr unsigned kMostQuality = 100;
-inline constexpr std::size_t kTransformTables = 41;
+inline constexpr std::size_t kTransformTables = 33;
 inline constexpr std::size_t kTransformEntries = 16;   // magnitudes 0..14, and one for what is larger
 inline constexpr std::int64_t kMostMoved = 8191;       // of a value less its mean; others are escapes
 inline constexpr std::size_t kMostGrid = 1 << 26;      // values of a sample, its blocks filled up
@@ -32,15 +32,15 @@ struct TransformShape {
 struct TransformState {
     std::int32_t scale = 0;
     std::span<const std::int16_t> mean;
-    std::span<const std::int16_t> forward;
-    std::span<const std::uint8_t> forward_shift;
-    std::span<const std::int16_t> inverse;
-    std::span<const std::uint8_t> inverse_shift;
+    std::span<const std::int16_t> analysis;
+    std::span<const std::uint8_t> analysis_shift;
+    std::span<const std::int16_t> synthesis;
+    std::span<const std::uint8_t> synthesis_shift;
     std::span<const std::int32_t> chosen;
-    std::span<const std::int16_t> joint_forward;
-    std::span<const std::uint8_t> joint_forward_shift;
-    std::span<const std::int16_t> joint_inverse;
-    std::span<const std::uint8_t> joint_inverse_shift;
+    std::span<const std::int16_t> joint_analysis;
+    std::span<const std::uint8_t> joint_analysis_shift;
+    std::span<const std::int16_t> joint_synthesis;
+    std::span<const std::uint8_t> joint_synthesis_shift;
     std::span<const std::uint8_t> offset;
     std::span<const std::uint8_t> scale_class;
     std::span<const std::int32_t> tables;

@@ -7,7 +7,7 @@ namespace featcodec {
 namespace {
 
 constexpr int kFinestLevel = 156;    // of quality 0
-constexpr int kLeastRelative = -24;  // a component's scale class less its level, below which it is not coded
+constexpr int kLeastRelative = -16;  // a component's scale class less its level, below which it is not coded
 constexpr int kMostRelative = 16;    // of a table; above it the low bits are sent raw
 
 unsigned level_of(const TransformParts& parts, std::size_t place, unsigned quality) {
@@ -44,16 +44,16 @@ void load_groups(TransformParts& parts, const TransformState& state) {
         const std::size_t frequency = i / parts.groups(), first = i % parts.groups() * group, row = i * group;
         TransformGroup& made = parts.matrices.emplace_back();
         made.order = ordered(group, [&](std::uint32_t k) { return needed_at_any(parts, frequency, first + k); });
-        made.forward = {state.forward.data() + row * group, state.forward_shift.data() + row, made.order, PackedMatrix::Ordered::rows};
-        made.inverse = {state.inverse.data() + row * group, state.inverse_shift.data() + row, made.order, PackedMatrix::Ordered::columns};
+        made.forward = {state.analysis.data() + row * group, state.analysis_shift.data() + row, made.order, PackedMatrix::Ordered::rows};
+        made.inverse = {state.synthesis.data() + row * group, state.synthesis_shift.data() + row, made.order, PackedMatrix::Ordered::columns};
     }
 }
 
 void load_joint(TransformParts& parts, const TransformState& state) {
     TransformGroup& joint = parts.joint;
     joint.order = ordered(parts.chosen.size(), [&](std::uint32_t j) { return parts.needed[parts.chosen[j]]; });
-    joint.forward = {state.joint_forward.data(), state.joint_forward_shift.data(), joint.order, PackedMatrix::Ordered::rows};
-    joint.inverse = {state.joint_inverse.data(), state.joint_inverse_shift.data(), joint.order, PackedMatrix::Ordered::columns};
+    joint.forward = {state.joint_analysis.data(), state.joint_analysis_shift.data(), joint.order, PackedMatrix::Ordered::rows};
+    joint.inverse = {state.joint_synthesis.data(), state.joint_synthesis_shift.data(), joint.order, PackedMatrix::Ordered::columns};
 }
 
 void load_needs(TransformParts& parts) {

@@ -30,15 +30,15 @@ void check_sizes(const TransformShape& shape, const TransformState& state) {
     const std::size_t rows = shape.frequencies * shape.maps, places = shape.places(), joint = shape.joint;
     const std::pair<std::size_t, std::size_t> sizes[] = {
         {state.mean.size(), places},
-        {state.forward.size(), rows * shape.group},
-        {state.forward_shift.size(), rows},
-        {state.inverse.size(), rows * shape.group},
-        {state.inverse_shift.size(), rows},
+        {state.analysis.size(), rows * shape.group},
+        {state.analysis_shift.size(), rows},
+        {state.synthesis.size(), rows * shape.group},
+        {state.synthesis_shift.size(), rows},
         {state.chosen.size(), joint},
-        {state.joint_forward.size(), joint * joint},
-        {state.joint_forward_shift.size(), joint},
-        {state.joint_inverse.size(), joint * joint},
-        {state.joint_inverse_shift.size(), joint},
+        {state.joint_analysis.size(), joint * joint},
+        {state.joint_analysis_shift.size(), joint},
+        {state.joint_synthesis.size(), joint * joint},
+        {state.joint_synthesis_shift.size(), joint},
         {state.offset.size(), places},
         {state.scale_class.size(), places},
         {state.tables.size(), kTransformTables * kTransformEntries},
@@ -83,10 +83,10 @@ const char* transform_problem(const TransformShape& shape, const TransformState&
     check_sizes(shape, state);
     if (std::abs(std::int64_t{state.scale}) > kMostScale) return "scale must be -100..100";
     if (!std::all_of(state.mean.begin(), state.mean.end(), [](int mean) { return std::abs(mean) <= kMostMean; })) return "mean must be -24576..24576";
-    if (!matrix_fits(state.forward, state.forward_shift, shape.group)) return "forward must have rows whose absolutes sum to at most 61440, and shifts 0..24";
-    if (!matrix_fits(state.inverse, state.inverse_shift, shape.group)) return "inverse must have rows whose absolutes sum to at most 61440, and shifts 0..24";
-    if (!matrix_fits(state.joint_forward, state.joint_forward_shift, shape.joint) ||
-        !matrix_fits(state.joint_inverse, state.joint_inverse_shift, shape.joint)) {
+    if (!matrix_fits(state.analysis, state.analysis_shift, shape.group)) return "analysis must have rows whose absolutes sum to at most 61440, and shifts 0..24";
+    if (!matrix_fits(state.synthesis, state.synthesis_shift, shape.group)) return "synthesis must have rows whose absolutes sum to at most 61440, and shifts 0..24";
+    if (!matrix_fits(state.joint_analysis, state.joint_analysis_shift, shape.joint) ||
+        !matrix_fits(state.joint_synthesis, state.joint_synthesis_shift, shape.joint)) {
         return "joint matrices must have rows whose absolutes sum to at most 61440, and shifts 0..24";
     }
     if (!chosen_fit(state.chosen, shape.places())) return "chosen must be places of a block, rising";
