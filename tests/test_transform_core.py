@@ -1,4 +1,4 @@
-"""The core's transform coder against docs/transform.md in NumPy: the same bytes and floats on every level, and the same refusals."""
+"""The core's transform coder against docs/transform.md in NumPy: the same bytes and floats on every level, the same refusals."""
 
 from __future__ import annotations
 
@@ -309,7 +309,7 @@ def test_a_shape_that_is_none_is_refused(maps, height, width, group):
     state = fresh(maps, height, width, max(1, group), shared=True, joint=0)
     if group == 0:
         state["analysis"] = state["synthesis"] = np.zeros((1, maps, 0), np.int16)
-    with pytest.raises(ValueError, match="sides of 1 to 32|multiple of group|1 to 2\\^26"):
+    with pytest.raises(ValueError, match=r"sides of 1 to 32|multiple of group|1 to 2\^26"):
         _core.TransformCoder(maps, height, width, group, state)
 
 
@@ -317,7 +317,7 @@ def test_what_no_call_takes():
     coder, _ = small()
     x = np.zeros((2, 4, 3, 5), np.float32)
     for quality in (101, 1000):
-        with pytest.raises(ValueError, match="0..100"):
+        with pytest.raises(ValueError, match=r"0\.\.100"):
             coder.encode(x, quality)
     for bad in (np.nan, np.inf, -np.inf):
         broken = x.copy()

@@ -91,9 +91,64 @@ void combine(const Combination& matrix, const std::int16_t* in, std::size_t in_s
     }
 }
 
+// The means of two positions.
+inline __m256i means_of(const Tile& tile, std::size_t first, std::size_t second) {
+    const auto at = [&](std::size_t i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(tile.means + tile.mean_at[i])); };
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(at(first)), at(second), 1);
+}
+
 }  // namespace
 
-const TransformKernels kTransformAvx2 = {"avx2", multiply<std::int16_t>, multiply<std::int32_t>, combine};
+bool tile_in_avx2(const Tile& tile) {
+    const __m256 unit = _mm256_set1_ps(tile.unit);
+    __m256i wide[kTileSide];  // of a map: its 8 positions. What is no int32 is INT32_MIN.
+    for (std::size_t i = 0; i < kTileSide; ++i) wide[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(tile.from + i * tile.stride), unit));
+    __m256i maps[4], low[2], high[2];  // in either half 4 positions: maps i and i + 4; pairs of maps, the first four and the others
+    for (std::size_t i = 0; i < 4; ++i) maps[i] = _mm256_packs_epi32(wide[i], wide[i + 4]);
+    for (std::size_t i = 0; i < 2; ++i) {
+        low[i] = _mm256_unpacklo_epi16(maps[2 * i], maps[2 * i + 1]);
+        high[i] = _mm256_unpackhi_epi16(maps[2 * i], maps[2 * i + 1]);
+    }
+    const __m256i first[2] = {_mm256_unpacklo_epi32(low[0], low[1]), _mm256_unpackhi_epi32(low[0], low[1])};
+    const __m256i second[2] = {_mm256_unpacklo_epi32(high[0], high[1]), _mm256_unpackhi_epi32(high[0], high[1])};
+    __m256i doubt = _mm256_setzero_si256();
+    for (std::size_t i = 0; i < 4; ++i) {  // positions i and i + 4
+        const __m256i rounded = i % 2 == 0 ? _mm256_unpacklo_epi64(first[i / 2], second[i / 2]) : _mm256_unpackhi_epi64(first[i / 2], second[i / 2]);
+        const __m256i moved = _mm256_subs_epi16(rounded, means_of(tile, i, i + 4));
+        const __m256i outside = _mm256_cmpgt_epi16(_mm256_abs_epi16(moved), _mm256_set1_epi16(8191));
+        const __m256i least = _mm256_cmpeq_epi16(moved, _mm256_set1_epi16(INT16_MIN));  // which has no absolute
+        const __m256i ends = _mm256_or_si256(_mm256_cmpeq_epi16(rounded, _mm256_set1_epi16(INT16_MAX)), _mm256_cmpeq_epi16(rounded, _mm256_set1_epi16(INT16_MIN)));
+        doubt = _mm256_or_si256(doubt, _mm256_or_si256(outside, _mm256_or_si256(least, ends)));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(tile.integers + tile.at[i]), _mm256_castsi256_si128(moved));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(tile.integers + tile.at[i + 4]), _mm256_extracti128_si256(moved, 1));
+    }
+    return _mm256_testz_si256(doubt, doubt) != 0;
+}
+
+void tile_out_avx2(const Tile& tile) {
+    const __m256 unit = _mm256_set1_ps(tile.unit);
+    __m256 rows[kTileSide];  // of a position: its 8 maps
+    for (std::size_t i = 0; i < kTileSide; ++i) {
+        const auto wide = [](const std::int16_t* from) { return _mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))); };
+        const __m256i sum = _mm256_add_epi32(wide(tile.integers + tile.at[i]), wide(tile.means + tile.mean_at[i]));
+        rows[i] = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), unit);
+    }
+    __m256 quads[kTileSide];  // in either half a map's 4 positions: of maps i, i + 4 the first four and the others
+    for (std::size_t i = 0; i < 2; ++i) {
+        const __m256 a = _mm256_unpacklo_ps(rows[4 * i], rows[4 * i + 1]), b = _mm256_unpacklo_ps(rows[4 * i + 2], rows[4 * i + 3]);
+        const __m256 c = _mm256_unpackhi_ps(rows[4 * i], rows[4 * i + 1]), d = _mm256_unpackhi_ps(rows[4 * i + 2], rows[4 * i + 3]);
+        quads[4 * i] = _mm256_shuffle_ps(a, b, 0x44);
+        quads[4 * i + 1] = _mm256_shuffle_ps(a, b, 0xEE);
+        quads[4 * i + 2] = _mm256_shuffle_ps(c, d, 0x44);
+        quads[4 * i + 3] = _mm256_shuffle_ps(c, d, 0xEE);
+    }
+    for (std::size_t i = 0; i < 4; ++i) {
+        _mm256_storeu_ps(tile.to + i * tile.stride, _mm256_permute2f128_ps(quads[i], quads[i + 4], 0x20));
+        _mm256_storeu_ps(tile.to + (i + 4) * tile.stride, _mm256_permute2f128_ps(quads[i], quads[i + 4], 0x31));
+    }
+}
+
+const TransformKernels kTransformAvx2 = {"avx2", multiply<std::int16_t>, multiply<std::int32_t>, combine, tile_in_avx2, tile_out_avx2};
 
 }  // namespace featcodec
 

@@ -86,7 +86,7 @@ void combine(const Combination& matrix, const std::int16_t* in, std::size_t in_s
 
 }  // namespace
 
-const TransformKernels kTransformAvx512 = {"avx512", multiply<std::int16_t>, multiply<std::int32_t>, combine};
+const TransformKernels kTransformAvx512 = {"avx512", multiply<std::int16_t>, multiply<std::int32_t>, combine, tile_in_avx2, tile_out_avx2};
 
 }  // namespace featcodec
 

@@ -24,6 +24,6 @@ struct TransformEscape {
 // False where a value is not finite. Escapes are added in order.
 bool floats_to_blocks(const TransformParts& parts, const TransformGrid& grid, const float* x, std::int16_t* blocks,
                       std::vector<TransformEscape>& escapes);
-void blocks_to_floats(const TransformParts& parts, const TransformGrid& grid, const std::int16_t* blocks, float* x);
+void blocks_to_floats(const TransformParts& parts, const TransformGrid& grid, std::int16_t* blocks, float* x);
 
 }  // namespace featcodec

@@ -45,6 +45,20 @@ struct Combination {
     unsigned shift;               // 0..26, of every row
 };
 
+inline constexpr std::size_t kTileSide = 8;
+
+// kTileSide maps of values at as many positions: floats map by map, integers position by position.
+struct Tile {
+    const std::uint32_t* at;       // [kTileSide]: where each position's integers lie, of a first map
+    const std::uint32_t* mean_at;  // [kTileSide]: and its means
+    const std::int16_t* means;
+    float unit;                    // a power of two
+    const float* from;             // row i is of map i
+    float* to;
+    std::size_t stride;            // of rows
+    std::int16_t* integers;
+};
+
 struct TransformKernels {
     const char* name;
     // out[v][row] = (sum + addend) >> shift for 16 * panels rows and every vector, of which 2 * pairs numbers are read.
@@ -54,7 +68,15 @@ struct TransformKernels {
     // `length` is a multiple of kLaneAlign; rows of `in` and `out` lie in_stride and out_stride numbers apart; out is not in.
     void (*combine)(const Combination& matrix, const std::int16_t* in, std::size_t in_stride, std::size_t length, std::int16_t* out,
                     std::size_t out_stride);
+    // integers = rint(x * unit) - mean, ties to even; false where one may be an escape (transform.hpp), whatever is then written.
+    // Null where a level has none. They expect the default floating-point environment.
+    bool (*tile_in)(const Tile& tile);
+    // x = (integers + mean) * unit, exactly
+    void (*tile_out)(const Tile& tile);
 };
+
+bool tile_in_avx2(const Tile& tile);
+void tile_out_avx2(const Tile& tile);
 
 extern const TransformKernels kTransformScalar, kTransformAvx2, kTransformAvx512, kTransformNeon;
 

@@ -57,9 +57,63 @@ void combine(const Combination& matrix, const std::int16_t* in, std::size_t in_s
     }
 }
 
+// Rows of 8 numbers become columns.
+inline void transpose(int16x8_t (&rows)[kTileSide]) {
+    int32x4_t pairs[kTileSide];
+    for (std::size_t i = 0; i < kTileSide; i += 2) {
+        pairs[i] = vreinterpretq_s32_s16(vtrn1q_s16(rows[i], rows[i + 1]));
+        pairs[i + 1] = vreinterpretq_s32_s16(vtrn2q_s16(rows[i], rows[i + 1]));
+    }
+    int64x2_t quads[kTileSide];
+    for (const std::size_t i : {0u, 1u, 4u, 5u}) {
+        quads[i] = vreinterpretq_s64_s32(vtrn1q_s32(pairs[i], pairs[i + 2]));
+        quads[i + 2] = vreinterpretq_s64_s32(vtrn2q_s32(pairs[i], pairs[i + 2]));
+    }
+    for (std::size_t i = 0; i < 4; ++i) {
+        rows[i] = vreinterpretq_s16_s64(vtrn1q_s64(quads[i], quads[i + 4]));
+        rows[i + 4] = vreinterpretq_s16_s64(vtrn2q_s64(quads[i], quads[i + 4]));
+    }
+}
+
+bool tile_in(const Tile& tile) {
+    int16x8_t rows[kTileSide];
+    uint32x4_t numbers = vdupq_n_u32(UINT32_MAX);  // a NaN would become 0
+    for (std::size_t i = 0; i < kTileSide; ++i) {
+        const float32x4_t low = vmulq_n_f32(vld1q_f32(tile.from + i * tile.stride), tile.unit);
+        const float32x4_t high = vmulq_n_f32(vld1q_f32(tile.from + i * tile.stride + 4), tile.unit);
+        numbers = vandq_u32(numbers, vandq_u32(vceqq_f32(low, low), vceqq_f32(high, high)));
+        rows[i] = vcombine_s16(vqmovn_s32(vcvtnq_s32_f32(low)), vqmovn_s32(vcvtnq_s32_f32(high)));
+    }
+    transpose(rows);
+    uint16x8_t doubt = vreinterpretq_u16_u32(vmvnq_u32(numbers));
+    for (std::size_t i = 0; i < kTileSide; ++i) {
+        const int16x8_t moved = vqsubq_s16(rows[i], vld1q_s16(tile.means + tile.mean_at[i]));
+        const uint16x8_t ends = vorrq_u16(vceqq_s16(rows[i], vdupq_n_s16(INT16_MAX)), vceqq_s16(rows[i], vdupq_n_s16(INT16_MIN)));
+        doubt = vorrq_u16(doubt, vorrq_u16(ends, vcgtq_s16(vqabsq_s16(moved), vdupq_n_s16(8191))));
+        vst1q_s16(tile.integers + tile.at[i], moved);
+    }
+    return vmaxvq_u16(doubt) == 0;
+}
+
+void tile_out(const Tile& tile) {
+    int16x8_t rows[kTileSide], means[kTileSide];
+    for (std::size_t i = 0; i < kTileSide; ++i) {
+        rows[i] = vld1q_s16(tile.integers + tile.at[i]);
+        means[i] = vld1q_s16(tile.means + tile.mean_at[i]);
+    }
+    transpose(rows);
+    transpose(means);
+    for (std::size_t i = 0; i < kTileSide; ++i) {
+        const int32x4_t low = vaddl_s16(vget_low_s16(rows[i]), vget_low_s16(means[i]));
+        const int32x4_t high = vaddl_s16(vget_high_s16(rows[i]), vget_high_s16(means[i]));
+        vst1q_f32(tile.to + i * tile.stride, vmulq_n_f32(vcvtq_f32_s32(low), tile.unit));
+        vst1q_f32(tile.to + i * tile.stride + 4, vmulq_n_f32(vcvtq_f32_s32(high), tile.unit));
+    }
+}
+
 }  // namespace
 
-const TransformKernels kTransformNeon = {"neon", multiply<std::int16_t>, multiply<std::int32_t>, combine};
+const TransformKernels kTransformNeon = {"neon", multiply<std::int16_t>, multiply<std::int32_t>, combine, tile_in, tile_out};
 
 }  // namespace featcodec
 

@@ -53,6 +53,6 @@ void combine(const Combination& matrix, const std::int16_t* in, std::size_t in_s
 
 }  // namespace
 
-const TransformKernels kTransformScalar = {"scalar", multiply16, multiply32, combine};
+const TransformKernels kTransformScalar = {"scalar", multiply16, multiply32, combine, nullptr, nullptr};
 
 }  // namespace featcodec
