@@ -16,6 +16,7 @@
 #include "featcodec.hpp"
 #include "kernels.hpp"
 #include "prior/prior.hpp"
+#include "transform_cases.hpp"
 
 namespace fc = featcodec;
 
@@ -114,6 +115,29 @@ void decode_prior(std::span<const std::uint8_t> head, std::span<const std::uint8
     if (fc::prior_encode({frequencies, first}, integers, again, size) != fc::Status::ok || size > body.size()) std::abort();
 }
 
+// Of one coder for every case, made when first asked for.
+const fc::TransformCoder& transform_of(std::size_t number) {
+    static std::unique_ptr<fc::TransformCoder> coders[std::size(kTransformCases)];
+    if (!coders[number]) coders[number] = transform_coder(kTransformCases[number], number);
+    return *coders[number];
+}
+
+void decode_transform(std::span<const std::uint8_t> head, std::span<const std::uint8_t> body) {
+    const std::size_t number = head[0] % std::size(kTransformCases);
+    const fc::TransformCoder& coder = transform_of(number);
+    const TransformCase& of = kTransformCases[number];
+    const fc::TransformGrid grid = fc::transform_grid(of.shape, of.height + head[1] % 8, of.width + head[2] % 8);
+    const std::span<const std::uint8_t> payloads[] = {body};
+    const std::size_t values = of.shape.maps * grid.height * grid.width;
+    std::vector<float> x(values), scalar(values);
+    const fc::Status status = coder.decode(payloads, grid, x);
+    fc::set_isa(fc::Isa::scalar);
+    if (coder.decode(payloads, grid, scalar) != status) std::abort();
+    if (status != fc::Status::ok) return;
+    if (std::memcmp(x.data(), scalar.data(), values * sizeof(float)) != 0) std::abort();
+    if (!std::all_of(x.begin(), x.end(), [](float value) { return std::isfinite(value); })) std::abort();
+}
+
 }  // namespace
 
 void choose_kernels(std::uint8_t byte) {
@@ -133,6 +157,8 @@ std::vector<std::uint8_t> feature_head(const fc::FeatureCoder& coder, const fc::
     return head;
 }
 
+std::vector<std::uint8_t> transform_head(std::size_t number) { return {static_cast<std::uint8_t>(number), 0, 0, 0, 0, 0, 0, 5}; }
+
 void decode_any(const std::uint8_t* data, std::size_t size) {
     if (size < kHead) return;
     const std::span<const std::uint8_t> head(data, kHead);
@@ -141,7 +167,7 @@ void decode_any(const std::uint8_t* data, std::size_t size) {
     const unsigned bits = 1 + head[1] % 16;
     const std::size_t count = 1 + head[3] + 256u * (head[4] % 16);
     std::vector<std::uint16_t> symbols(count);
-    switch (head[7] % 5) {
+    switch (head[7] % 6) {
         case 0: static_cast<void>(fc::huffman_decode(body, bits, symbols)); break;
         case 1: static_cast<void>(fc::unpack_bits(body, bits, symbols)); break;
         case 2: {
@@ -151,6 +177,7 @@ void decode_any(const std::uint8_t* data, std::size_t size) {
             break;
         }
         case 4: decode_prior(head, body); break;
+        case 5: decode_transform(head, body); break;
         default: decode_features(head, body); break;
     }
 }

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <random>
 #include <span>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "cpu.hpp"
 #include "decode_any.hpp"
+#include "transform_cases.hpp"
 
 namespace fc = featcodec;
 
@@ -70,6 +72,20 @@ void write_streams(const std::string& folder) {
     }
 }
 
+void write_transforms(const std::string& folder) {
+    for (std::size_t number = 0; number < std::size(kTransformCases); ++number) {
+        const TransformCase& of = kTransformCases[number];
+        const auto coder = transform_coder(of, number);
+        const std::vector<float> x = transform_feature(of, 1, number);
+        for (const unsigned quality : {20u, 60u, 90u}) {
+            const fc::TransformEncoded encoded = coder->encode(x, fc::transform_grid(of.shape, of.height, of.width), quality);
+            std::vector<std::uint8_t> input = transform_head(number);
+            input.insert(input.end(), encoded.payloads[0].begin(), encoded.payloads[0].end());
+            write(folder, input, kFewKernels);
+        }
+    }
+}
+
 void write_blocks(const std::string& folder) {
     for (unsigned task = 0; task < 32; ++task) {  // both standards, early stop or not
         for (unsigned size = 16; size <= 256; size *= 4) {
@@ -89,6 +105,7 @@ int main(int argc, char** argv) {
         return 2;
     }
     write_streams(argv[1]);
+    write_transforms(argv[1]);
     write_blocks(argv[2]);
     return 0;
 }

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <iterator>
 #include <queue>
 #include <random>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "prior/prior.hpp"
 #include "test_threads.hpp"
 #include "threads.hpp"
+#include "transform_cases.hpp"
 
 namespace fc = featcodec;
 
@@ -178,6 +180,53 @@ void prior_round_trips() {
     }
 }
 
+// What every instruction set makes of a payload; ok where it is one.
+bool transform_decodes(const fc::TransformCoder& coder, const fc::TransformGrid& grid, std::span<const std::uint8_t> payload, std::size_t values) {
+    std::vector<float> first(values), x(values);
+    fc::Status status{};
+    for (const fc::Isa isa : fc::kAllIsas) {
+        if (!fc::set_isa(isa)) continue;
+        const std::span<const std::uint8_t> payloads[] = {payload};
+        const fc::Status own = coder.decode(payloads, grid, x);
+        if (isa == fc::Isa::scalar) {
+            status = own;
+            first = x;
+        }
+        expect(own == status && (own != fc::Status::ok || x == first), "every instruction set reads the same of a transform's payload");
+    }
+    return status == fc::Status::ok;
+}
+
+void transform_round_trip(std::size_t number, const fc::TransformCoder& coder, unsigned quality) {
+    const TransformCase& of = kTransformCases[number];
+    const fc::TransformGrid grid = fc::transform_grid(of.shape, of.height, of.width);
+    const std::vector<float> x = transform_feature(of, 1, quality);
+    std::vector<std::uint8_t> payload;
+    for (const fc::Isa isa : fc::kAllIsas) {
+        if (!fc::set_isa(isa)) continue;
+        fc::TransformEncoded encoded = coder.encode(x, grid, quality);
+        expect(encoded.finite, "finite features are transformed");
+        if (isa == fc::Isa::scalar) payload = encoded.payloads[0];
+        expect(encoded.payloads[0] == payload, "every instruction set transforms to the same bytes");
+    }
+    expect(transform_decodes(coder, grid, payload, x.size()), "a transform's payload comes back");
+    for (unsigned flips = 0; flips < 6 && !payload.empty(); ++flips) {
+        payload[rng() % payload.size()] ^= static_cast<std::uint8_t>(1u << rng() % 8);
+        static_cast<void>(transform_decodes(coder, grid, payload, x.size()));
+        payload.resize(payload.size() - rng() % 2);
+    }
+}
+
+void transform_round_trips(unsigned share) {
+    unsigned number = 0;
+    for (std::size_t i = 0; i < std::size(kTransformCases); ++i) {
+        const auto coder = transform_coder(kTransformCases[i], i);
+        for (const unsigned quality : {0u, 25u, 50u, 75u, 100u}) {
+            if (number++ % share == 0) transform_round_trip(i, *coder, quality);
+        }
+    }
+}
+
 // The fewest symbols, more or less, from which on rANS has 16, 32, 64 and 128 lanes, context coding 64, and Huffman segments of 16 KB.
 struct Large {
     fc::Family family;
@@ -201,6 +250,7 @@ int main(int argc, char** argv) {
     shared_samples(share);
     huffman_codes();
     prior_round_trips();
+    transform_round_trips(share);
     fc::set_num_threads(3);
     for (const fc::Family family : {fc::Family::packed, fc::Family::huffman, fc::Family::rans, fc::Family::context, fc::Family::automatic}) {
         for (const unsigned bits : {1u, 2u, 3u, 4u, 5u, 6u, 8u, 9u, 12u, 16u}) {
