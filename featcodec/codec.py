@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from featcodec.bitstream import Packet, PayloadKind, name_of, parse_batch
+from featcodec.calibrated import Calibrated
 from featcodec.channel import Channel
 from featcodec.core import follow_num_threads
 from featcodec.errors import BitstreamError, ConfigError
@@ -39,7 +40,7 @@ __all__ = ["Codec", "FloatArray", "Payload"]
 follow_num_threads(torch.get_num_threads)
 
 
-class Codec(PayloadCoder, nn.Module):
+class Codec(PayloadCoder, Calibrated, nn.Module):
     """A feature codec: tensors to packets and back, with a config.
 
     Subclasses set `codec_id` and write `encode_payload` and `decode_payload` (`PayloadCoder`, a codec's half that needs no
@@ -63,10 +64,6 @@ class Codec(PayloadCoder, nn.Module):
     learned
         True where the codec has weights to train: its gradient is its networks', and bytes mean nothing without its state.
         A codec around another one is learned where that one is.
-    needs_calibration
-        True where `calibrate` has something to do.
-    wants_sensitivity
-        True where calibration does better when it knows the gradients of the model's output (`calibrate_for`).
     """
 
     example_shape: ClassVar[tuple[int, ...]] = (8, 7, 5)
@@ -74,7 +71,6 @@ class Codec(PayloadCoder, nn.Module):
     stable_bytes: ClassVar[bool] = True
     learned: bool = False
     protects: ClassVar[bool] = False
-    wants_sensitivity: ClassVar[bool] = False
     _transient: ClassVar[tuple[str, ...]] = ("_config_crc",)
 
     def __init__(self) -> None:
@@ -98,72 +94,7 @@ class Codec(PayloadCoder, nn.Module):
         """
         return None
 
-    @classmethod
-    def fitted(cls, params: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
-        """Return constructor's arguments with those added that follow from a sample's shape; see `featcodec.fit_spec`."""
-        return dict(params)
-
-    @classmethod
-    def choices(cls, params: Mapping[str, Any], shape: tuple[int, ...], samples: int, max_table: int) -> list[dict[str, Any]]:
-        """Return the constructor's arguments among which `featcodec.calibrate` chooses, by what they do on inputs held out.
-
-        Parameters
-        ----------
-        params
-            What is given; all choices keep to it.
-        shape
-            Of a sample.
-        samples
-            That there are to calibrate with.
-        max_table
-            The numbers that a codec's matrices may hold on either side.
-        """
-        return [cls.fitted(params, shape)]
-
-    @property
-    def needs_calibration(self) -> bool:
-        """True where the codec has integer tables or means that come from features: see `calibrate`."""
-        return False
-
     # ---- what a user calls ----------------------------------------------------------------------------------------------
-
-    def calibrate(self, features: Tensor | Iterable[Tensor]) -> Self:
-        """Make what the state holds beside weights from features; nothing to do unless `needs_calibration`.
-
-        Both ends need the same state: send `state_dict()`, or a file that `save` wrote, along with the config.
-
-        Parameters
-        ----------
-        features
-            A batch (B, ...) or several; no labels, a few dozen samples will do.
-
-        Raises
-        ------
-        FeatureTypeError, FeatureError
-            As for `encode`; the state then stays what it was.
-        """
-        return self
-
-    def calibrate_for(
-        self, features: Tensor | Iterable[Tensor], gradients: Tensor | Iterable[Tensor] | None, strength: float = 0.1
-    ) -> Self:
-        """Calibrate with what the model's output says about the feature; `calibrate` where the codec does not ask for it.
-
-        Parameters
-        ----------
-        features
-            As for `calibrate`.
-        gradients
-            Of the shape of features: of random projections of the model's output, by the feature; None where there are none.
-        strength
-            0..1: how much of the gradients' second moments is smoothed away.
-
-        Raises
-        ------
-        FeatureTypeError, FeatureError
-            As for `calibrate`; the gradients are all 0.
-        """
-        return self.calibrate(features)
 
     def losses(self) -> dict[str, Tensor]:
         """Return what the most recent forward in training mode adds to a task's loss, unweighted.

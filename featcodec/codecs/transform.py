@@ -70,9 +70,7 @@ class TransformCodec(TransformCoder, Codec):
         group: int | None = None,
         joint: int = 0,
     ) -> None:
-        super().__init__(
-            maps=maps, block_height=block_height, block_width=block_width, basis=basis, group=group, joint=joint
-        )
+        super().__init__(maps=maps, block_height=block_height, block_width=block_width, basis=basis, group=group, joint=joint)
         for name, array in self.layout.fresh_state().items():
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array)))
 

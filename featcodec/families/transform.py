@@ -34,7 +34,7 @@ def cosines(n: int) -> Tensor:
 
 
 def coefficients(layout: Layout, grids: Tensor, mode: str) -> Tensor:
-    """Return grids (n, C, h, w) as coefficients (n * blocks, F, C); edges are filled up by `mode`, "replicate" or "constant"."""
+    """Return grids (n, C, h, w) as coefficients (n * blocks, F, C); `mode`, "replicate" or "constant", fills edges up."""
     bh, bw = layout.block_height, layout.block_width
     n, maps, height, width = grids.shape
     padded = torch.nn.functional.pad(grids, (0, -width % bw, 0, -height % bh), mode)
@@ -120,7 +120,7 @@ def integer_rows(rows: Tensor) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
     most = torch.maximum(rows.abs().sum(-1) / (_ROW_LIMIT - length), largest / 32767).clamp_min(2.0**-_MOST_SHIFT)
     shift = (-torch.log2(most)).floor().clamp(0, _MOST_SHIFT)
     # a row whose sum is too large without a shift is made shorter: it leads from what is hardly ever coded
-    fitting = rows * 2**shift[..., None] / (most * 2**shift).clamp_min(1)[..., None]
+    fitting = rows * 2 ** shift[..., None] / (most * 2**shift).clamp_min(1)[..., None]
     return fitting.round().numpy().astype(np.int16), shift.numpy().astype(np.uint8)
 
 

@@ -34,14 +34,16 @@ def layouts(params: Mapping[str, Any], grid: tuple[int, int, int], samples: int,
     ConfigError
         None has so few numbers.
     """
-    found = list(dict.fromkeys(layout for block in blocks(*grid[1:]) for layout in _of_block(params, grid, block, samples, max_table)))
+    found = list(
+        dict.fromkeys(layout for block in blocks(*grid[1:]) for layout in _of_block(params, grid, block, samples, max_table))
+    )
     if not found:
         raise ConfigError(f"no transform of {grid[0]} maps keeps to {max_table} numbers a side and to {dict(params)}")
     return [layout.checked() for layout in found]
 
 
 def blocks(height: int, width: int) -> Iterator[tuple[int, int]]:
-    """Yield the sizes of blocks (bh, bw): the whole map where it is small, then divisors of it up to 16, or 8 for want of any."""
+    """Yield sizes of blocks (bh, bw): the whole map where it is small, then divisors of it up to 16, or 8 for want of any."""
     is_whole = height <= LARGEST_BLOCK and width <= LARGEST_BLOCK
     if is_whole:
         yield height, width

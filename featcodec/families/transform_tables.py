@@ -24,7 +24,8 @@ def classes_of(t: NDArray[np.int32]) -> Bytes:
     spread = np.zeros(t.shape[1])
     for rows in np.array_split(t, max(1, t.size >> 22)):
         spread += np.square(rows, dtype=np.float64).sum(0)
-    return np.rint(4 * np.log2(np.maximum(spread / len(t), 1.0))).clip(0, 255).astype(np.uint8)
+    classes: Bytes = np.rint(4 * np.log2(np.maximum(spread / len(t), 1.0))).clip(0, 255).astype(np.uint8)
+    return classes
 
 
 def tables_of(t: NDArray[np.int32], scale_class: Bytes, offset: Bytes) -> NDArray[np.int32]:
@@ -33,7 +34,7 @@ def tables_of(t: NDArray[np.int32], scale_class: Bytes, offset: Bytes) -> NDArra
     rows = t[:: max(1, t.size // _MOST_COUNTED)]
     for quality in _QUALITIES:
         level = np.minimum(156 - quality + offset.astype(np.int64), 208)
-        relative = scale_class - level
+        relative = scale_class.astype(np.int64) - level
         coded = relative >= _LOWEST
         counts += _counted(np.abs(rows[:, coded]), relative[coded], level[coded])
     return _frequencies(counts)
@@ -45,7 +46,7 @@ def _counted(t: NDArray[np.int32], relative: NDArray[np.int64], level: NDArray[n
     table = relative - 8 * low_bits - _LOWEST
     q = np.floor(t / 2.0 ** (level / 8) + 0.5)
     symbols = np.minimum(np.floor(q / 2.0**low_bits), NUM_SYMBOLS - 1).astype(np.int64)
-    counts: NDArray[np.float64] = np.bincount((table * NUM_SYMBOLS + symbols).reshape(-1), minlength=NUM_TABLES * NUM_SYMBOLS)
+    counts = np.bincount((table * NUM_SYMBOLS + symbols).reshape(-1), minlength=NUM_TABLES * NUM_SYMBOLS)
     return counts.reshape(NUM_TABLES, NUM_SYMBOLS).astype(np.float64)
 
 
@@ -62,4 +63,5 @@ def _frequencies(counts: NDArray[np.float64]) -> NDArray[np.int32]:
     frequencies = 1 + np.floor(share * (_TOTAL - NUM_SYMBOLS)).astype(np.int64)
     # what rounding down left over goes to the likeliest
     frequencies[np.arange(len(share)), share.argmax(1)] += _TOTAL - frequencies.sum(1)
-    return frequencies.astype(np.int32)
+    tables: NDArray[np.int32] = frequencies.astype(np.int32)
+    return tables

@@ -127,8 +127,10 @@ def to_grids(x: NDArray[Any]) -> NDArray[Any]:
 def from_grids(grids: FloatArray, shape: tuple[int, ...]) -> FloatArray:
     """Undo `to_grids` for samples of this shape."""
     if len(shape) == 2:
-        return np.ascontiguousarray(grids.reshape(len(grids), shape[1], shape[0]).swapaxes(1, 2))
-    return grids.reshape(len(grids), *shape)
+        tokens: FloatArray = np.ascontiguousarray(grids.reshape(len(grids), shape[1], shape[0]).swapaxes(1, 2))
+        return tokens
+    samples: FloatArray = grids.reshape(len(grids), *shape)
+    return samples
 
 
 class TransformCoder(PayloadCoder):
@@ -207,7 +209,8 @@ class TransformCoder(PayloadCoder):
 
     def decode_payload(self, payload: Payload, shape: tuple[int, ...]) -> FloatArray:
         """Decode one sample."""
-        return self.decode_payloads([payload], shape)[0]
+        sample: FloatArray = self.decode_payloads([payload], shape)[0]
+        return sample
 
     def _coder(self) -> _core.TransformCoder:
         coder: _core.TransformCoder = self.__dict__["_core_coder"]
