@@ -25,6 +25,7 @@ import sys, threading
 import torch
 import featcodec as fc
 from featcodec import _core
+from tests.transform_reference import fresh
 
 fc.set_num_threads(1)  # all in the one thread with little stack
 random = torch.randn(2, 64, 48, 48)
@@ -41,6 +42,10 @@ def work():
                 codec = fc.get_codec(f"{family}:{spec}")
                 for x in (random, smooth, random[:, :8, :9], smooth[:, :4]):
                     codec.decode(codec.encode(x))
+        for joint in (0, 100):
+            state = fresh(64, 8, 8, 64, shared=False, joint=joint)
+            coder = _core.TransformCoder(64, 8, 8, 64, state)
+            coder.decode(coder.encode(smooth.numpy(), 80), 48, 48)
         done.append(isa)
 
 threading.stack_size(128 << 10)  # musl's default; Python and torch want some of it
@@ -154,6 +159,38 @@ started.set()
 assert not written
 print(torch.equal(codec.decode(packets), wanted))
 """
+
+
+TRANSFORM = """
+import threading, sys
+import numpy as np
+from featcodec import _core
+from tests.transform_reference import fresh
+
+def status(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) << 10 for line in file if line.startswith(name))
+
+maps, side = int(sys.argv[1]), int(sys.argv[2])
+coder = _core.TransformCoder(maps, 8, 8, maps, fresh(maps, 8, 8, maps, shared=True, joint=0))
+x = np.zeros((1, maps, side, side), np.float32)
+x[0, 0, 0, 0] = 1e30
+payload = coder.encode(x, 100) if sys.argv[3] == "own" else [np.array([100], np.uint8)]
+before = status("VmRSS")
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")  # the peak begins anew
+y = coder.decode(payload, side, side)
+print((status("VmHWM") - before) / y.nbytes, (status("VmRSS") - before - y.nbytes) / 2**20)
+"""
+
+
+@LINUX
+@pytest.mark.parametrize("sort", ["own", "one byte"])
+@pytest.mark.parametrize(("maps", "side"), [(1, 4096), (3, 2400), (64, 512)])
+def test_a_transform_takes_about_twice_its_output_and_keeps_little(maps, side, sort):
+    peak, kept = map(float, run(TRANSFORM, str(maps), str(side), sort).split())
+    assert peak < 2.2
+    assert kept < 12
 
 
 @LINUX

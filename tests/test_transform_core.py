@@ -1,4 +1,4 @@
-"""The core's transform coder against docs/transform.md in NumPy: the same bytes and floats on every level, the same refusals."""
+"""The core's transform coder against docs/transform.md in NumPy: the same bytes and floats on every level, and refusals."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -162,6 +162,7 @@ def outcome(call, *args):
 HOSTILE = [both(i, SHAPES[i]) for i in (1, 3, 6)]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_bytes_give_what_the_page_says_or_are_refused(data):
     i = data.draw(st.integers(0, 2))

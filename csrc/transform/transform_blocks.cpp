@@ -38,38 +38,58 @@ struct Moved {
     }
 };
 
-// Where the positions of a grid lie, in the order of its floats.
-struct Positions {
-    Positions(const TransformParts& parts, const TransformGrid& grid) {
+constexpr std::size_t kPositionsAtOnce = 1 << 13;
+
+// Where some positions of a grid lie, in the order of its floats.
+class Positions {
+public:
+    Positions(const TransformParts& parts, const TransformGrid& grid) : shape_(parts.shape), grid_(grid), stride_(block_stride(shape_, grid.blocks())) {
         thread_local Buffer<std::uint32_t> first, second;
-        const TransformShape& shape = parts.shape;
-        const std::size_t stride = block_stride(shape, grid.blocks());
-        count = grid.height * grid.width;
-        std::uint32_t* const to = first.get(count);
-        std::uint32_t* const mean = second.get(count);
-        for (std::size_t y = 0, i = 0; y < grid.height; ++y) {
-            for (std::size_t x = 0; x < grid.width; ++x, ++i) {
-                to[i] = static_cast<std::uint32_t>(place_of(shape, grid, y, x, stride));
-                mean[i] = static_cast<std::uint32_t>((y % shape.block_height * shape.block_width + x % shape.block_width) * shape.maps);
+        const std::size_t room = std::min(grid.height * grid.width, kPositionsAtOnce);
+        at_ = first.get(room);
+        mean_at_ = second.get(room);
+    }
+
+    // first, first + 1, ... of them
+    void fill(std::size_t first, std::size_t count) noexcept {
+        for (std::size_t i = 0; i < count;) {
+            const std::size_t y = (first + i) / grid_.width;
+            std::size_t x = (first + i) % grid_.width, column = x % shape_.block_width;
+            const std::size_t in_block = y % shape_.block_height * shape_.block_width;
+            std::size_t block = y / shape_.block_height * grid_.across + x / shape_.block_width;
+            for (; x < grid_.width && i < count; ++x, ++i) {
+                at_[i] = static_cast<std::uint32_t>((in_block + column) * stride_ + block * shape_.maps);
+                mean_at_[i] = static_cast<std::uint32_t>((in_block + column) * shape_.maps);
+                if (++column < shape_.block_width) continue;
+                column = 0;
+                ++block;
             }
         }
-        at = to;
-        mean_at = mean;
     }
-    const std::uint32_t* at;
-    const std::uint32_t* mean_at;
-    std::size_t count;
+    const std::uint32_t* at() const noexcept { return at_; }
+    const std::uint32_t* mean_at() const noexcept { return mean_at_; }
+
+private:
+    const TransformShape& shape_;
+    const TransformGrid& grid_;
+    std::size_t stride_;
+    std::uint32_t* at_;
+    std::uint32_t* mean_at_;
 };
 
-// full(map, position) for tiles, rest(map, position) for the values that are in none, map by map.
+// tile(map, first, i) for tiles, rest(map, first, i) for the values that are in none: position first + i, which is the i-th that is filled in.
 template <class Full, class Rest>
-void for_tiles(std::size_t maps, std::size_t positions, bool tiles, const Full& full, const Rest& rest) {
-    const std::size_t whole_maps = tiles ? maps / kTileSide * kTileSide : 0, whole_positions = positions / kTileSide * kTileSide;
-    for (std::size_t map = 0; map < whole_maps; map += kTileSide) {
-        for (std::size_t position = 0; position < whole_positions; position += kTileSide) full(map, position);
-    }
-    for (std::size_t map = 0; map < maps; ++map) {
-        for (std::size_t position = map < whole_maps ? whole_positions : 0; position < positions; ++position) rest(map, position);
+void for_tiles(std::size_t maps, std::size_t count, Positions& positions, bool tiles, const Full& tile, const Rest& rest) {
+    const std::size_t whole_maps = tiles ? maps / kTileSide * kTileSide : 0;
+    for (std::size_t first = 0; first < count; first += kPositionsAtOnce) {
+        const std::size_t some = std::min(kPositionsAtOnce, count - first), whole = some / kTileSide * kTileSide;
+        positions.fill(first, some);
+        for (std::size_t map = 0; map < whole_maps; map += kTileSide) {
+            for (std::size_t i = 0; i < whole; i += kTileSide) tile(map, first, i);
+        }
+        for (std::size_t map = 0; map < maps; ++map) {
+            for (std::size_t i = map < whole_maps ? whole : 0; i < some; ++i) rest(map, first, i);
+        }
     }
 }
 
@@ -84,24 +104,24 @@ std::size_t block_room(const TransformShape& shape, std::size_t blocks) noexcept
 bool floats_to_blocks(const TransformParts& parts, const TransformGrid& grid, const float* x, std::int16_t* blocks,
                       std::vector<TransformEscape>& escapes) {
     const TransformKernels& kernels = current_kernels().transform;
-    const Positions positions(parts, grid);
+    const std::size_t count = grid.height * grid.width;
     const Moved moved{std::ldexp(1.0f, parts.scale)};
+    Positions positions(parts, grid);
     bool finite = true;
-    const auto one = [&](std::size_t map, std::size_t position) {
-        const std::size_t i = map * positions.count + position;
-        if (moved(x[i], parts.mean[positions.mean_at[position] + map], blocks[positions.at[position] + map])) return;
-        finite = finite && std::isfinite(x[i]);
-        escapes.push_back({static_cast<std::uint32_t>(i), x[i]});
+    const auto one = [&](std::size_t map, std::size_t first, std::size_t i) {
+        const std::size_t position = map * count + first + i;
+        if (moved(x[position], parts.mean[positions.mean_at()[i] + map], blocks[positions.at()[i] + map])) return;
+        finite = finite && std::isfinite(x[position]);
+        escapes.push_back({static_cast<std::uint32_t>(position), x[position]});
     };
-    const auto tile = [&](std::size_t map, std::size_t position) {
-        const Tile of{positions.at + position, positions.mean_at + position, parts.mean.data() + map, moved.unit,
-                      x + map * positions.count + position, nullptr, positions.count, blocks + map};
-        if (kernels.tile_in(of)) return;
+    const auto tile = [&](std::size_t map, std::size_t first, std::size_t i) {
+        const float* const from = x + map * count + first + i;
+        if (kernels.tile_in({positions.at() + i, positions.mean_at() + i, parts.mean.data() + map, moved.unit, from, nullptr, count, blocks + map})) return;
         for (std::size_t m = map; m < map + kTileSide; ++m) {
-            for (std::size_t p = position; p < position + kTileSide; ++p) one(m, p);
+            for (std::size_t p = i; p < i + kTileSide; ++p) one(m, first, p);
         }
     };
-    for_tiles(parts.shape.maps, positions.count, kernels.tile_in != nullptr, tile, one);
+    for_tiles(parts.shape.maps, count, positions, kernels.tile_in != nullptr, tile, one);
     std::sort(escapes.begin(), escapes.end(), [](const TransformEscape& a, const TransformEscape& b) { return a.position < b.position; });
     fill_edges(parts.shape, grid, block_stride(parts.shape, grid.blocks()), blocks);
     return finite;
@@ -109,17 +129,18 @@ bool floats_to_blocks(const TransformParts& parts, const TransformGrid& grid, co
 
 void blocks_to_floats(const TransformParts& parts, const TransformGrid& grid, std::int16_t* blocks, float* x) {
     const TransformKernels& kernels = current_kernels().transform;
-    const Positions positions(parts, grid);
+    const std::size_t count = grid.height * grid.width;
     const float unit = std::ldexp(1.0f, -parts.scale);
-    const auto one = [&](std::size_t map, std::size_t position) {
-        const int value = blocks[positions.at[position] + map] + parts.mean[positions.mean_at[position] + map];
-        x[map * positions.count + position] = static_cast<float>(value) * unit;
+    Positions positions(parts, grid);
+    const auto one = [&](std::size_t map, std::size_t first, std::size_t i) {
+        const int value = blocks[positions.at()[i] + map] + parts.mean[positions.mean_at()[i] + map];
+        x[map * count + first + i] = static_cast<float>(value) * unit;
     };
-    const auto tile = [&](std::size_t map, std::size_t position) {
-        kernels.tile_out({positions.at + position, positions.mean_at + position, parts.mean.data() + map, unit, nullptr,
-                          x + map * positions.count + position, positions.count, blocks + map});
+    const auto tile = [&](std::size_t map, std::size_t first, std::size_t i) {
+        float* const to = x + map * count + first + i;
+        kernels.tile_out({positions.at() + i, positions.mean_at() + i, parts.mean.data() + map, unit, nullptr, to, count, blocks + map});
     };
-    for_tiles(parts.shape.maps, positions.count, kernels.tile_out != nullptr, tile, one);
+    for_tiles(parts.shape.maps, count, positions, kernels.tile_out != nullptr, tile, one);
 }
 
 }  // namespace featcodec

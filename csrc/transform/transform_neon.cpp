@@ -65,7 +65,7 @@ inline void transpose(int16x8_t (&rows)[kTileSide]) {
         pairs[i + 1] = vreinterpretq_s32_s16(vtrn2q_s16(rows[i], rows[i + 1]));
     }
     int64x2_t quads[kTileSide];
-    for (const std::size_t i : {0u, 1u, 4u, 5u}) {
+    for (std::size_t i = 0; i < kTileSide; i += i % 4 == 0 ? 1 : 3) {  // 0, 1, 4, 5
         quads[i] = vreinterpretq_s64_s32(vtrn1q_s32(pairs[i], pairs[i + 2]));
         quads[i + 2] = vreinterpretq_s64_s32(vtrn2q_s32(pairs[i], pairs[i + 2]));
     }
