@@ -6,18 +6,16 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <iterator>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "cpu.hpp"
-#include "crc32c_kernels.hpp"
+#include "digest.hpp"
 #include "feature.hpp"
 #include "kernels.hpp"
 #include "ldpc/coder.hpp"
 #include "threads.hpp"
-#include "transform_cases.hpp"
 
 #if defined(FEATCODEC_X86)
 #include <xmmintrin.h>
@@ -28,16 +26,6 @@ namespace fc = featcodec;
 namespace {
 
 using Bytes = std::vector<std::uint8_t>;
-
-// ---- checksums: by the portable tables, whatever the instruction set under test ----------------------------------------------
-std::uint32_t digest(const void* data, std::size_t size, std::uint32_t before = 0) {
-    return ~fc::crc32c_scalar(static_cast<const std::uint8_t*>(data), size, ~before);
-}
-
-template <class T>
-std::uint32_t digest_of(const std::vector<T>& values, std::uint32_t before = 0) {
-    return digest(values.data(), values.size() * sizeof(T), before);
-}
 
 // ---- inputs --------------------------------------------------------------------------------------------------------------------
 std::uint64_t seed = 1;
@@ -419,31 +407,6 @@ void print_ldpc() {
     }
     print_code(fc::ldpc::nr_code(4000, 7000), 1, 30);
     print_code(fc::ldpc::wifi_code(648, fc::ldpc::Rate::r12, 324), 200, 30);
-}
-
-// ---- transforms ----------------------------------------------------------------------------------------------------------------
-void print_transform(std::size_t number, const fc::TransformCoder& coder, unsigned quality) {
-    const TransformCase& of = kTransformCases[number];
-    const fc::TransformGrid grid = fc::transform_grid(of.shape, of.height, of.width);
-    const std::vector<float> x = transform_feature(of, 2, quality);
-    const fc::TransformEncoded encoded = coder.encode(x, grid, quality);
-    std::vector<std::span<const std::uint8_t>> payloads(encoded.payloads.begin(), encoded.payloads.end());
-    std::vector<float> y(x.size());
-    if (coder.decode(payloads, grid, y) != fc::Status::ok) std::abort();
-    std::vector<std::int32_t> components(2 * grid.blocks() * of.shape.places());
-    coder.analyse(x, grid, components);
-    std::printf("transform %zu quality %u: %zu bytes %08x, components %08x, floats %08x", number, quality, payloads[0].size(),
-                digest_of(encoded.payloads[1], digest_of(encoded.payloads[0])), digest_of(components), digest_of(y));
-    for (std::int32_t& component : components) component = component / 1024 * (draw() % 9 == 0 ? 4096 : 1);  // saturates
-    coder.synthesise(components, grid, quality, y);
-    std::printf(", of integers %08x\n", digest_of(y));
-}
-
-void print_transforms() {
-    for (std::size_t number = 0; number < std::size(kTransformCases); ++number) {
-        const auto coder = transform_coder(kTransformCases[number], number);
-        for (const unsigned quality : {0u, 30u, 55u, 75u, 100u}) print_transform(number, *coder, quality);
-    }
 }
 
 }  // namespace
