@@ -115,15 +115,15 @@ void decode_prior(std::span<const std::uint8_t> head, std::span<const std::uint8
     if (fc::prior_encode({frequencies, first}, integers, again, size) != fc::Status::ok || size > body.size()) std::abort();
 }
 
-// Of one coder for every case, made when first asked for.
+// Of one coder for each, made when first asked for.
 const fc::TransformCoder& transform_of(std::size_t number) {
-    static std::unique_ptr<fc::TransformCoder> coders[std::size(kTransformCases)];
+    static std::unique_ptr<fc::TransformCoder> coders[kSmallTransforms];
     if (!coders[number]) coders[number] = transform_coder(kTransformCases[number], number);
     return *coders[number];
 }
 
 void decode_transform(std::span<const std::uint8_t> head, std::span<const std::uint8_t> body) {
-    const std::size_t number = head[0] % std::size(kTransformCases);
+    const std::size_t number = head[0] % kSmallTransforms;
     const fc::TransformCoder& coder = transform_of(number);
     const TransformCase& of = kTransformCases[number];
     const fc::TransformGrid grid = fc::transform_grid(of.shape, of.height + head[1] % 8, of.width + head[2] % 8);

@@ -21,5 +21,5 @@ void choose_kernels(std::uint8_t byte);
 std::vector<std::uint8_t> feature_head(const featcodec::FeatureCoder& coder, const featcodec::ContextShape& shape);
 // The static model with which decode_any reads such a coder's payloads.
 const featcodec::StaticModel* static_model(featcodec::Family family, unsigned bits);
-// The same for the payload of a transform: of kTransformCases' case of that number, its coder made with the number as seed.
+// The same for the payload of a transform: of kTransformCases' case of that number, below kSmallTransforms, which is its coder's seed.
 std::vector<std::uint8_t> transform_head(std::size_t number);

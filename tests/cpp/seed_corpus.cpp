@@ -3,7 +3,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <iterator>
 #include <random>
 #include <span>
 #include <string>
@@ -73,7 +72,7 @@ void write_streams(const std::string& folder) {
 }
 
 void write_transforms(const std::string& folder) {
-    for (std::size_t number = 0; number < std::size(kTransformCases); ++number) {
+    for (std::size_t number = 0; number < kSmallTransforms; ++number) {
         const TransformCase& of = kTransformCases[number];
         const auto coder = transform_coder(of, number);
         const std::vector<float> x = transform_feature(of, 1, number);

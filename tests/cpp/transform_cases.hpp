@@ -21,6 +21,9 @@ inline constexpr TransformCase kTransformCases[] = {
     {{16, 14, 14, 16, 1, 1}, 28, 14}, {{33, 1, 7, 11, 7, 1}, 3, 14},   {{48, 2, 2, 48, 4, 192}, 30, 10}, {{24, 16, 16, 8, 256, 0}, 16, 16},
 };
 
+// The first of them, which are small enough to be tried in great number.
+inline constexpr std::size_t kSmallTransforms = 8;
+
 std::unique_ptr<featcodec::TransformCoder> transform_coder(const TransformCase& of, std::uint64_t seed);
 
 // Samples around the means, few values far off.
