@@ -11,7 +11,7 @@ from time import perf_counter_ns
 from featcodec.runtime.edge_pb2 import Answer
 from featcodec.runtime.jobs import Job
 from featcodec.runtime.limits import Limits
-from featcodec.runtime.refusals import Cause, Refused
+from featcodec.runtime.refusals import Cause, RefusedError
 from featcodec.runtime.running import run_jobs
 
 _LOG = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Batcher:
                 answers = run_jobs(jobs, self._limits)
             except Exception:  # the thread must live: these requests are refused, others go on
                 _LOG.exception("a batch failed")
-                refused = Refused(Cause.TAIL_FAILED, "the server failed")
+                refused = RefusedError(Cause.TAIL_FAILED, "the server failed")
                 answers = [(job, job.refusal(refused)) for job in jobs]
             self._deliver(answers)
 
