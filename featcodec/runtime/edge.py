@@ -269,7 +269,7 @@ class Edge:
             if answer.HasField("refusal"):
                 self.metrics.refused(answer.refusal.cause)
                 self.log.refusal(answer.refusal.cause, answer.refusal.message, {"entry": job.session.entry.name})
-            else:
+            elif job.session.state is None:  # a state keeps its last step's answer itself
                 self._answers.keep(job.session.name, job.number, job.digest, answer)
             if not job.future.done():
                 job.future.set_result(answer)

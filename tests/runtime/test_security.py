@@ -49,7 +49,8 @@ def answers(opened) -> bool:
         stub.open()
         return torch.equal(stub([tuple(CODEC.encode(x))]), x)
     except grpc.RpcError as e:
-        assert e.code() is grpc.StatusCode.UNAVAILABLE
+        if e.code() is not grpc.StatusCode.UNAVAILABLE:
+            raise
         return False
     finally:
         opened.close()

@@ -16,7 +16,6 @@ import featcodec as fc
 from featcodec.runtime import Limits, Served, Server
 from featcodec.runtime.state import state_bytes
 from featcodec.runtime.wire import CAUSE_KEY, unpack_output
-from tests.parts.test_generation import Plain, empty
 from tests.runtime.stub import Stub, hello_of_feature, hello_of_ports, tensor
 
 CODEC = fc.get_codec("raw").eval()
@@ -117,33 +116,40 @@ def test_tokens_are_those_of_the_whole_model():
     assert found == wanted
 
 
-def test_an_exported_tail_keeps_its_own_inputs():
-    from benchmarks.part_models import built
+class Remembers(nn.Module):
+    """Takes and returns its cache."""
 
-    model = Plain(built("llama")).eval()
-    parts = fc.export(model, "model.model.layers.0", (torch.randint(1, 60, (2, 4)), empty(2, 3, 2)), own=("cache",))
-    served = Served(parts.tail, stateful=True, start=start)
-    with Server(served) as server, torch.no_grad():
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor, cache: list[Tensor]) -> dict:
+        seen = torch.cat([cache[0], self.first(x)], 1)
+        return {"y": self.last(seen.cumsum(1)[:, -1]), "cache": [seen]}
+
+
+def start(crossing):
+    return {"cache": [torch.zeros(len(crossing["feature"]), 0, 4)]}
+
+
+def test_an_exported_tail_keeps_its_own_inputs():
+    torch.manual_seed(0)
+    model = Remembers().eval()
+    parts = fc.export(model, "first", (torch.randn(2, 5, 3), [torch.randn(2, 3, 4)]), own=("cache",))
+    with Server(Served(parts.tail, stateful=True, start=start)) as server, torch.no_grad():
         ports = parts.head.ports
         hello = hello_of_ports(ports, parts.head.fingerprint, parts.head.about.sizes)
         stub = Stub(server.address, hello, {p.name: p.codec for p in ports if p.codec})
         stub.open()
-        first = [pair if i < 1 else None for i, pair in enumerate(empty(1, 0, 2))]
-        cache, ids = empty(1, 0, 2), torch.randint(1, 60, (1, 5))
-        for position in range(5):
-            wanted = model(ids, cache)
-            crossing = parts.head(ids, first)
-            items = [*(p.packed(crossing[p.name]) for p in ports), *crossing.sizes.values()]
-            got = stub(items, position=position)
-            assert list(got) == ["logits"], "the cache stays at the server"
-            assert torch.equal(got["logits"], wanted["logits"])
-            cache, first = wanted["cache"], crossing.output["cache"]
-            ids = wanted["logits"][:, -1:].argmax(-1)
-
-
-def start(crossing):
-    batch = crossing["feature"].shape[0]
-    return {"cache": [None if i < 1 else pair for i, pair in enumerate(empty(batch, 0, 2))]}
+        cache = [torch.zeros(2, 0, 4)]
+        for position in range(4):
+            x = torch.randn(2, 1 + position % 2, 3)
+            wanted = model(x, cache)
+            cache, crossing = wanted["cache"], parts.head(x, None)
+            got = stub([*(p.packed(crossing[p.name]) for p in ports), *crossing.sizes.values()], position=position)
+            assert list(got) == ["y"], "the cache stays at the server"
+            assert torch.equal(got["y"], wanted["y"])
+        stub.close()
 
 
 class Adds:
