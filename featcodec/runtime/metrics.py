@@ -57,6 +57,7 @@ class Metrics:
         batch = 0
         for job, answer in answers:
             if answer.HasField("refusal"):
+                self.refused(answer.refusal.cause)
                 continue
             batch = answer.timing.batch
             self._sent.labels(job.session.entry.name).inc(len(answer.output))

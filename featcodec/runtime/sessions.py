@@ -27,11 +27,14 @@ class Entry:
         What it is called, and the tail.
     follows
         By what requests have in common: whether the output's first axes follow the batch, so that it can be taken apart.
+    sample_ns
+        By the same: what decoding and the tail took of a sample when a request was last run by itself.
     """
 
     name: str
     served: Served
     follows: dict[tuple[object, ...], bool] = field(default_factory=dict)
+    sample_ns: dict[tuple[object, ...], float] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
