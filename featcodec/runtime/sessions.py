@@ -145,8 +145,10 @@ class Sessions:
 
     def check_states(self, session: Session) -> None:
         """Raise RefusedError where a state would be one too many."""
+        if session.state is None or session.state.kept:
+            return
         kept = sum(s.state is not None and s.state.kept for s in self._open.values())
-        if kept >= self._limits.states and session.state is not None and not session.state.kept:
+        if kept >= self._limits.states:
             raise RefusedError(
                 Cause.TOO_MANY_STATES, f"{kept} sessions keep a state, at most {self._limits.states} do", retry_after_ms=1000
             )
