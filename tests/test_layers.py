@@ -19,7 +19,7 @@ FLOORS = (
     ("_core", "_version", "errors", "spec", "core", "machine", "sizes", "conditions"),
     ("table",),
     ("ops",),
-    ("payloads", "bitstream", "message"),
+    ("payloads", "bitstream", "message", "outline"),
     ("channel", "fec", "nets", "macs", "layers", "weights", "features", "inputs", "outputs", "operators", "traced_sizes"),
     ("transmission", "tracing", "device"),
     ("codec",),
@@ -40,6 +40,7 @@ FLOORS = (
 # Arrows that are allowed within a floor: room -> what it may know.
 ORDER = {
     "message": {"bitstream"},
+    "outline": {"bitstream"},
     "payloads": {"bitstream"},
     "spec": {"errors"},
     "sizes": {"errors"},
