@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from featcodec.errors import BitstreamError, FeatureError, FeatureTypeError
+from featcodec.layouts import filled, taken
 from featcodec.message import MAX_MESSAGE_ELEMENTS, Item, Message, PlainTensor
 from featcodec.outline import Outline
 from featcodec.parts.about import About
-from featcodec.parts.layouts import filled, taken
 from featcodec.parts.module import Builder
 from featcodec.parts.onnx import write_onnx
 from featcodec.parts.port import Crossing, Port, tensor_of

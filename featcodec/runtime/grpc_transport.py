@@ -115,7 +115,7 @@ class GrpcTransport:
 
     def _error(self, error: Any) -> EdgeError:
         """What a failed call says."""
-        trailing = {key: value for key, value in error.trailing_metadata() or ()}
+        trailing: dict[str, str] = dict(error.trailing_metadata() or ())
         retry = trailing.get(RETRY_KEY)
         return refusal(
             error.code(),
