@@ -1,4 +1,4 @@
-"""RefusedError: why a server does not answer, as a status, a cause by which it is counted, and what came and what was wanted."""
+"""Why a server does not answer, as a status, a cause by which it is counted, and what came and what was wanted."""
 
 from __future__ import annotations
 

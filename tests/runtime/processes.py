@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVE = "import sys; from featcodec.runtime.serve import main; sys.exit(main(sys.argv[1:]))"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
@@ -23,7 +22,7 @@ class ServerProcess:
     """``featcodec serve`` with these options; the address once it listens."""
 
     def __init__(self, *options: object) -> None:
-        self._command = [sys.executable, "-c", SERVE, *map(str, options), "--threads", "1", "--log", "error"]
+        self._command = [sys.executable, "-m", "featcodec.cli", "serve", *map(str, options), "--threads", "1", "--log", "error"]
         self.start()
 
     def start(self) -> None:
