@@ -143,7 +143,7 @@ class Client:
 
     def _opened(self, sender: Sender, entry: str, manners: Manners) -> EdgeSession:
         session = EdgeSession(self._line, sender, entry, manners)
-        self._sessions.append(session)
+        self._sessions = [known for known in self._sessions if not known.closed] + [session]
         return session
 
     def infer(self, x: Any, *, deadline_s: float | None = None) -> Result:

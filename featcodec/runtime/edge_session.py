@@ -49,6 +49,11 @@ class EdgeSession:
         """The server's answer to the hello: its limits. None before there was one."""
         return self._exchange.welcome
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._exchange.closed
+
     def infer(self, x: Any, *, deadline_s: float | None = None) -> Result:
         """Return the model's output for one input.
 

@@ -66,6 +66,7 @@ class Exchange:
         self.line, self.sender, self.manners = line, sender, manners
         self.id = secrets.token_bytes(SESSION_BYTES)
         self.welcome: Welcome | None = None
+        self.closed = False
         self._entry = entry
         self._introduction: Introduction | None = None
         self._lock = threading.Lock()
@@ -108,6 +109,9 @@ class Exchange:
 
     def close(self) -> None:
         """Tell the server that the session is over."""
+        if self.closed:
+            return
+        self.closed = True
         self._post.close()
         if self.welcome is not None:
             self.line.transport.forget(self.id)
