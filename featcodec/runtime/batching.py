@@ -18,6 +18,9 @@ from featcodec.runtime.running import run_jobs
 
 Deliver: TypeAlias = "Callable[[list[tuple[Job, Answer]]], None]"
 
+_GAP_NS = 500_000  # requests of one client come closer behind one another than this
+_MOST_GAPS_NS = 10_000_000
+_FRUITLESS, _RARELY = 8, 16
 _LOG = logging.getLogger(__name__)
 
 
@@ -54,8 +57,9 @@ class Batcher:
     max_batch
         Samples that are run together at most; a request of more than that is run by itself.
     max_wait_ms
-        How long a request waits for others to be run with. By default it does not wait: what comes while others are run is
-        run together after them.
+        How long a request waits for others to be run with. By default it waits for those alone that come close behind it (half
+        a millisecond, and no longer than the last batch took), and not where it is the only one; what comes while others
+        are run is run together after them.
     """
 
     def __init__(self, deliver: Deliver, limits: Limits, *, max_batch: int, max_wait_ms: float) -> None:
@@ -68,6 +72,8 @@ class Batcher:
         self._arriving: SimpleQueue[Job | None] = SimpleQueue()  # None: no more will come
         self._queue: deque[Job] = deque()  # the thread's alone
         self._stopped = False
+        self._last_ns = 0  # what the last batch took
+        self._fruitless = 0  # how often in a row nobody came
         self._thread = Thread(target=self._work, name="featcodec-batcher", daemon=True)
         self._thread.start()
 
@@ -85,7 +91,9 @@ class Batcher:
 
     def _work(self) -> None:
         while jobs := self._next():
+            begin = perf_counter_ns()
             self._deliver(answers_of(jobs, self._limits))
+            self._last_ns = perf_counter_ns() - begin
 
     def _next(self) -> list[Job]:
         """What is run next; nothing once the server stops and the queue is empty."""
@@ -96,23 +104,43 @@ class Batcher:
             return []
         jobs = [self._queue.popleft()]
         self._gather(jobs)
-        joins = jobs[0].key[0] is not jobs[0]
-        until = jobs[0].arrived_ns + self._max_wait_ns
-        while joins and not self._stopped and self._room(jobs) > 0 and (left := until - perf_counter_ns()) > 0:
-            self._take(left / 1e9)
-            self._gather(jobs)
+        if jobs[0].key[0] is not jobs[0]:
+            self._wait_for_others(jobs)
         return jobs
 
-    def _take(self, timeout_s: float | None) -> None:
-        """Wait for a request; for ever where no time is given."""
+    def _wait_for_others(self, jobs: list[Job]) -> None:
+        """Wait as long as is asked for, or for those that are on their way."""
+        if self._max_wait_ns:
+            self._wait(jobs, jobs[0].arrived_ns + self._max_wait_ns, self._max_wait_ns)
+        elif not jobs[0].alone and self._is_due():
+            # where the loop and this thread share a core, the loop gets to read what has come only while this one waits
+            before = len(jobs)
+            self._wait(jobs, perf_counter_ns() + min(max(self._last_ns, _GAP_NS), _MOST_GAPS_NS), _GAP_NS)
+            self._fruitless = self._fruitless + 1 if len(jobs) == before else 0
+
+    def _is_due(self) -> bool:
+        """Whether to look for others: rarely, once nobody came for a while."""
+        return self._fruitless < _FRUITLESS or self._fruitless % _RARELY == 0
+
+    def _wait(self, jobs: list[Job], until_ns: int, gap_ns: int) -> None:
+        """Take what comes until a time, or until nothing comes for a while."""
+        while not self._stopped and self._room(jobs) > 0 and (left := until_ns - perf_counter_ns()) > 0:
+            if not self._take(min(left, gap_ns) / 1e9):
+                return
+            self._take_all()
+            self._gather(jobs)
+
+    def _take(self, timeout_s: float | None) -> bool:
+        """Wait for a request, for ever where no time is given; return whether one came."""
         try:
             job = self._arriving.get(timeout=timeout_s)
         except Empty:
-            return
+            return False
         if job is None:
             self._stopped = True
         else:
             self._queue.append(job)
+        return job is not None
 
     def _take_all(self) -> None:
         while not self._arriving.empty():

@@ -171,9 +171,9 @@ class Edge:
             items = session.agreed.from_bytes(request.body, max_elements=self.limits.elements)
         except BitstreamError as e:
             raise RefusedError(Cause.DAMAGED, f"the request's body is none of its session: {e}") from e
-        job = Job(session, request.id, digest, items, size, arrived, deadline, client)
+        job = Job(session, request.id, digest, items, size, arrived, deadline, client, single and not self._flying)
         future = job.wait(loop)
-        self._accept(job, single)
+        self._accept(job)
         return future
 
     def refuse(self, refused: RefusedError, **about: object) -> None:
@@ -213,21 +213,26 @@ class Edge:
 
     def _known(self, session: Session, number: int, digest: bytes, deadline: int | None) -> Future[Answer] | None:
         """The answer of a request that came before."""
+        loop = asyncio.get_running_loop()
         job = self._flying.get((session.name, number))
-        found = (job.digest, None) if job else self._answers.get(session.name, number)
-        if job is None and session.state is not None and (repeated := session.state.repeated(number, digest)):
-            found = (digest, repeated)
-        if found is None:
+        if job is not None:
+            self._check_same(number, digest, job.digest)
+            job.deadline_ns = None if deadline is None or job.deadline_ns is None else max(deadline, job.deadline_ns)
+            return job.wait(loop)
+        kept = self._answers.get(session.name, number)
+        if kept is None and session.state is not None:
+            kept = session.state.last(number)
+        if kept is None:
             return None
-        if found[0] != digest:
+        self._check_same(number, digest, kept[0])
+        done: Future[Answer] = loop.create_future()
+        done.set_result(kept[1])
+        return done
+
+    def _check_same(self, number: int, digest: bytes, known: bytes) -> None:
+        if digest != known:
             raise RefusedError(Cause.REUSED_ID, f"request {number} came before, with another body")
         self.metrics.repeated.inc()
-        if job is not None:
-            job.deadline_ns = None if deadline is None or job.deadline_ns is None else max(deadline, job.deadline_ns)
-            return job.wait(asyncio.get_running_loop())
-        done: Future[Answer] = asyncio.get_running_loop().create_future()
-        done.set_result(found[1])  # type: ignore[arg-type]
-        return done
 
     def _check_step(self, session: Session, position: int) -> None:
         if session.state is None:
@@ -250,21 +255,22 @@ class Edge:
                 _RETRY_MS,
             )
 
-    def _accept(self, job: Job, single: bool) -> None:
+    def _accept(self, job: Job) -> None:
         self._flying[job.session.name, job.number] = job
         self._clients[job.client] += 1
         self._bytes += job.size_bytes
         job.session.in_flight += 1
         self.metrics.in_flight.inc()
         sample_ns = job.session.entry.sample_ns.get(job.key)
-        if single and self._hurries and sample_ns is not None and sample_ns * job.samples < _QUICK_NS:
+        if job.alone and self._hurries and sample_ns is not None and sample_ns * job.samples < _QUICK_NS:
             asyncio.get_running_loop().call_soon(self._run, job)  # behind what else is ready in the loop
         else:
             self._batcher.submit(job)
 
     def _run(self, job: Job) -> None:
         """Run a quick request here, unless others have come meanwhile."""
-        if len(self._flying) == 1 or self.draining:
+        job.alone = len(self._flying) == 1
+        if job.alone or self.draining:
             self._deliver(answers_of([job], self.limits))
         else:
             self._batcher.submit(job)

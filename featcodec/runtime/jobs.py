@@ -33,6 +33,8 @@ class Job:
         On `perf_counter_ns`; no deadline where it is None.
     client
         The connection that sent it.
+    alone
+        Whether it was a call of its own, and nothing else in flight, when it came.
     waiting
         Futures of the loop's, one for each call that waits for its answer; who does not any more has cancelled its own.
     key
@@ -49,6 +51,7 @@ class Job:
     arrived_ns: int
     deadline_ns: int | None
     client: str
+    alone: bool = False
     waiting: list[Future[Answer]] = field(default_factory=list)
     key: tuple[object, ...] = field(init=False)
     samples: int = field(init=False)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import torch
 
@@ -104,13 +105,13 @@ def _tail(path: Path, device: str) -> Served:
 
 
 def _limits(given: Sequence[str]) -> Limits:
-    values: dict[str, int | float] = {}
+    values: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or name not in _LIMITS:
             raise ValueError(f"a limit is NAME=VALUE with one of {', '.join(_LIMITS)}, got {text!r}")
         values[name] = _LIMITS[name](value)
-    return Limits(**values)  # type: ignore[arg-type]
+    return Limits(**values)
 
 
 def _tls(args: argparse.Namespace) -> Tls | None:

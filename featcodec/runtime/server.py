@@ -43,7 +43,7 @@ class Server:
         Samples that are decoded and run together at most. A batched float network rounds differently from one by one: 1 gives
         what the tail gives for each request by itself.
     max_wait_ms
-        How long a request waits for others to be run with. By default it does not wait.
+        How long a request waits for others to be run with. By default it waits for those alone that come close behind it.
     tls
         Its certificate, and whose clients it takes; without it connections are plain.
     token

@@ -39,13 +39,9 @@ class State:
         """Whether there is something to keep."""
         return self._lost is None and self.position > 0
 
-    def repeated(self, number: int, digest: bytes) -> Answer | None:
-        """Return the last step's answer where this is the last step again."""
-        if self._last is None or self._last[0] != number:
-            return None
-        if self._last[1] != digest:
-            raise RefusedError(Cause.REUSED_ID, f"request {number} came before, with another body")
-        return self._last[2]
+    def last(self, number: int) -> tuple[bytes, Answer] | None:
+        """Return the digest of the last step's body, and its answer, where this is its id."""
+        return None if self._last is None or self._last[0] != number else self._last[1:]
 
     def check(self, position: int) -> None:
         """Raise RefusedError where a step at this position is not the next one."""

@@ -60,14 +60,14 @@ class Stub:
             self.agreed = agreed_on(hello, kinds)
 
     def open(self):
-        return self.edge.Open(self.hello, timeout=10, metadata=self.metadata)
+        return self.edge.Open(self.hello, timeout=60, metadata=self.metadata)
 
     def request(self, items, *, number=None, position=0, timeout_ms=0):
         body = self.agreed.to_bytes(items)
         number = next(self.ids) if number is None else number
         return edge_pb2.Request(id=number, session=self.hello.session, body=body, position=position, timeout_ms=timeout_ms)
 
-    def infer(self, request, *, timeout=10, extra=()):
+    def infer(self, request, *, timeout=60, extra=()):
         name = ((HELLO_KEY, hello_name(self.hello).hex()),)
         return self.edge.Infer(request, timeout=timeout, metadata=(*self.metadata, *name, *extra))
 

@@ -61,7 +61,7 @@ def run(body, *, tail=None, limits=None, **about):
     async def main():
         edge = Edge(Served(tail, CODEC), limits=limits, **about)
         try:
-            return await asyncio.wait_for(body(edge, tail), 30)
+            return await asyncio.wait_for(body(edge, tail), 60)
         finally:
             tail.go.set()
             edge.stop()

@@ -93,7 +93,7 @@ def test_health_says_when_the_server_leaves():
     assert [health.Check(health_pb2.HealthCheckRequest(service=name)).status for name in names] == [serving] * 2
     seen = health.Watch(health_pb2.HealthCheckRequest(service="featcodec.v1.Edge"))
     assert next(seen).status == serving
-    waiting = stub.edge.Infer.future(stub.request([tuple(CODEC.encode(torch.ones(1, 2)))]), timeout=20)
+    waiting = stub.edge.Infer.future(stub.request([tuple(CODEC.encode(torch.ones(1, 2)))]), timeout=60)
     while server.metrics.in_flight._value.get() < 1:
         pass
     stopping = threading.Thread(target=server.stop)
@@ -102,7 +102,7 @@ def test_health_says_when_the_server_leaves():
     seen.cancel()
     go.set()
     assert waiting.result().HasField("output"), "what was accepted is answered"
-    stopping.join(timeout=20)
+    stopping.join(timeout=60)
     assert not stopping.is_alive()
     stub.close()
 
@@ -118,7 +118,7 @@ def test_a_stream_ends_with_what_it_brought_when_the_server_leaves():
         more.set()
         left.wait(20)
 
-    answers = stub.edge.Stream(requests(), timeout=20)
+    answers = stub.edge.Stream(requests(), timeout=60)
     assert next(answers).HasField("output")
     assert more.wait(20)
     server.stop()

@@ -51,13 +51,13 @@ def test_what_was_accepted_is_answered_before_sigterm_ends_the_server(parts):
         x = torch.randn(1, 3, 8, 8)
         answers = []
         request = stub.request(items_of(parts, x))
-        thread = threading.Thread(target=lambda: answers.append(stub.infer(request)))
+        thread = threading.Thread(target=lambda: answers.append(stub.infer(request, timeout=60)))
         thread.start()
         while "featcodec_in_flight_requests 1.0" not in urllib.request.urlopen(metrics.strip(), timeout=10).read().decode():
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        thread.join(timeout=20)
-        assert process.wait(timeout=20) == 0
+        thread.join(timeout=60)
+        assert process.wait(timeout=60) == 0
         assert answers[0].HasField("output")
         events = [json.loads(line)["event"] for line in process.stderr.read().splitlines()]
         assert events == ["listening", "session opened", "leaving", "left"]
@@ -78,7 +78,7 @@ def test_files_are_entries(parts):
         stub.close()
     finally:
         process.terminate()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
         process.communicate()
 
 

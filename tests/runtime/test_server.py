@@ -51,7 +51,7 @@ def test_a_stream_answers_each_request_by_its_id(parts):
         stub = stub_of(parts, server.address)
         stub.open()
         requests = [stub.request(items_of(parts, x), number=100 + i) for i, x in enumerate(inputs)]
-        answers = list(stub.edge.Stream(iter(requests), timeout=20))
+        answers = list(stub.edge.Stream(iter(requests), timeout=60))
         stub.close()
     assert sorted(answer.id for answer in answers) == [100 + i for i in range(40)]
     for answer in answers:
@@ -97,7 +97,7 @@ def test_a_quick_call_that_comes_alone_is_run_in_the_loop_a_slow_one_never():
             if threads[-1] == "featcodec-server":
                 break
         assert threads[-1] == "featcodec-server"
-        list(stub.edge.Stream(iter([stub.request(one)]), timeout=20))
+        list(stub.edge.Stream(iter([stub.request(one)]), timeout=60))
         assert threads[-1] == "featcodec-batcher"
         stub.close()
 
@@ -130,7 +130,7 @@ def test_several_tensors_cross_and_are_joined_by_their_batch_axes(codec):
             crossing = parts.head(*given)
             items = [*(p.packed(crossing[p.name]) for p in parts.head.ports), *crossing.sizes.values()]
             requests.append(stub.request(items, number=number))
-        answers = {answer.id: answer for answer in stub.edge.Stream(iter(requests), timeout=20)}
+        answers = {answer.id: answer for answer in stub.edge.Stream(iter(requests), timeout=60)}
         stub.close()
     assert max(answer.timing.batch for answer in answers.values()) > 3, "more than any one of them has"
     for number, given in enumerate(inputs):
