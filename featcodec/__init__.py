@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from featcodec.errors import (
         BitstreamError,
         ConfigError,
+        EdgeDeadlineError,
+        EdgeError,
         FeatcodecError,
         FeatureError,
         FeatureTypeError,
@@ -49,6 +51,8 @@ _HOMES = {
     "featcodec.errors": (
         "BitstreamError",
         "ConfigError",
+        "EdgeDeadlineError",
+        "EdgeError",
         "FeatcodecError",
         "FeatureError",
         "FeatureTypeError",
@@ -72,6 +76,8 @@ __all__ = [
     "Codec",
     "ConfigError",
     "Crossing",
+    "EdgeDeadlineError",
+    "EdgeError",
     "FeatcodecError",
     "FeatureError",
     "FeatureTypeError",

@@ -22,6 +22,8 @@ def test_an_onnx_head_gives_what_the_head_gives(name, tmp_path):
     device = DeviceHead(path)
     assert (device.layer, device.fingerprint, device.sizes) == (case.layer, parts.head.fingerprint, parts.head.about.sizes)
     assert [crossing.name for crossing in device.crossing] == [port.name for port in parts.head.ports]
+    # a server compares these
+    assert device.outlines() == parts.head.outlines()
     for sizes in case.sizes:
         for batch in (1, 5):
             torch.manual_seed(batch)
