@@ -160,7 +160,7 @@ def _written(item: Item) -> bytes:
         return bytes([_INTEGER]) + varint(item)
     if isinstance(item, PlainTensor):
         head = bytes([_TENSOR, _NAMES.index(item.dtype), len(item.shape)]) + b"".join(varint(dim) for dim in item.shape)
-        return head + (np.packbits(item.data) if item.dtype == "bool" else item.data).tobytes()
+        return head + values_of(item)
     session = item[0]
     alike = [
         (p.shape, p.dtype, p.kind, p.config_crc) == (session.shape, session.dtype, session.kind, session.config_crc)
@@ -188,7 +188,7 @@ def _read(cursor: Cursor, left: int) -> tuple[Item, int]:
         like = packets[0] if packets else None
         packet, cursor.position = Packet.read_from(cursor.data, cursor.position, like)
         elements += packet.num_elements
-        _check_left(elements, left)
+        check_left(elements, left)
         packets.append(packet)
     return tuple(packets), elements
 
@@ -198,18 +198,29 @@ def _read_tensor(cursor: Cursor, left: int) -> tuple[PlainTensor, int]:
     if code >= len(_NAMES) or rank > MAX_RANK:
         raise BitstreamError(f"a tensor's dtype is 0..{len(_NAMES) - 1} and its rank 0..{MAX_RANK}, got {code} and {rank}")
     shape = tuple(cursor.varint("a dimension") for _ in range(rank))
+    return read_values(cursor, _NAMES[code], shape, left), math.prod(shape)
+
+
+def values_of(tensor: PlainTensor) -> bytes:
+    """Return a plain tensor's values as they are sent: bools as bits."""
+    return (np.packbits(tensor.data) if tensor.dtype == "bool" else tensor.data).tobytes()
+
+
+def read_values(cursor: Cursor, dtype: str, shape: tuple[int, ...], left: int) -> PlainTensor:
+    """Read what `values_of` wrote; BitstreamError where it is not there, or has more than `left` elements."""
     elements = math.prod(shape)
-    _check_left(elements, left)
-    if _NAMES[code] != "bool":
-        data = cursor.take(elements * _SIZES[_NAMES[code]], "a tensor's values")
-        return PlainTensor(_NAMES[code], shape, np.frombuffer(data, np.uint8)), elements
+    check_left(elements, left)
+    if dtype != "bool":
+        data = cursor.take(elements * _SIZES[dtype], "a tensor's values")
+        return PlainTensor(dtype, shape, np.frombuffer(data, np.uint8))
     bits = np.unpackbits(np.frombuffer(cursor.take(-(-elements // 8), "a tensor's bits"), np.uint8))
     if bits[elements:].any():
         raise BitstreamError("the bits behind a tensor of bools are not zero")
-    return PlainTensor("bool", shape, bits[:elements]), elements
+    return PlainTensor("bool", shape, bits[:elements])
 
 
-def _check_left(elements: int, left: int) -> None:
+def check_left(elements: int, left: int) -> None:
+    """Raise BitstreamError where an item claims more elements than are left."""
     if elements > left:
         raise BitstreamError(
             f"a message's item claims {elements} elements, {left} are left of those that are taken (max_elements)"

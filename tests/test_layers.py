@@ -16,10 +16,10 @@ ROOT = Path(featcodec.__file__).parent
 
 # From the ground up. A room imports rooms of the floors below its own, and of its own floor only where ORDER says so.
 FLOORS = (
-    ("_core", "_version", "errors", "spec", "core", "machine", "sizes", "conditions"),
+    ("_core", "_version", "errors", "spec", "core", "machine", "sizes", "conditions", "layouts"),
     ("table",),
     ("ops",),
-    ("payloads", "bitstream", "message"),
+    ("payloads", "bitstream", "message", "session"),
     ("channel", "fec", "nets", "macs", "layers", "weights", "features", "inputs", "outputs", "operators", "traced_sizes"),
     ("transmission", "tracing", "device"),
     ("codec",),
@@ -40,10 +40,12 @@ FLOORS = (
 # Arrows that are allowed within a floor: room -> what it may know.
 ORDER = {
     "message": {"bitstream"},
+    "session": {"bitstream", "message"},
     "payloads": {"bitstream"},
     "spec": {"errors"},
     "sizes": {"errors"},
     "conditions": {"errors", "sizes"},
+    "layouts": {"errors"},
     "core": {"_core"},
     "channel": {"fec"},
     "macs": {"inputs", "operators"},
@@ -130,7 +132,7 @@ def test_registries_and_face_name_no_codec_and_no_channel():
 
 
 def test_what_a_device_without_torch_runs_imports_none():
-    names = ["featcodec.bitstream", "featcodec.message", "featcodec.table"]
+    names = ["featcodec.bitstream", "featcodec.message", "featcodec.session", "featcodec.table"]
     names += [name for name in MODULES if room(name) in ("payloads", "fec", "device")]
     code = f"import sys; sys.modules['torch'] = None; import importlib; [importlib.import_module(n) for n in {names!r}]"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -24,7 +24,7 @@ from featcodec.inputs import call
 from featcodec.outputs import same
 from featcodec.parts.assemble import joined, pair_of_cut
 from featcodec.parts.cut import cut_at
-from featcodec.parts.layouts import plain
+from featcodec.layouts import plain
 from featcodec.parts.trace import arguments, trace
 
 LAYER = "layer2"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from featcodec.parts.layouts import Layout
+from featcodec.layouts import Layout
 from featcodec.parts.port import Port
 
 

@@ -15,7 +15,7 @@ from featcodec.errors import ConfigError, LayerError
 from featcodec.parts.about import About
 from featcodec.parts.cut import Cut
 from featcodec.parts.graph import Expression, Graph, Node
-from featcodec.parts.layouts import Layout
+from featcodec.layouts import Layout
 from featcodec.parts.part import Head, Tail
 from featcodec.parts.port import Port
 from featcodec.parts.program import Program

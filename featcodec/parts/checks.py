@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from featcodec.errors import PartError
-from featcodec.parts.layouts import check_layout
+from featcodec.layouts import check_layout
 from featcodec.parts.operations import GETITEM
 from featcodec.parts.program import DTYPES
 

@@ -17,7 +17,7 @@ from featcodec.outputs import same
 from featcodec.parts.assemble import joined, pair_by_hand, pair_of_cut
 from featcodec.parts.cut import cut_at
 from featcodec.parts.file import write_part
-from featcodec.parts.layouts import leaves_of, plain
+from featcodec.layouts import leaves_of, plain
 from featcodec.parts.part import Head, Tail
 from featcodec.parts.trace import arguments, doubled, trace
 from featcodec.spec import Spec

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from featcodec.parts.layouts import Layout
+from featcodec.layouts import Layout
 from featcodec.sizes import Size
 
 MARK = "mark"  # the operation that marks a layer's output; it changes nothing

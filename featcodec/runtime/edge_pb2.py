@@ -24,31 +24,31 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66\x65\x61tcodec/runtime/edge.proto\x12\x0c\x66\x65\x61tcodec.v1\"q\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0f\n\x07session\x18\x02 \x01(\x0c\x12\r\n\x05\x65ntry\x18\x03 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12!\n\x05ports\x18\x05 \x03(\x0b\x32\x12.featcodec.v1.Port\"\\\n\x04Port\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\r\n\x05\x63odec\x18\x04 \x01(\t\x12\x19\n\x11\x63odec_fingerprint\x18\x05 \x01(\t\"\x94\x01\n\x07Welcome\x12\x0f\n\x07session\x18\x01 \x01(\x0c\x12\r\n\x05\x65ntry\x18\x02 \x01(\t\x12\x19\n\x11max_message_bytes\x18\x03 \x01(\x04\x12\x14\n\x0cmax_elements\x18\x04 \x01(\x04\x12\x15\n\rmax_in_flight\x18\x05 \x01(\r\x12\x10\n\x08stateful\x18\x06 \x01(\x08\x12\x0f\n\x07streams\x18\x07 \x01(\x08\"Z\n\x07Request\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07session\x18\x02 \x01(\x0c\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x10\n\x08position\x18\x04 \x01(\x04\x12\x12\n\ntimeout_ms\x18\x05 \x01(\r\"\x81\x01\n\x06\x41nswer\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x06output\x18\x02 \x01(\x0cH\x00\x12(\n\x07refusal\x18\x03 \x01(\x0b\x32\x15.featcodec.v1.RefusalH\x00\x12$\n\x06timing\x18\x04 \x01(\x0b\x32\x14.featcodec.v1.TimingB\t\n\x07outcome\"O\n\x07Refusal\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x04 \x01(\r\"S\n\x06Timing\x12\r\n\x05total\x18\x01 \x01(\x04\x12\r\n\x05queue\x18\x02 \x01(\x04\x12\x0e\n\x06\x64\x65\x63ode\x18\x03 \x01(\x04\x12\x0c\n\x04tail\x18\x04 \x01(\x04\x12\r\n\x05\x62\x61tch\x18\x05 \x01(\r\"\x1a\n\x07Goodbye\x12\x0f\n\x07session\x18\x01 \x01(\x0c\"\x08\n\x06\x43losed2\xe1\x01\n\x04\x45\x64ge\x12\x32\n\x04Open\x12\x13.featcodec.v1.Hello\x1a\x15.featcodec.v1.Welcome\x12\x34\n\x05Infer\x12\x15.featcodec.v1.Request\x1a\x14.featcodec.v1.Answer\x12\x39\n\x06Stream\x12\x15.featcodec.v1.Request\x1a\x14.featcodec.v1.Answer(\x01\x30\x01\x12\x34\n\x05\x43lose\x12\x15.featcodec.v1.Goodbye\x1a\x14.featcodec.v1.Closedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66\x65\x61tcodec/runtime/edge.proto\x12\x0c\x66\x65\x61tcodec.v1\"\x80\x01\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0f\n\x07session\x18\x02 \x01(\x0c\x12\r\n\x05\x65ntry\x18\x03 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12!\n\x05ports\x18\x05 \x03(\x0b\x32\x12.featcodec.v1.Port\x12\r\n\x05sizes\x18\x06 \x03(\t\"\\\n\x04Port\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\r\n\x05\x63odec\x18\x04 \x01(\t\x12\x19\n\x11\x63odec_fingerprint\x18\x05 \x01(\t\"\x94\x01\n\x07Welcome\x12\x0f\n\x07session\x18\x01 \x01(\x0c\x12\r\n\x05\x65ntry\x18\x02 \x01(\t\x12\x19\n\x11max_message_bytes\x18\x03 \x01(\x04\x12\x14\n\x0cmax_elements\x18\x04 \x01(\x04\x12\x15\n\rmax_in_flight\x18\x05 \x01(\r\x12\x10\n\x08stateful\x18\x06 \x01(\x08\x12\x0f\n\x07streams\x18\x07 \x01(\x08\"Z\n\x07Request\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07session\x18\x02 \x01(\x0c\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x10\n\x08position\x18\x04 \x01(\x04\x12\x12\n\ntimeout_ms\x18\x05 \x01(\r\"\x81\x01\n\x06\x41nswer\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x06output\x18\x02 \x01(\x0cH\x00\x12(\n\x07refusal\x18\x03 \x01(\x0b\x32\x15.featcodec.v1.RefusalH\x00\x12$\n\x06timing\x18\x04 \x01(\x0b\x32\x14.featcodec.v1.TimingB\t\n\x07outcome\"O\n\x07Refusal\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x04 \x01(\r\"S\n\x06Timing\x12\r\n\x05total\x18\x01 \x01(\x04\x12\r\n\x05queue\x18\x02 \x01(\x04\x12\x0e\n\x06\x64\x65\x63ode\x18\x03 \x01(\x04\x12\x0c\n\x04tail\x18\x04 \x01(\x04\x12\r\n\x05\x62\x61tch\x18\x05 \x01(\r\"\x1a\n\x07Goodbye\x12\x0f\n\x07session\x18\x01 \x01(\x0c\"\x08\n\x06\x43losed2\xe1\x01\n\x04\x45\x64ge\x12\x32\n\x04Open\x12\x13.featcodec.v1.Hello\x1a\x15.featcodec.v1.Welcome\x12\x34\n\x05Infer\x12\x15.featcodec.v1.Request\x1a\x14.featcodec.v1.Answer\x12\x39\n\x06Stream\x12\x15.featcodec.v1.Request\x1a\x14.featcodec.v1.Answer(\x01\x30\x01\x12\x34\n\x05\x43lose\x12\x15.featcodec.v1.Goodbye\x1a\x14.featcodec.v1.Closedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'featcodec.runtime.edge_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_HELLO']._serialized_start=46
-  _globals['_HELLO']._serialized_end=159
-  _globals['_PORT']._serialized_start=161
-  _globals['_PORT']._serialized_end=253
-  _globals['_WELCOME']._serialized_start=256
-  _globals['_WELCOME']._serialized_end=404
-  _globals['_REQUEST']._serialized_start=406
-  _globals['_REQUEST']._serialized_end=496
-  _globals['_ANSWER']._serialized_start=499
-  _globals['_ANSWER']._serialized_end=628
-  _globals['_REFUSAL']._serialized_start=630
-  _globals['_REFUSAL']._serialized_end=709
-  _globals['_TIMING']._serialized_start=711
-  _globals['_TIMING']._serialized_end=794
-  _globals['_GOODBYE']._serialized_start=796
-  _globals['_GOODBYE']._serialized_end=822
-  _globals['_CLOSED']._serialized_start=824
-  _globals['_CLOSED']._serialized_end=832
-  _globals['_EDGE']._serialized_start=835
-  _globals['_EDGE']._serialized_end=1060
+  _globals['_HELLO']._serialized_start=47
+  _globals['_HELLO']._serialized_end=175
+  _globals['_PORT']._serialized_start=177
+  _globals['_PORT']._serialized_end=269
+  _globals['_WELCOME']._serialized_start=272
+  _globals['_WELCOME']._serialized_end=420
+  _globals['_REQUEST']._serialized_start=422
+  _globals['_REQUEST']._serialized_end=512
+  _globals['_ANSWER']._serialized_start=515
+  _globals['_ANSWER']._serialized_end=644
+  _globals['_REFUSAL']._serialized_start=646
+  _globals['_REFUSAL']._serialized_end=725
+  _globals['_TIMING']._serialized_start=727
+  _globals['_TIMING']._serialized_end=810
+  _globals['_GOODBYE']._serialized_start=812
+  _globals['_GOODBYE']._serialized_end=838
+  _globals['_CLOSED']._serialized_start=840
+  _globals['_CLOSED']._serialized_end=848
+  _globals['_EDGE']._serialized_start=851
+  _globals['_EDGE']._serialized_end=1076
 # @@protoc_insertion_point(module_scope)

@@ -6,18 +6,20 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "session", "entry", "fingerprint", "ports")
+    __slots__ = ("protocol", "session", "entry", "fingerprint", "ports", "sizes")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     ENTRY_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     PORTS_FIELD_NUMBER: _ClassVar[int]
+    SIZES_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     session: bytes
     entry: str
     fingerprint: str
     ports: _containers.RepeatedCompositeFieldContainer[Port]
-    def __init__(self, protocol: _Optional[int] = ..., session: _Optional[bytes] = ..., entry: _Optional[str] = ..., fingerprint: _Optional[str] = ..., ports: _Optional[_Iterable[_Union[Port, _Mapping]]] = ...) -> None: ...
+    sizes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, protocol: _Optional[int] = ..., session: _Optional[bytes] = ..., entry: _Optional[str] = ..., fingerprint: _Optional[str] = ..., ports: _Optional[_Iterable[_Union[Port, _Mapping]]] = ..., sizes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Port(_message.Message):
     __slots__ = ("name", "dtype", "shape", "codec", "codec_fingerprint")

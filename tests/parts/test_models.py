@@ -21,7 +21,7 @@ from featcodec.parts.assemble import joined, pair_of_cut
 from featcodec.parts.cut import cut_at
 from featcodec.parts.exporting import Parts
 from featcodec.parts.graph import Graph
-from featcodec.parts.layouts import plain
+from featcodec.layouts import plain
 from featcodec.parts.trace import arguments, trace
 
 SWEPT = ("resnet20", "unet", "fpn", "speech", "bert", "llama", "whisper", "swin")  # cut at every module

@@ -1,0 +1,104 @@
+"""Batcher: one thread that takes requests as they come, as many together as fit, and hands back their answers."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from threading import Condition, Thread
+from time import perf_counter_ns
+
+from featcodec.runtime.edge_pb2 import Answer
+from featcodec.runtime.jobs import Job
+from featcodec.runtime.limits import Limits
+from featcodec.runtime.refusals import Cause, Refused
+from featcodec.runtime.running import run_jobs
+
+_LOG = logging.getLogger(__name__)
+
+
+class Batcher:
+    """A queue, and the thread that works it off.
+
+    Parameters
+    ----------
+    deliver
+        Is called in the thread with the answers of what was run together.
+    max_batch
+        Samples that are run together at most; a request of more than that is run by itself.
+    max_wait_ms
+        How long a request waits for others to be run with. By default it does not wait: what comes while others are run is
+        run together after them.
+    """
+
+    def __init__(
+        self, deliver: Callable[[list[tuple[Job, Answer]]], None], limits: Limits, *, max_batch: int, max_wait_ms: float
+    ) -> None:
+        if isinstance(max_batch, bool) or not isinstance(max_batch, int) or max_batch < 1:
+            raise ValueError(f"max_batch must be an integer of at least 1, got {max_batch!r}")
+        if not 0 <= max_wait_ms <= 60_000:
+            raise ValueError(f"max_wait_ms must be 0..60000, got {max_wait_ms!r}")
+        self._deliver, self._limits = deliver, limits
+        self._max_batch, self._max_wait_ns = max_batch, int(max_wait_ms * 1e6)
+        self._queue: deque[Job] = deque()
+        self._changed = Condition()
+        self._stopped = False
+        self._thread = Thread(target=self._work, name="featcodec-batcher", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Put a request at the end of the queue."""
+        with self._changed:
+            self._queue.append(job)
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Work off what is in the queue, then end the thread; return when it has."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while jobs := self._next():
+            try:
+                answers = run_jobs(jobs, self._limits)
+            except Exception:  # the thread must live: these requests are refused, others go on
+                _LOG.exception("a batch failed")
+                refused = Refused(Cause.TAIL_FAILED, "the server failed")
+                answers = [(job, job.refusal(refused)) for job in jobs]
+            self._deliver(answers)
+
+    def _next(self) -> list[Job]:
+        """What is run next; nothing once the server stops and the queue is empty."""
+        with self._changed:
+            while not self._queue:
+                if self._stopped:
+                    return []
+                self._changed.wait()
+            jobs = [self._queue.popleft()]
+            self._gather(jobs)
+            until = jobs[0].arrived_ns + self._max_wait_ns
+            while not self._stopped and self._room(jobs) > 0 and jobs[0].key[0] is not jobs[0]:
+                left = until - perf_counter_ns()
+                if left <= 0 or not self._changed.wait(left / 1e9):
+                    break
+                self._gather(jobs)
+            return jobs
+
+    def _room(self, jobs: list[Job]) -> int:
+        return self._max_batch - sum(job.samples for job in jobs)
+
+    def _gather(self, jobs: list[Job]) -> None:
+        """Take from the queue, in order, what can be run with the first."""
+        room = self._room(jobs)
+        elements = self._limits.elements - sum(job.elements for job in jobs)
+        left: deque[Job] = deque()
+        while self._queue and room > 0:
+            job = self._queue.popleft()
+            if job.key == jobs[0].key and job.samples <= room and job.elements <= elements:
+                jobs.append(job)
+                room, elements = room - job.samples, elements - job.elements
+            else:
+                left.append(job)
+        self._queue.extendleft(reversed(left))

@@ -1,0 +1,73 @@
+"""A server with one entry, with several; calls and streams; batches and one by one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import featcodec as fc
+from featcodec.runtime import Served, Server
+from featcodec.runtime.wire import unpack_output
+from tests.runtime.stub import Stub, hello_of_feature, hello_of_ports, tensor
+
+
+@pytest.fixture(scope="module")
+def parts():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5)).eval()
+    return fc.export(model, "1", torch.randn(2, 3, 8, 8), codec="huffman:bits=4")
+
+
+def stub_of(parts, address, **about) -> Stub:
+    ports = parts.head.ports
+    hello = hello_of_ports(ports, parts.head.fingerprint, parts.head.about.sizes, **about)
+    return Stub(address, hello, {p.name: p.codec for p in ports if p.codec})
+
+
+def items_of(parts, x):
+    crossing = parts.head(x)
+    return [*(p.packed(crossing[p.name]) for p in parts.head.ports), *crossing.sizes.values()]
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_an_answer_is_what_the_tail_gives(parts, samples):
+    x = torch.randn(samples, 3, 8, 8)
+    with Server(Served(parts.tail)) as server:
+        stub = stub_of(parts, server.address)
+        welcome = stub.open()
+        assert (welcome.entry, welcome.stateful, welcome.streams) == ("", False, True)
+        got = stub(items_of(parts, x))
+        stub.close()
+    assert torch.equal(got, parts.tail.run(parts.head.encode(x)))
+
+
+def test_a_stream_answers_each_request_by_its_id(parts):
+    inputs = [torch.randn(1 + i % 2, 3, 8, 8) for i in range(40)]
+    with Server(Served(parts.tail), max_batch=8) as server:
+        stub = stub_of(parts, server.address)
+        stub.open()
+        requests = [stub.request(items_of(parts, x), number=100 + i) for i, x in enumerate(inputs)]
+        answers = list(stub.edge.Stream(iter(requests), timeout=20))
+        stub.close()
+    assert sorted(answer.id for answer in answers) == [100 + i for i in range(40)]
+    for answer in answers:
+        wanted = parts.tail.run(parts.head.encode(inputs[answer.id - 100]))
+        torch.testing.assert_close(unpack_output(answer.output, tensor), wanted)
+        stages = answer.timing.queue + answer.timing.decode + answer.timing.tail
+        assert 0 < stages <= answer.timing.total
+    assert max(answer.timing.batch for answer in answers) > 1
+
+
+def test_entries_are_served_by_their_names(parts):
+    codec = fc.get_codec("raw").eval()
+    with Server({"cut": Served(parts.tail), "sum": Served(lambda x: x.sum((1, 2)), codec)}) as server:
+        cut = stub_of(parts, server.address, entry="cut")
+        cut.open()
+        feature = torch.randn(2, 4, 3)
+        total = Stub(server.address, hello_of_feature(codec, (4, 3), entry="sum"), {"feature": codec}, channel=cut.channel)
+        total.open()
+        x = torch.randn(1, 3, 8, 8)
+        assert torch.equal(total([tuple(codec.encode(feature))]), feature.sum((1, 2)))
+        assert torch.equal(cut(items_of(parts, x)), parts.tail.run(parts.head.encode(x)))
+        cut.close()
