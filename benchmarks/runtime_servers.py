@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +22,7 @@ import featcodec as fc
 from benchmarks.runtime_links import inside
 from benchmarks.runtime_peers import JpegPictureCodec, OfPictures, TorchSaveCodec
 from featcodec.bench.models import resnet20
-from featcodec.runtime import Limits, Served, Server
+from featcodec.runtime import Served, Server
 
 LAYER, SPEC = "layer2", "context:bits=4"
 SERVER_CORE, CLIENT_CORE = 0, 1
@@ -151,7 +153,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.core is not None:
         os.sched_setaffinity(0, {args.core})
     torch.set_num_threads(1)
-    Server(entries(args.folder), max_batch=args.max_batch, limits=Limits(in_flight_per_client=4 * IN_FLIGHT)).serve(args.listen)
+    told = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: told.set())
+    with Server(entries(args.folder), listen=args.listen, max_batch=args.max_batch):
+        told.wait()
     return 0
 
 

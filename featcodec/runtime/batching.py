@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from threading import Condition, Thread
 from time import perf_counter_ns
+from typing import Protocol, TypeAlias
 
 from featcodec.runtime.edge_pb2 import Answer
 from featcodec.runtime.jobs import Job
@@ -14,7 +15,29 @@ from featcodec.runtime.limits import Limits
 from featcodec.runtime.refusals import Cause, Refused
 from featcodec.runtime.running import run_jobs
 
+Deliver: TypeAlias = "Callable[[list[tuple[Job, Answer]]], None]"
+
 _LOG = logging.getLogger(__name__)
+
+
+class Batching(Protocol):
+    """What runs requests. It is made with a function that takes their answers, and with the server's limits."""
+
+    def submit(self, job: Job) -> None:
+        """Take a request; its answer will be delivered."""
+
+    def stop(self) -> None:
+        """Deliver what was taken, and end."""
+
+
+def answers_of(jobs: list[Job], limits: Limits) -> list[tuple[Job, Answer]]:
+    """Return the answers of requests of one key, whatever happens."""
+    try:
+        return run_jobs(jobs, limits)
+    except Exception:  # who runs them must live: these requests are refused, others go on
+        _LOG.exception("a batch failed")
+        refused = Refused(Cause.TAIL_FAILED, "the server failed")
+        return [(job, job.refusal(refused)) for job in jobs]
 
 
 class Batcher:
@@ -31,9 +54,7 @@ class Batcher:
         run together after them.
     """
 
-    def __init__(
-        self, deliver: Callable[[list[tuple[Job, Answer]]], None], limits: Limits, *, max_batch: int, max_wait_ms: float
-    ) -> None:
+    def __init__(self, deliver: Deliver, limits: Limits, *, max_batch: int, max_wait_ms: float) -> None:
         if isinstance(max_batch, bool) or not isinstance(max_batch, int) or max_batch < 1:
             raise ValueError(f"max_batch must be an integer of at least 1, got {max_batch!r}")
         if not 0 <= max_wait_ms <= 60_000:
@@ -61,13 +82,7 @@ class Batcher:
 
     def _work(self) -> None:
         while jobs := self._next():
-            try:
-                answers = run_jobs(jobs, self._limits)
-            except Exception:  # the thread must live: these requests are refused, others go on
-                _LOG.exception("a batch failed")
-                refused = Refused(Cause.TAIL_FAILED, "the server failed")
-                answers = [(job, job.refusal(refused)) for job in jobs]
-            self._deliver(answers)
+            self._deliver(answers_of(jobs, self._limits))
 
     def _next(self) -> list[Job]:
         """What is run next; nothing once the server stops and the queue is empty."""

@@ -6,13 +6,14 @@ import asyncio
 import hashlib
 from asyncio import AbstractEventLoop, Future
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from time import perf_counter_ns
 
 from featcodec.errors import BitstreamError
 from featcodec.runtime import edge_pb2
 from featcodec.runtime.answers import Answers
-from featcodec.runtime.batching import Batcher
+from featcodec.runtime.batching import Batcher, Batching, Deliver
 from featcodec.runtime.edge_pb2 import Answer
 from featcodec.runtime.jobs import Job
 from featcodec.runtime.limits import Limits
@@ -39,6 +40,8 @@ class Edge:
         As for `Server`.
     streams
         Whether the transport offers Stream.
+    batching
+        What runs requests, in place of a `Batcher`; `max_batch` and `max_wait_ms` are its own then.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Edge:
         max_batch: int = 32,
         max_wait_ms: float = 0.0,
         streams: bool = True,
+        batching: Callable[[Deliver, Limits], Batching] | None = None,
     ) -> None:
         entries = {"": tails} if isinstance(tails, Served) else dict(tails)
         if not entries:
@@ -64,7 +68,8 @@ class Edge:
         self._clients: Counter[str] = Counter()
         self._bytes = 0
         self._loop: AbstractEventLoop | None = None
-        self._batcher = Batcher(self._finished, self.limits, max_batch=max_batch, max_wait_ms=max_wait_ms)
+        make = batching or partial(Batcher, max_batch=max_batch, max_wait_ms=max_wait_ms)
+        self._batcher: Batching = make(self._finished, self.limits)
 
     # ---- sessions -------------------------------------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ class Service:
 
         Calls of one message are read as streams of one, so that who sends slowly can be told to go.
         """
-        one = {
+        one: dict[str, tuple[Callable[[Any, Any], Awaitable[Any]], Any, Any]] = {
             "Open": (self._open, edge_pb2.Hello, edge_pb2.Welcome),
             "Infer": (self._infer, edge_pb2.Request, Answer),
             "Close": (self._close, edge_pb2.Goodbye, edge_pb2.Closed),
@@ -54,16 +54,21 @@ class Service:
         )
         return grpc.method_handlers_generic_handler(NAME, found)
 
+    async def call(self, name: str, context: Any) -> Any:
+        """Do the call Open, Infer or Close, whose message the context gives; what refuses it aborts the context."""
+        do = {"Open": self._open, "Infer": self._infer, "Close": self._close}[name]
+        return await self._one(do)(None, context)
+
     # ---- what all calls have in common ----------------------------------------------------------------------------------
 
     def _one(self, do: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
-        async def first(messages: AsyncIterator[Any], context: Any) -> Any:
+        async def first(messages: Any, context: Any) -> Any:
             return await do(await self._received(context), context)
 
         return self._guarded(first)
 
     def _guarded(self, do: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
-        async def guarded(messages: AsyncIterator[Any], context: Any) -> Any:
+        async def guarded(messages: Any, context: Any) -> Any:
             try:
                 self._check_token(context)
                 return await do(messages, context)
