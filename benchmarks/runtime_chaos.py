@@ -49,9 +49,7 @@ class Killed:
         self._kill()
 
     def _started(self) -> subprocess.Popen[bytes]:
-        process = runtime_servers.start(self._folder, self.address, max_batch=32)
-        runtime_servers.wait_for(process, self.address)
-        return process
+        return runtime_servers.start(self._folder, self.address, runtime_servers.Options())
 
     def _kill(self) -> None:
         self._process.kill()

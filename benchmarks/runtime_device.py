@@ -48,7 +48,7 @@ def measure_links(folder: Path, delays_ms: Sequence[float], pictures: int, say: 
 
 def _over(folder: Path, rate: float, delay_ms: float, pictures: int) -> list[dict[str, Any]]:
     port, near = 50071, 50072
-    with links.link(rate) as link, servers.serving(folder, namespace=link.edge, host=link.edge_address, port=port):
+    with links.link(rate) as link, servers.serving(folder, servers.Options(namespace=link.edge), f"{link.edge_address}:{port}"):
         shaped = [str(near), link.edge_address, str(port), "--delay-ms", str(delay_ms), "--rate-mbit", str(rate)]
         delaying = [sys.executable, "-m", "benchmarks.runtime_links", *shaped]
         proxy = subprocess.Popen(links.inside(link.device, delaying), stdout=subprocess.PIPE)

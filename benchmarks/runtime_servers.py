@@ -8,11 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,7 +29,7 @@ from featcodec.runtime import Served, Server
 LAYER, SPEC = "layer2", "context:bits=4"
 SERVER_CORE, CLIENT_CORE = 0, 1
 IN_FLIGHT = 32
-_START_S = 120.0
+_START_S = 180.0
 _STOP_S = 20.0
 
 
@@ -59,6 +61,28 @@ def entries(folder: Path) -> dict[str, Served]:
 
 
 @dataclass(frozen=True)
+class Options:
+    """How a server runs.
+
+    Attributes
+    ----------
+    max_batch
+        1: each request by itself.
+    core
+        That the process is pinned to; None: to none.
+    namespace
+        Of the network, in which it listens.
+    replicas
+        On Ray Serve; None: the local server.
+    """
+
+    max_batch: int = 32
+    core: int | None = SERVER_CORE
+    namespace: str | None = None
+    replicas: int | None = None
+
+
+@dataclass(frozen=True)
 class Running:
     """A server in a process of its own."""
 
@@ -73,29 +97,22 @@ class Running:
 
 
 @contextmanager
-def serving(
-    folder: Path, max_batch: int = 32, namespace: str | None = None, host: str = "127.0.0.1", port: int = 0
-) -> Iterator[Running]:
-    """Serve from another process, pinned to a core of its own, until the context is left.
+def serving(folder: Path, options: Options | None = None, listen: str | None = None) -> Iterator[Running]:
+    """Serve from another process until the context is left.
 
     Parameters
     ----------
-    max_batch
-        1: each request by itself.
-    namespace
-        Of the network, in which `host` is an address.
-    port
-        0: any that is free here.
+    listen
+        HOST:PORT; a free port of loopback unless given.
 
     Raises
     ------
     RuntimeError
         The server does not start.
     """
-    address = f"{host}:{port or free_port()}"
-    process = start(folder, address, max_batch, namespace)
+    address = listen or f"127.0.0.1:{free_port()}"
+    process = start(folder, address, options or Options())
     try:
-        wait_for(process, address, namespace)
         yield Running(address, process)
     finally:
         process.terminate()
@@ -106,32 +123,25 @@ def serving(
             process.wait()
 
 
-def start(folder: Path, address: str, max_batch: int, namespace: str | None = None) -> subprocess.Popen[bytes]:
-    """Start a server and return at once."""
-    command = [sys.executable, "-m", "benchmarks.runtime_servers", str(folder), "--listen", address]
-    command += ["--max-batch", str(max_batch), "--core", str(SERVER_CORE)]
-    return subprocess.Popen(command if namespace is None else inside(namespace, command))
-
-
-def wait_for(process: subprocess.Popen[bytes], address: str, namespace: str | None = None) -> None:
-    """Wait until a server takes connections."""
-    deadline = time.monotonic() + _START_S
-    while not _listens(address, namespace):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"the server at {address} does not start: status {process.poll()}")
-        time.sleep(0.05)
-
-
-def _listens(address: str, namespace: str | None) -> bool:
-    host, _, port = address.rpartition(":")
-    if namespace is not None:
-        probe = f"import socket; socket.create_connection(({host!r}, {port}), 1)"
-        return subprocess.run(inside(namespace, [sys.executable, "-c", probe]), capture_output=True).returncode == 0
-    try:
-        with socket.create_connection((host, int(port)), 1):
-            return True
-    except OSError:
-        return False
+def start(folder: Path, address: str, options: Options) -> subprocess.Popen[bytes]:
+    """Start a server; return once it listens, RuntimeError where it does not."""
+    with tempfile.TemporaryDirectory() as name:
+        ready, said = Path(name) / "ready", Path(name) / "said"
+        command = [sys.executable, "-m", "benchmarks.runtime_servers", str(folder), "--listen", address, "--ready", str(ready)]
+        command += ["--max-batch", str(options.max_batch)]
+        command += [] if options.core is None else ["--core", str(options.core)]
+        command += [] if options.replicas is None else ["--replicas", str(options.replicas)]
+        if options.namespace is not None:
+            command = inside(options.namespace, command)
+        with said.open("wb") as file:
+            process = subprocess.Popen(command, stdout=file, stderr=file)
+        deadline = time.monotonic() + _START_S
+        while not ready.is_file():
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                raise RuntimeError(f"the server at {address} does not start: {said.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.02)
+    return process
 
 
 def free_port() -> int:
@@ -147,17 +157,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     p = argparse.ArgumentParser(prog="python -m benchmarks.runtime_servers", description=__doc__)
     p.add_argument("folder", type=Path)
     p.add_argument("--listen", required=True)
+    p.add_argument("--ready", type=Path, required=True, help="a file that is made once it listens")
     p.add_argument("--max-batch", type=int, default=32)
     p.add_argument("--core", type=int)
+    p.add_argument("--replicas", type=int, help="on Ray Serve")
     args = p.parse_args(argv)
     if args.core is not None:
         os.sched_setaffinity(0, {args.core})
     torch.set_num_threads(1)
-    told = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: told.set())
-    with Server(entries(args.folder), listen=args.listen, max_batch=args.max_batch):
+    with (
+        _on_ray(args)
+        if args.replicas is not None
+        else Server(entries(args.folder), listen=args.listen, max_batch=args.max_batch)
+    ):
+        told = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: told.set())
+        args.ready.touch()
         told.wait()
     return 0
+
+
+@contextmanager
+def _on_ray(args: argparse.Namespace) -> Iterator[None]:
+    from benchmarks import runtime_servers  # by its name: replicas import it
+    from featcodec.runtime import ray_deployment
+
+    tails = partial(runtime_servers.entries, args.folder)
+    port = int(args.listen.rpartition(":")[2])
+    ray_deployment.deploy(tails, port=port, replicas=args.replicas, max_batch=args.max_batch)
+    try:
+        yield
+    finally:
+        ray_deployment.withdraw()
 
 
 if __name__ == "__main__":

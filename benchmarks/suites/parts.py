@@ -21,10 +21,10 @@ from benchmarks.timing import Effort, Timed, time_in_turn
 from featcodec.bench.models import resnet20
 from featcodec.bench.report import machine
 from featcodec.inputs import call
+from featcodec.layouts import plain
 from featcodec.outputs import same
 from featcodec.parts.assemble import joined, pair_of_cut
 from featcodec.parts.cut import cut_at
-from featcodec.layouts import plain
 from featcodec.parts.trace import arguments, trace
 
 LAYER = "layer2"

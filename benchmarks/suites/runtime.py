@@ -67,7 +67,9 @@ class Effort:
     delays_ms: tuple[float, ...] = (0.0, 10.0)
 
 
-QUICK = Effort(rounds=60, turns=1, load=300, ray=200, chaos=3000, alive_s=2.0, memory=(200, 2000), pictures=10, delays_ms=(0.0,))
+QUICK = Effort(
+    rounds=60, turns=1, load=300, ray=200, chaos=3000, alive_s=2.0, memory=(200, 2000), pictures=10, delays_ms=(0.0,)
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -145,21 +147,19 @@ def load_part(job: Job) -> dict[str, Any]:
 
 def pickle_part(job: Job) -> dict[str, Any]:
     """Against torch.save, every stored feature once."""
-    return measure_pickle(job.folder, len(job.samples.images), job.effort.turns)
+    return measure_pickle(job.folder, job.samples.features, job.effort.turns)
 
 
 def ray_part(job: Job) -> dict[str, Any]:
     """Ray Serve with two replicas, and the local server beside it."""
-    return measure_ray(job.folder, job.effort.ray)
+    return measure_ray(job.folder, job.effort.ray, job.effort.turns)
 
 
 def chaos_part(job: Job) -> dict[str, Any]:
     """A server that is killed."""
     codec, samples = fc.get_codec(servers.SPEC).eval(), job.samples
     with pinned(servers.CLIENT_CORE):
-        return measure_chaos(
-            job.folder, codec, samples.features, samples.known, job.effort.chaos, job.effort.alive_s, job.say
-        )
+        return measure_chaos(job.folder, codec, samples.features, samples.known, job.effort.chaos, job.effort.alive_s, job.say)
 
 
 def memory_part(job: Job) -> dict[str, Any]:
@@ -195,7 +195,13 @@ def pinned(core: int) -> Iterator[None]:
 
 
 def _settings(args: argparse.Namespace, effort: Effort) -> dict[str, Any]:
-    return {"quick": args.quick, "data": args.data, "layer": servers.LAYER, "codec": servers.SPEC, "in_flight": servers.IN_FLIGHT}
+    return {
+        "quick": args.quick,
+        "data": args.data,
+        "layer": servers.LAYER,
+        "codec": servers.SPEC,
+        "in_flight": servers.IN_FLIGHT,
+    }
 
 
 def _machine() -> dict[str, Any]:

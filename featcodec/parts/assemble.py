@@ -12,10 +12,10 @@ from torch import Tensor
 
 from featcodec.codec import Codec
 from featcodec.errors import ConfigError, LayerError
+from featcodec.layouts import Layout
 from featcodec.parts.about import About
 from featcodec.parts.cut import Cut
 from featcodec.parts.graph import Expression, Graph, Node
-from featcodec.layouts import Layout
 from featcodec.parts.part import Head, Tail
 from featcodec.parts.port import Port
 from featcodec.parts.program import Program

@@ -13,11 +13,11 @@ from featcodec.codec import Codec
 from featcodec.errors import FeatureError, LayerError
 from featcodec.inputs import call as call_model
 from featcodec.layers import evaluating, find_layer
+from featcodec.layouts import leaves_of, plain
 from featcodec.outputs import same
 from featcodec.parts.assemble import joined, pair_by_hand, pair_of_cut
 from featcodec.parts.cut import cut_at
 from featcodec.parts.file import write_part
-from featcodec.layouts import leaves_of, plain
 from featcodec.parts.part import Head, Tail
 from featcodec.parts.trace import arguments, doubled, trace
 from featcodec.spec import Spec

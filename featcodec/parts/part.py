@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, fx
 
 from featcodec.errors import BitstreamError, FeatureError, FeatureTypeError
+from featcodec.layouts import filled, taken
 from featcodec.message import MAX_MESSAGE_ELEMENTS, Message
 from featcodec.parts.about import About
-from featcodec.layouts import filled, taken
 from featcodec.parts.module import Builder
 from featcodec.parts.onnx import write_onnx
 from featcodec.parts.port import Crossing, Port

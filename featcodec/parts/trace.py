@@ -17,10 +17,10 @@ from torch.utils import _pytree as pytree
 from featcodec.errors import FeatureTypeError, LayerError, MissingDependencyError
 from featcodec.inputs import batch_size, map_inputs
 from featcodec.layers import evaluating
+from featcodec.layouts import Layout, layout_of, leaves_of, plain
 from featcodec.outputs import map_leaves, name_of
 from featcodec.parts.graph import MARK, Graph, Node
 from featcodec.parts.in_place import is_functional, written
-from featcodec.layouts import Layout, layout_of, leaves_of, plain
 from featcodec.parts.operations import GETITEM, functional, writing
 from featcodec.parts.places import place_of
 from featcodec.parts.recurrent import REAL_NAMES, WholeRecurrent

@@ -12,12 +12,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
+import ray
 from ray import serve
 from ray.serve.config import gRPCOptions
 
-import ray
 from featcodec.errors import ConfigError
 from featcodec.runtime.batching import Deliver, answers_of
 from featcodec.runtime.edge import Edge
@@ -32,6 +32,7 @@ SERVICER = "featcodec.runtime.edge_pb2_grpc.add_EdgeServicer_to_server"
 _CALLS_S = 60.0  # a call without a deadline of its own
 
 Tails = Callable[[], "Mapping[str, Served] | Served"]
+_Answer = TypeVar("_Answer", Welcome, Answer, Closed)
 
 
 def deploy(
@@ -107,9 +108,10 @@ class Replica:
         """Forget a session, where this replica knows it."""
         return await self._call("Close", goodbye, grpc_context, Closed)
 
-    async def _call(self, name: str, message: Any, context: Any, answer: Callable[[], Any]) -> Any:
+    async def _call(self, name: str, message: Any, context: Any, answer: type[_Answer]) -> _Answer:
         try:
-            return await self._service.call(name, _Context(message, context))
+            given: _Answer = await self._service.call(name, _Context(message, context))
+            return given
         except _AbortedError:
             return answer()  # Ray loses the trailing metadata of calls that raise; those that return keep status and all
 
@@ -119,7 +121,8 @@ def check_stateless(served: Mapping[str, Served] | Served) -> None:
     entries = {"": served} if isinstance(served, Served) else served
     stateful = [name for name, entry in entries.items() if entry.stateful]
     if stateful:
-        raise ConfigError(f"{', '.join(map(repr, stateful))} keeps a state, which Ray's replicas do not share: use a local server")
+        names = ", ".join(map(repr, stateful))
+        raise ConfigError(f"{names} keeps a state, which Ray's replicas do not share: serve it by a local server")
 
 
 class _AbortedError(Exception):

@@ -56,8 +56,9 @@ class Service:
 
     async def call(self, name: str, context: Any) -> Any:
         """Do the call Open, Infer or Close, whose message the context gives; what refuses it aborts the context."""
-        do = {"Open": self._open, "Infer": self._infer, "Close": self._close}[name]
-        return await self._one(do)(None, context)
+        calls: dict[str, Callable[[Any, Any], Awaitable[Any]]]
+        calls = {"Open": self._open, "Infer": self._infer, "Close": self._close}
+        return await self._one(calls[name])(None, context)
 
     # ---- what all calls have in common ----------------------------------------------------------------------------------
 
