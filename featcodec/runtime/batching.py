@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from threading import Condition, Thread
+from queue import Empty, SimpleQueue
+from threading import Thread
 from time import perf_counter_ns
 from typing import Protocol, TypeAlias
 
 from featcodec.runtime.edge_pb2 import Answer
 from featcodec.runtime.jobs import Job
 from featcodec.runtime.limits import Limits
-from featcodec.runtime.refusals import Cause, Refused
+from featcodec.runtime.refusals import Cause, RefusedError
 from featcodec.runtime.running import run_jobs
 
 Deliver: TypeAlias = "Callable[[list[tuple[Job, Answer]]], None]"
@@ -36,7 +37,7 @@ def answers_of(jobs: list[Job], limits: Limits) -> list[tuple[Job, Answer]]:
         return run_jobs(jobs, limits)
     except Exception:  # who runs them must live: these requests are refused, others go on
         _LOG.exception("a batch failed")
-        refused = Refused(Cause.TAIL_FAILED, "the server failed")
+        refused = RefusedError(Cause.TAIL_FAILED, "the server failed")
         return [(job, job.refusal(refused)) for job in jobs]
 
 
@@ -61,23 +62,19 @@ class Batcher:
             raise ValueError(f"max_wait_ms must be 0..60000, got {max_wait_ms!r}")
         self._deliver, self._limits = deliver, limits
         self._max_batch, self._max_wait_ns = max_batch, int(max_wait_ms * 1e6)
-        self._queue: deque[Job] = deque()
-        self._changed = Condition()
+        self._arriving: SimpleQueue[Job | None] = SimpleQueue()  # None: no more will come
+        self._queue: deque[Job] = deque()  # the thread's alone
         self._stopped = False
         self._thread = Thread(target=self._work, name="featcodec-batcher", daemon=True)
         self._thread.start()
 
     def submit(self, job: Job) -> None:
         """Put a request at the end of the queue."""
-        with self._changed:
-            self._queue.append(job)
-            self._changed.notify()
+        self._arriving.put(job)
 
     def stop(self) -> None:
         """Work off what is in the queue, then end the thread; return when it has."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify()
+        self._arriving.put(None)
         self._thread.join()
 
     def _work(self) -> None:
@@ -86,20 +83,34 @@ class Batcher:
 
     def _next(self) -> list[Job]:
         """What is run next; nothing once the server stops and the queue is empty."""
-        with self._changed:
-            while not self._queue:
-                if self._stopped:
-                    return []
-                self._changed.wait()
-            jobs = [self._queue.popleft()]
+        while not self._queue and not self._stopped:
+            self._take(None)
+        self._take_all()
+        if not self._queue:
+            return []
+        jobs = [self._queue.popleft()]
+        self._gather(jobs)
+        joins = jobs[0].key[0] is not jobs[0]
+        until = jobs[0].arrived_ns + self._max_wait_ns
+        while joins and not self._stopped and self._room(jobs) > 0 and (left := until - perf_counter_ns()) > 0:
+            self._take(left / 1e9)
             self._gather(jobs)
-            until = jobs[0].arrived_ns + self._max_wait_ns
-            while not self._stopped and self._room(jobs) > 0 and jobs[0].key[0] is not jobs[0]:
-                left = until - perf_counter_ns()
-                if left <= 0 or not self._changed.wait(left / 1e9):
-                    break
-                self._gather(jobs)
-            return jobs
+        return jobs
+
+    def _take(self, timeout_s: float | None) -> None:
+        """Wait for a request; for ever where no time is given."""
+        try:
+            job = self._arriving.get(timeout=timeout_s)
+        except Empty:
+            return
+        if job is None:
+            self._stopped = True
+        else:
+            self._queue.append(job)
+
+    def _take_all(self) -> None:
+        while not self._arriving.empty():
+            self._take(None)
 
     def _room(self, jobs: list[Job]) -> int:
         return self._max_batch - sum(job.samples for job in jobs)

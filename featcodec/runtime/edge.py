@@ -19,7 +19,7 @@ from featcodec.runtime.jobs import Job
 from featcodec.runtime.limits import Limits
 from featcodec.runtime.logs import Log
 from featcodec.runtime.metrics import Metrics
-from featcodec.runtime.refusals import Cause, Refused
+from featcodec.runtime.refusals import Cause, RefusedError
 from featcodec.runtime.served import Served
 from featcodec.runtime.sessions import Entry, Session, Sessions
 from featcodec.runtime.wire import UNKNOWN_SESSION
@@ -83,7 +83,7 @@ class Edge:
 
         Raises
         ------
-        Refused
+        RefusedError
             What both sides hold differs, or there are too many sessions.
         """
         self._check_open()
@@ -140,14 +140,14 @@ class Edge:
 
         Raises
         ------
-        Refused
+        RefusedError
             It is not taken.
         """
         arrived = perf_counter_ns()
         self._check_open()
         size = len(request.body)
         if size > self.limits.message_bytes:
-            raise Refused(Cause.TOO_LARGE, f"the body has {size} bytes, at most {self.limits.message_bytes} are taken")
+            raise RefusedError(Cause.TOO_LARGE, f"the body has {size} bytes, at most {self.limits.message_bytes} are taken")
         session = self._session(request.session, peer, hello_name, hello)
         digest = hashlib.blake2b(request.body, digest_size=16).digest()
         self.metrics.received(session.entry.name, size)
@@ -162,7 +162,7 @@ class Edge:
         try:
             items = session.agreed.from_bytes(request.body, max_elements=self.limits.elements)
         except BitstreamError as e:
-            raise Refused(Cause.DAMAGED, f"the request's body is none of its session: {e}") from e
+            raise RefusedError(Cause.DAMAGED, f"the request's body is none of its session: {e}") from e
         job = Job(session, request.id, digest, items, size, arrived, deadline, loop.create_future(), client)
         self._accept(job)
         return job.future
@@ -173,7 +173,7 @@ class Edge:
         if job is not None:
             job.waiters -= 1
 
-    def refuse(self, refused: Refused, **about: object) -> None:
+    def refuse(self, refused: RefusedError, **about: object) -> None:
         """Count and log a refusal."""
         self.metrics.refused(refused.cause.word)
         self.log.refusal(refused.cause.word, refused.text, about)
@@ -189,20 +189,20 @@ class Edge:
 
     def _check_open(self) -> None:
         if self.draining:
-            raise Refused(Cause.DRAINING, "the server is leaving")
+            raise RefusedError(Cause.DRAINING, "the server is leaving")
 
     def _session(self, name: bytes, peer: str, hello_name: bytes | None, hello: bytes | None) -> Session:
         session = self.sessions.find(name, hello_name)
         if session is not None:
             return session
         if hello is None:
-            raise Refused(Cause.UNKNOWN_SESSION, f"{UNKNOWN_SESSION} {name[:16].hex()}: send its hello along")
+            raise RefusedError(Cause.UNKNOWN_SESSION, f"{UNKNOWN_SESSION} {name[:16].hex()}: send its hello along")
         try:
             parsed = edge_pb2.Hello.FromString(hello)
         except Exception as e:  # protobuf's own class
-            raise Refused(Cause.HELLO, "the hello in the metadata is none") from e
+            raise RefusedError(Cause.HELLO, "the hello in the metadata is none") from e
         if parsed.session != name:
-            raise Refused(Cause.HELLO, "the hello in the metadata is of another session than the request")
+            raise RefusedError(Cause.HELLO, "the hello in the metadata is of another session than the request")
         self.open(parsed, peer)
         return self._session(name, peer, hello_name, None)
 
@@ -215,7 +215,7 @@ class Edge:
         if found is None:
             return None
         if found[0] != digest:
-            raise Refused(Cause.REUSED_ID, f"request {number} came before, with another body")
+            raise RefusedError(Cause.REUSED_ID, f"request {number} came before, with another body")
         self.metrics.repeated.inc()
         if job is not None:
             job.waiters += 1
@@ -229,7 +229,7 @@ class Edge:
         if session.state is None:
             return
         if session.in_flight:
-            raise Refused(Cause.POSITION, f"a step of this session is under way, the request is for position {position}")
+            raise RefusedError(Cause.POSITION, f"a step of this session is under way, the request is for position {position}")
         session.state.check(position)
         self.sessions.check_states(session)
 
@@ -237,9 +237,9 @@ class Edge:
         limits = self.limits
         if self._clients[client] >= limits.in_flight_per_client:
             mine = self._clients[client]
-            raise Refused(Cause.CLIENT_FULL, f"{mine} requests of this client are in flight, no more are taken", _RETRY_MS)
+            raise RefusedError(Cause.CLIENT_FULL, f"{mine} requests of this client are in flight, no more are taken", _RETRY_MS)
         if len(self._flying) >= limits.in_flight or self._bytes + size > limits.in_flight_bytes:
-            raise Refused(
+            raise RefusedError(
                 Cause.SERVER_FULL,
                 f"{len(self._flying)} requests of {self._bytes} bytes are in flight, "
                 f"at most {limits.in_flight} of {limits.in_flight_bytes} bytes are taken",

@@ -14,7 +14,7 @@ from featcodec.parts import Port
 from featcodec.parts.program import DTYPES
 from featcodec.runtime import edge_pb2
 from featcodec.runtime.limits import Limits
-from featcodec.runtime.refusals import Cause, Refused
+from featcodec.runtime.refusals import Cause, RefusedError
 from featcodec.runtime.served import Door, Served
 from featcodec.runtime.wire import PROTOCOL, SESSION_BYTES
 from featcodec.session import OPEN
@@ -27,18 +27,18 @@ def entry_of(hello: edge_pb2.Hello, entries: Mapping[str, Served]) -> str:
 
     Raises
     ------
-    Refused
+    RefusedError
         The protocol is another, the session has no name, or there is no such entry.
     """
     if hello.protocol != PROTOCOL:
-        raise Refused(Cause.PROTOCOL, f"the hello is of protocol {hello.protocol}, this server speaks {PROTOCOL}")
+        raise RefusedError(Cause.PROTOCOL, f"the hello is of protocol {hello.protocol}, this server speaks {PROTOCOL}")
     if len(hello.session) != SESSION_BYTES:
-        raise Refused(Cause.HELLO, f"a session is named by {SESSION_BYTES} bytes, got {len(hello.session)}")
+        raise RefusedError(Cause.HELLO, f"a session is named by {SESSION_BYTES} bytes, got {len(hello.session)}")
     if not hello.entry and len(entries) == 1:
         return next(iter(entries))
     if hello.entry not in entries:
         wanted = f"the entry {hello.entry[:_SHOWN]!r}" if hello.entry else "no entry"
-        raise Refused(Cause.ENTRY, f"the hello asks for {wanted}, this server has {', '.join(map(repr, entries))}")
+        raise RefusedError(Cause.ENTRY, f"the hello asks for {wanted}, this server has {', '.join(map(repr, entries))}")
     return hello.entry
 
 
@@ -47,20 +47,20 @@ def check_hello(hello: edge_pb2.Hello, served: Served, limits: Limits) -> tuple[
 
     Raises
     ------
-    Refused
+    RefusedError
         What both sides hold differs. The cause is the first of what does, the text says all of it.
     """
     found, wanted = [p.name for p in hello.ports], [d.name for d in served.doors]
     if found != wanted or list(hello.sizes) != list(served.behind.sizes):
         theirs, ours = _list([*found, *hello.sizes]), _list([*wanted, *served.behind.sizes])
-        raise Refused(Cause.PORTS, f"what crosses is {theirs} for the client, {ours} for the server")
+        raise RefusedError(Cause.PORTS, f"what crosses is {theirs} for the client, {ours} for the server")
     differ: list[tuple[Cause, str]] = []
     for port, door in zip(hello.ports, served.doors, strict=True):
         differ += _differing_codec(port, door)
         differ += _differing_shape(port, door, limits)
     differ += _differing_tail(hello, served)
     if differ:
-        raise Refused(differ[0][0], "; ".join(text for _, text in differ))
+        raise RefusedError(differ[0][0], "; ".join(text for _, text in differ))
     return tuple(door.port(port.dtype, port.shape) for port, door in zip(hello.ports, served.doors, strict=True))
 
 
@@ -81,7 +81,7 @@ def _config(port: edge_pb2.Port) -> Any:
     try:
         return json.loads(port.codec) if port.codec else None
     except (ValueError, RecursionError) as e:
-        raise Refused(
+        raise RefusedError(
             Cause.HELLO, f"{port.name[:_SHOWN]}: a codec is the JSON of its config, got {port.codec[:_SHOWN]!r}"
         ) from e
 

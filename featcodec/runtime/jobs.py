@@ -11,7 +11,7 @@ from featcodec.bitstream import Packet
 from featcodec.message import Item, PlainTensor
 from featcodec.parts import Port
 from featcodec.runtime.edge_pb2 import Answer, Timing
-from featcodec.runtime.refusals import Refused
+from featcodec.runtime.refusals import RefusedError
 from featcodec.runtime.sessions import Session
 
 
@@ -80,7 +80,7 @@ class Job:
         )
         return Answer(id=self.number, output=output, timing=timing)
 
-    def refusal(self, refused: Refused) -> Answer:
+    def refusal(self, refused: RefusedError) -> Answer:
         """Return the refusal in place of an answer."""
         return Answer(id=self.number, refusal=refused.message())
 

@@ -1,4 +1,4 @@
-"""Refused: why a server does not answer, as a status, a cause by which it is counted, and what came and what was wanted."""
+"""Why a server does not answer, as a status, a cause by which it is counted, and what came and what was wanted."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Cause(Enum):
     TOO_MANY_STATES = "too many states", StatusCode.RESOURCE_EXHAUSTED
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A request, or a hello, that is not answered.
 
     Parameters

@@ -16,7 +16,7 @@ from featcodec.parts import Crossing
 from featcodec.runtime.edge_pb2 import Answer
 from featcodec.runtime.jobs import Job
 from featcodec.runtime.limits import Limits
-from featcodec.runtime.refusals import Cause, Refused
+from featcodec.runtime.refusals import Cause, RefusedError
 from featcodec.runtime.sessions import Entry
 from featcodec.runtime.state import state_bytes
 from featcodec.runtime.wire import describe, pack_output
@@ -36,7 +36,7 @@ class Done(NamedTuple):
     """A request with its output, or with why there is none; times in nanoseconds."""
 
     job: Job
-    output: Output | Refused
+    output: Output | RefusedError
     decode_ns: int
     tail_ns: int
     samples: int
@@ -56,17 +56,17 @@ def run_jobs(jobs: Sequence[Job], limits: Limits) -> list[tuple[Job, Answer]]:
     return [(each.job, _answer(each, taken, limits)) for each in done]
 
 
-def _sorted_out(jobs: Sequence[Job]) -> tuple[list[tuple[Job, Refused]], list[Job]]:
+def _sorted_out(jobs: Sequence[Job]) -> tuple[list[tuple[Job, RefusedError]], list[Job]]:
     """Those that are not to be done, with why, and the others."""
     now = perf_counter_ns()
-    late: list[tuple[Job, Refused]] = []
+    late: list[tuple[Job, RefusedError]] = []
     timely: list[Job] = []
     for job in jobs:
         if job.waiters == 0:
-            late.append((job, Refused(Cause.CANCELLED, "nobody waits for the request any more")))
+            late.append((job, RefusedError(Cause.CANCELLED, "nobody waits for the request any more")))
         elif job.deadline_ns is not None and job.deadline_ns < now:
             over = (now - job.deadline_ns) / 1e6
-            late.append((job, Refused(Cause.DEADLINE, f"the deadline passed {over:.1f} ms before there was time for it")))
+            late.append((job, RefusedError(Cause.DEADLINE, f"the deadline passed {over:.1f} ms before there was time for it")))
         else:
             timely.append(job)
     return late, timely
@@ -76,7 +76,7 @@ def _decoded_and_run(jobs: list[Job], limits: Limits) -> list[Done]:
     begin = perf_counter_ns()
     try:
         crossing = _decoded([job.items for job in jobs], jobs[0])
-        failed: list[tuple[Job, Refused]] = []
+        failed: list[tuple[Job, RefusedError]] = []
     except Exception:
         jobs, crossing, failed = _decoded_each(jobs)
     decode_ns = perf_counter_ns() - begin
@@ -111,18 +111,18 @@ def _decoded(bodies: Sequence[tuple[Item, ...]], like: Job) -> Crossing:
     return Crossing(tensors, dict(zip(behind.sizes, sizes, strict=True)))
 
 
-def _decoded_each(jobs: list[Job]) -> tuple[list[Job], Crossing, list[tuple[Job, Refused]]]:
+def _decoded_each(jobs: list[Job]) -> tuple[list[Job], Crossing, list[tuple[Job, RefusedError]]]:
     """The same one by one, without those that cannot be decoded."""
     good: list[tuple[Job, Crossing]] = []
-    failed: list[tuple[Job, Refused]] = []
+    failed: list[tuple[Job, RefusedError]] = []
     for job in jobs:
         try:
             good.append((job, _decoded([job.items], job)))
         except FeatcodecError as e:
-            failed.append((job, Refused(Cause.DAMAGED, f"the request cannot be decoded: {e}")))
+            failed.append((job, RefusedError(Cause.DAMAGED, f"the request cannot be decoded: {e}")))
         except Exception as e:  # a codec that fails on what it read: its request alone is lost
             _LOG.exception("a codec failed")
-            failed.append((job, Refused(Cause.DAMAGED, f"the request cannot be decoded: {type(e).__name__}")))
+            failed.append((job, RefusedError(Cause.DAMAGED, f"the request cannot be decoded: {type(e).__name__}")))
     if len(good) <= 1:
         return [job for job, _ in good], good[0][1] if good else Crossing({}), failed
     axes = good[0][0].session.entry.served.axes or {}
@@ -130,7 +130,7 @@ def _decoded_each(jobs: list[Job]) -> tuple[list[Job], Crossing, list[tuple[Job,
     return [job for job, _ in good], Crossing(tensors, good[0][1].sizes), failed
 
 
-def _outputs(jobs: list[Job], crossing: Crossing) -> list[Output | Refused]:
+def _outputs(jobs: list[Job], crossing: Crossing) -> list[Output | RefusedError]:
     """The output of each request."""
     entry = jobs[0].session.entry
     if len(jobs) == 1:
@@ -144,18 +144,18 @@ def _outputs(jobs: list[Job], crossing: Crossing) -> list[Output | Refused]:
     return [_run(entry, part) for part in _crossings(entry, crossing, counts)]
 
 
-def _run(entry: Entry, crossing: Crossing) -> Output | Refused:
+def _run(entry: Entry, crossing: Crossing) -> Output | RefusedError:
     return _caught(lambda: Output(*describe(entry.served.behind.run(crossing), _is_tensor)))
 
 
-def _caught(run: Callable[[], Output]) -> Output | Refused:
+def _caught(run: Callable[[], Output]) -> Output | RefusedError:
     try:
         return run()
     except FeatcodecError as e:
-        return Refused(Cause.TAIL_FAILED, f"the tail does not take the request: {e}")
+        return RefusedError(Cause.TAIL_FAILED, f"the tail does not take the request: {e}")
     except Exception as e:  # a tail may be anybody's code: its request alone is lost, the client learns no more than the class
         _LOG.exception("a tail failed")
-        return Refused(Cause.TAIL_FAILED, f"the tail failed with {type(e).__name__}")
+        return RefusedError(Cause.TAIL_FAILED, f"the tail failed with {type(e).__name__}")
 
 
 def _is_tensor(leaf: Any) -> bool:
@@ -170,7 +170,7 @@ def _follows(jobs: list[Job], crossing: Crossing, together: Output) -> bool:
         return known
     counts = [job.samples for job in jobs]
     alone = _run(entry, next(iter(_crossings(entry, crossing, counts))))
-    if isinstance(alone, Refused):
+    if isinstance(alone, RefusedError):
         return False
     shapes = [(tuple(a.shape), tuple(b.shape)) for a, b in zip(alone.tensors, together.tensors, strict=False)]
     total = sum(counts)
@@ -182,17 +182,17 @@ def _follows(jobs: list[Job], crossing: Crossing, together: Output) -> bool:
 
 
 def _apart(together: Output, counts: Sequence[int]) -> list[Output]:
-    pieces = [x.split(list(counts)) for x in together.tensors]
+    pieces = [torch.split(x, list(counts)) for x in together.tensors]
     return [Output(together.text, [piece[i] for piece in pieces]) for i in range(len(counts))]
 
 
 def _crossings(entry: Entry, crossing: Crossing, counts: Sequence[int]) -> list[Crossing]:
     axes = entry.served.axes or {}
-    pieces = {name: x.split(list(counts), axes[name]) for name, x in crossing.items()}
+    pieces = {name: torch.split(x, list(counts), axes[name]) for name, x in crossing.items()}
     return [Crossing({name: piece[i] for name, piece in pieces.items()}, crossing.sizes) for i in range(len(counts))]
 
 
-def _step(job: Job, crossing: Crossing, limits: Limits) -> list[Output | Refused]:
+def _step(job: Job, crossing: Crossing, limits: Limits) -> list[Output | RefusedError]:
     """A step of a session that keeps a state; a step that fails loses it."""
     state = job.session.state
     if state is None:
@@ -206,8 +206,8 @@ def _step(job: Job, crossing: Crossing, limits: Limits) -> list[Output | Refused
 
     out = _caught(run)
     if isinstance(out, Output) and (size := state_bytes(following[0])) > limits.state_bytes:
-        out = Refused(Cause.STATE_TOO_LARGE, f"the state has {size} bytes, at most {limits.state_bytes} are kept")
-    if isinstance(out, Refused):
+        out = RefusedError(Cause.STATE_TOO_LARGE, f"the state has {size} bytes, at most {limits.state_bytes} are kept")
+    if isinstance(out, RefusedError):
         state.lose(f"a step was refused: {out.cause.word}")
         return [out]
     state.following = following[0]
@@ -215,25 +215,24 @@ def _step(job: Job, crossing: Crossing, limits: Limits) -> list[Output | Refused
 
 
 def _answer(done: Done, taken: int, limits: Limits) -> Answer:
-    job, out = done.job, done.output
-    if isinstance(out, Output):
-        out = _written(out, limits)
-    if isinstance(out, Refused):
-        return job.refusal(out)
-    answer = job.answer(out, taken, done.decode_ns, done.tail_ns, done.samples)
+    job = done.job
+    written = _written(done.output, limits) if isinstance(done.output, Output) else done.output
+    if isinstance(written, RefusedError):
+        return job.refusal(written)
+    answer = job.answer(written, taken, done.decode_ns, done.tail_ns, done.samples)
     if job.session.state is not None:
         job.session.state.advance(job.number, job.digest, answer)
     return answer
 
 
-def _written(output: Output, limits: Limits) -> bytes | Refused:
+def _written(output: Output, limits: Limits) -> bytes | RefusedError:
     size = sum(x.nbytes for x in output.tensors)
     if size > limits.message_bytes:
-        return Refused(Cause.TOO_LARGE, f"the output has {size} bytes, at most {limits.message_bytes} are sent")
+        return RefusedError(Cause.TOO_LARGE, f"the output has {size} bytes, at most {limits.message_bytes} are sent")
     try:
         return pack_output(output.text, [_plain(x) for x in output.tensors])
     except FeatcodecError as e:
-        return Refused(Cause.TAIL_FAILED, f"the output cannot be sent: {e}")
+        return RefusedError(Cause.TAIL_FAILED, f"the output cannot be sent: {e}")
 
 
 def _plain(x: Tensor) -> PlainTensor:

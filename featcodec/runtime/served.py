@@ -182,7 +182,7 @@ class _BehindFeature:
         state = tail.state_dict() if isinstance(tail, nn.Module) else None
         self.fingerprint = "" if state is None else fingerprint_of({}, state)
         self.device = next((x.device for x in (state or {}).values()), torch.device("cpu"))
-        self.doors = (Door("feature", dtype, shape, 0, 0, codec),)
+        self.doors: tuple[Door, ...] = (Door("feature", dtype, shape, 0, 0, codec),)
 
     def run(self, crossing: Crossing) -> Any:
         with torch.no_grad():

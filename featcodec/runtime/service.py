@@ -15,7 +15,7 @@ from grpc import aio
 from featcodec.runtime import edge_pb2
 from featcodec.runtime.edge import Edge
 from featcodec.runtime.edge_pb2 import Answer
-from featcodec.runtime.refusals import Cause, Refused
+from featcodec.runtime.refusals import Cause, RefusedError
 from featcodec.runtime.wire import CAUSE_KEY, HELLO_BYTES_KEY, HELLO_KEY, RETRY_KEY, TOKEN_KEY
 
 NAME = "featcodec.v1.Edge"
@@ -73,7 +73,7 @@ class Service:
             try:
                 self._check_token(context)
                 return await do(messages, context)
-            except Refused as refused:
+            except RefusedError as refused:
                 self.edge.refuse(refused, peer=context.peer())
                 await _abort(context, refused.message())
 
@@ -81,9 +81,9 @@ class Service:
 
     async def _received(self, context: Any) -> Any:
         wait_s = self.edge.limits.receive_s
-        message = await _within(wait_s, context.read(), Refused(Cause.SLOW_SENDER, f"no whole message came in {wait_s} s"))
+        message = await _within(wait_s, context.read(), RefusedError(Cause.SLOW_SENDER, f"no whole message came in {wait_s} s"))
         if message is aio.EOF:
-            raise Refused(Cause.NO_MESSAGE, "the call brought no message, or one that is too large or none of its kind")
+            raise RefusedError(Cause.NO_MESSAGE, "the call brought no message, or one that is too large or none of its kind")
         return message
 
     def _check_token(self, context: Any) -> None:
@@ -91,7 +91,7 @@ class Service:
             return
         given = dict(context.invocation_metadata()).get(TOKEN_KEY, "")
         if not hmac.compare_digest(given.encode() if isinstance(given, str) else given, self._token):
-            raise Refused(Cause.TOKEN, "the call has no token, or another one than the server's")
+            raise RefusedError(Cause.TOKEN, "the call has no token, or another one than the server's")
 
     # ---- calls ----------------------------------------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class Service:
 
     async def _stream(self, messages: AsyncIterator[Any], context: Any) -> None:
         if self._streams >= self.edge.limits.streams:
-            raise Refused(Cause.SERVER_FULL, f"{self._streams} streams are open, no more are", retry_after_ms=1000)
+            raise RefusedError(Cause.SERVER_FULL, f"{self._streams} streams are open, no more are", retry_after_ms=1000)
         self._streams += 1
         stream = _Stream(self.edge, context)
         try:
@@ -193,7 +193,7 @@ class _Stream:
         seconds = request.timeout_ms / 1e3 if request.timeout_ms else None
         try:
             future = self._edge.begin(request, client=self._client, peer=self._peer, seconds_left=seconds)
-        except Refused as refused:
+        except RefusedError as refused:
             self._edge.refuse(refused, peer=self._peer)
             self._put(Answer(id=request.id, refusal=refused.message()))
             return
@@ -213,7 +213,7 @@ class _Stream:
 
     async def _write(self) -> None:
         wait_s = self._edge.limits.send_s
-        slow = Refused(Cause.SLOW_READER, f"an answer was not taken in {wait_s} s")
+        slow = RefusedError(Cause.SLOW_READER, f"an answer was not taken in {wait_s} s")
         while True:
             while self._ready:
                 await _within(wait_s, self._context.write(self._ready[0]), slow)
@@ -225,7 +225,7 @@ class _Stream:
             await self._changed.wait()
 
 
-async def _within(seconds: float, wanted: Awaitable[Any], refused: Refused) -> Any:
+async def _within(seconds: float, wanted: Awaitable[Any], refused: RefusedError) -> Any:
     """What is awaited, or the refusal where it takes longer; `wait_for` without its task for each call."""
     task = asyncio.current_task()
     late = False
@@ -272,11 +272,11 @@ def _hello_name(text: Any) -> bytes | None:
     try:
         return bytes.fromhex(text)
     except (TypeError, ValueError) as e:
-        raise Refused(Cause.HELLO, "a hello's name in the metadata is hexadecimal digits") from e
+        raise RefusedError(Cause.HELLO, "a hello's name in the metadata is hexadecimal digits") from e
 
 
 def _parsed(hello: Any) -> edge_pb2.Hello:
     try:
         return edge_pb2.Hello.FromString(hello)
     except Exception as e:  # protobuf's own class
-        raise Refused(Cause.HELLO, "the hello in the metadata is none") from e
+        raise RefusedError(Cause.HELLO, "the hello in the metadata is none") from e

@@ -10,7 +10,7 @@ from featcodec.parts import Port
 from featcodec.runtime import edge_pb2
 from featcodec.runtime.hello import check_hello, entry_of
 from featcodec.runtime.limits import Limits
-from featcodec.runtime.refusals import Cause, Refused
+from featcodec.runtime.refusals import Cause, RefusedError
 from featcodec.runtime.served import Served
 from featcodec.runtime.state import State
 from featcodec.runtime.wire import agreed_on, hello_name
@@ -85,7 +85,7 @@ class Sessions:
 
         Raises
         ------
-        Refused
+        RefusedError
             The two sides do not match; the session is another hello's; there are too many.
         """
         name = hello_name(hello)
@@ -107,7 +107,7 @@ class Sessions:
 
         Raises
         ------
-        Refused
+        RefusedError
             It was opened by another hello than the one that is named.
         """
         known = self._open.get(name)
@@ -115,7 +115,7 @@ class Sessions:
 
     def _touched(self, session: Session, hello: bytes | None) -> Session:
         if hello is not None and hello != session.hello:
-            raise Refused(
+            raise RefusedError(
                 Cause.OTHER_HELLO,
                 f"the session was opened by the hello {session.hello.hex()}, this one is {hello.hex()}: take another session",
             )
@@ -141,17 +141,17 @@ class Sessions:
                 session.state.lose(f"it was not used for {self._limits.state_s} s")
 
     def check_states(self, session: Session) -> None:
-        """Raise Refused where a state would be one too many."""
+        """Raise RefusedError where a state would be one too many."""
         kept = sum(s.state is not None and s.state.kept for s in self._open.values())
         if kept >= self._limits.states and session.state is not None and not session.state.kept:
-            raise Refused(
+            raise RefusedError(
                 Cause.TOO_MANY_STATES, f"{kept} sessions keep a state, at most {self._limits.states} do", retry_after_ms=1000
             )
 
     def _make_room(self, peer: str) -> None:
         limits = self._limits
         if self._peers[peer] >= limits.sessions_per_peer:
-            raise Refused(
+            raise RefusedError(
                 Cause.TOO_MANY_SESSIONS,
                 f"{peer} has {self._peers[peer]} sessions open, at most {limits.sessions_per_peer} are: close some",
                 retry_after_ms=1000,
@@ -160,7 +160,7 @@ class Sessions:
             return
         idle = next((s for s in self._open.values() if s.in_flight == 0 and not (s.state and s.state.kept)), None)
         if idle is None:
-            raise Refused(
+            raise RefusedError(
                 Cause.TOO_MANY_SESSIONS, f"{len(self._open)} sessions are open, all of them at work", retry_after_ms=1000
             )
         self.close(idle.name)

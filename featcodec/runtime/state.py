@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from featcodec.runtime.edge_pb2 import Answer
-from featcodec.runtime.refusals import Cause, Refused
+from featcodec.runtime.refusals import Cause, RefusedError
 
 _MAX_DEPTH = 12
 
@@ -44,15 +44,17 @@ class State:
         if self._last is None or self._last[0] != number:
             return None
         if self._last[1] != digest:
-            raise Refused(Cause.REUSED_ID, f"request {number} came before, with another body")
+            raise RefusedError(Cause.REUSED_ID, f"request {number} came before, with another body")
         return self._last[2]
 
     def check(self, position: int) -> None:
-        """Raise Refused where a step at this position is not the next one."""
+        """Raise RefusedError where a step at this position is not the next one."""
         if self._lost is not None:
-            raise Refused(Cause.STATE_LOST, f"the session's state is gone, {self._lost}: open another session and begin again")
+            raise RefusedError(
+                Cause.STATE_LOST, f"the session's state is gone, {self._lost}: open another session and begin again"
+            )
         if position != self.position:
-            raise Refused(
+            raise RefusedError(
                 Cause.POSITION, f"the request is for a state that has seen {position} steps, this one has seen {self.position}"
             )
 

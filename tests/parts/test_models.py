@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from benchmarks.part_models import CASES, built
 from featcodec.errors import LayerError
 from featcodec.inputs import call
+from featcodec.layouts import plain
 from featcodec.outputs import leaves, same
 from featcodec.parts.assemble import joined, pair_of_cut
 from featcodec.parts.cut import cut_at
 from featcodec.parts.exporting import Parts
 from featcodec.parts.graph import Graph
-from featcodec.layouts import plain
 from featcodec.parts.trace import arguments, trace
 
 SWEPT = ("resnet20", "unet", "fpn", "speech", "bert", "llama", "whisper", "swin")  # cut at every module
