@@ -40,3 +40,28 @@ class PartError(FeatcodecError, ValueError):
 
 class MissingDependencyError(FeatcodecError, ImportError):
     """An optional package that the asked-for codec needs is not installed."""
+
+
+class EdgeError(FeatcodecError, ConnectionError):
+    """An edge server refused a request or cannot be reached.
+
+    Attributes
+    ----------
+    cause
+        One word or two: the server's, by which it counts refusals ("token", "fingerprint", "full", ...), or the client's: "lost"
+        (no server, or the connection broke), "deadline", "state" (a stateful session's state is gone), "answer" (what came is
+        no answer to what was asked).
+    retry_after_s
+        When a full server wants to be asked again; None where it did not say.
+    """
+
+    def __init__(self, message: str, cause: str = "lost", retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.cause, self.retry_after_s = cause, retry_after_s
+
+
+class EdgeDeadlineError(EdgeError, TimeoutError):
+    """No answer came before the request's deadline."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "deadline")

@@ -78,6 +78,15 @@ class PlainTensor:
         return cls(array.dtype.name, array.shape, flat.view(np.uint8))
 
 
+def array_of(tensor: PlainTensor) -> NDArray[Any]:
+    """Return a plain tensor as an array, a copy; bfloat16, which NumPy has not, as float32."""
+    if tensor.dtype == "bfloat16":
+        widened: NDArray[Any] = (tensor.data.view("<u2").astype("<u4") << 16).view("<f4")
+        return widened.astype(np.float32).reshape(tensor.shape)
+    dtype = np.dtype(tensor.dtype)
+    return tensor.data.view(dtype.newbyteorder("<")).astype(dtype).reshape(tensor.shape)
+
+
 Item: TypeAlias = "tuple[Packet, ...] | PlainTensor | int"
 
 

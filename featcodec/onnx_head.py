@@ -100,8 +100,8 @@ def write_onnx_head(
     if program is None:
         raise ConfigError("torch.onnx.export made no program of the head")
     model = program.model_proto
-    opened = [any(dim.dim_param for dim in o.type.tensor_type.shape.dim[1:]) for o in model.graph.output[: len(outputs)]]
-    rows = [_row(output, x, any_size) for output, x, any_size in zip(outputs, features, opened, strict=True)]
+    opened = [[bool(dim.dim_param) for dim in o.type.tensor_type.shape.dim] for o in model.graph.output[: len(outputs)]]
+    rows = [_row(output, x, axes) for output, x, axes in zip(outputs, features, opened, strict=True)]
     about = {"format": FORMAT, "layer": layer, "crossing": rows, "sizes": list(sizes), "head_fingerprint": fingerprint}
     if conditions is not None:
         about["conditions"] = conditions
@@ -135,13 +135,20 @@ class _Whole(nn.Module):
         return (*tensors, *(torch.scalar_tensor(size, dtype=torch.int64) for size in sizes))
 
 
-def _row(output: Output, x: Tensor, any_size: bool) -> dict[str, Any]:
-    """What the file says of one tensor that crosses; its sizes where all but the number of samples are fixed."""
+def _row(output: Output, x: Tensor, opened: Sequence[bool]) -> dict[str, Any]:
+    """What the file says of one tensor that crosses.
+
+    `opened` has the axes of what the codec's network makes of it; where that is another shape, one open axis opens all.
+    """
+    latent = output.codec is not None and output.codec.device_network() is not None
+    open_axes = [any(opened[1:])] * x.ndim if latent else list(opened)
+    if output.codec is not None:
+        open_axes[0] = True
     dtype = DTYPE_NAMES.get(x.dtype, str(x.dtype).removeprefix("torch."))
     row: dict[str, Any] = {
         "name": output.name,
         "dtype": dtype,
-        "shape": [None, *([None] * (x.ndim - 1) if any_size else x.shape[1:])],
+        "shape": [None if is_open else size for is_open, size in zip(open_axes, x.shape, strict=True)],
     }
     if output.codec is None:
         return {**row, "codec": None}
@@ -149,7 +156,7 @@ def _row(output: Output, x: Tensor, any_size: bool) -> dict[str, Any]:
         name: {"dtype": array.dtype.name, "shape": list(array.shape), "data": base64.b64encode(array.tobytes()).decode()}
         for name, array in output.codec.device_state().items()
     }
-    return {**row, "codec": output.codec.config(), "state": state}
+    return {**row, "codec": output.codec.config(), "state": state, "fingerprint": output.codec.fingerprint()}
 
 
 def _onnx() -> Any:

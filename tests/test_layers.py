@@ -19,7 +19,7 @@ FLOORS = (
     ("_core", "_version", "errors", "spec", "core", "machine", "sizes", "conditions", "layouts"),
     ("table",),
     ("ops",),
-    ("payloads", "bitstream", "message", "session"),
+    ("payloads", "bitstream", "message", "session", "outline"),
     ("channel", "fec", "nets", "macs", "layers", "weights", "features", "inputs", "outputs", "operators", "traced_sizes"),
     ("transmission", "tracing", "device"),
     ("codec",),
@@ -40,6 +40,7 @@ FLOORS = (
 # Arrows that are allowed within a floor: room -> what it may know.
 ORDER = {
     "message": {"bitstream"},
+    "outline": {"bitstream"},
     "session": {"bitstream", "message"},
     "payloads": {"bitstream"},
     "spec": {"errors"},

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from featcodec.bench.shipped import asset
+from featcodec.bench.frames import NORMALIZATIONS, SUFFIXES, embedded_pixels
 
 CIFAR10_FOLDER = "cifar-10-batches-bin"
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -31,12 +31,6 @@ CIFAR10_MD5 = {
 }
 TRAIN_BATCHES = tuple(name for name in CIFAR10_MD5 if name != "test_batch")
 _CIFAR10_RECORD = 1 + 3 * 32 * 32
-
-NORMALIZATIONS = {
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-}
 
 
 @dataclass(frozen=True)
@@ -103,11 +97,7 @@ def load(source: str, image_size: int) -> Images:
 
 def embedded() -> Images:
     """Return the first 1,000 images of CIFAR-10's test set, which ship with the benchmark."""
-    with Image.open(asset("cifar10_test_1000.webp")) as picture:
-        mosaic = np.asarray(picture.convert("RGB"))
-    labels = np.frombuffer(asset("cifar10_test_1000.labels").read_bytes(), np.uint8).astype(np.int64)
-    images = mosaic.reshape(20, 32, 50, 32, 3).transpose(0, 2, 1, 3, 4).reshape(-1, 32, 32, 3)
-    return Images("CIFAR-10 test, first 1,000", images, labels)
+    return Images("CIFAR-10 test, first 1,000", *embedded_pixels())
 
 
 def data_root() -> Path:
@@ -224,14 +214,13 @@ def npz(path: Path) -> Images:
 def image_folder(path: Path, size: int) -> Images:
     """Read pictures of class folders, as torchvision's ImageFolder orders them: classes sorted, files sorted."""
     classes = sorted(entry for entry in path.iterdir() if entry.is_dir())
-    suffixes = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"}
     images, labels = [], []
     for label, folder in enumerate(classes):
-        for file in sorted(f for f in folder.rglob("*") if f.suffix.lower() in suffixes):
+        for file in sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES):
             images.append(_centre(file, size))
             labels.append(label)
     if not images:
-        raise ValueError(f"{path} holds no class folders with pictures ({', '.join(sorted(suffixes))})")
+        raise ValueError(f"{path} holds no class folders with pictures ({', '.join(sorted(SUFFIXES))})")
     return Images(path.name, np.stack(images), np.array(labels, np.int64))
 
 

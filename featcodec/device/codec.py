@@ -55,6 +55,11 @@ class DeviceCodec:
         self._crc = name_of(self.config, {name: array for name, array in state.items() if array.dtype.kind in "iub"})
 
     @property
+    def config_crc(self) -> int:
+        """What its packets name it by."""
+        return self._crc
+
+    @property
     def of_latents(self) -> bool:
         """True of a learned codec."""
         return self._coder.of_latents

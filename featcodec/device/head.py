@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from featcodec.bitstream import Packet
+from featcodec.bitstream import Packet, PayloadKind
 from featcodec.conditions import Conditions
 from featcodec.device.codec import DeviceCodec, codec
 from featcodec.errors import ConfigError, FeatureError, MissingDependencyError, PartError
-from featcodec.message import Item, Message, PlainTensor
+from featcodec.message import Item, Message, PlainTensor, array_of
+from featcodec.outline import Outline, canonical
 from featcodec.payloads.plain import bfloat16_bytes
 
 KEY = "featcodec"
@@ -38,12 +39,15 @@ class Crossing(NamedTuple):
         Of the feature with its batch axis; None for an axis of any size.
     codec
         None for a tensor that is sent as it is.
+    fingerprint
+        Of the codec in torch, weights and all; empty where the file does not say.
     """
 
     name: str
     dtype: str
     shape: tuple[int | None, ...]
     codec: DeviceCodec | None
+    fingerprint: str = ""
 
 
 class Head:
@@ -121,6 +125,8 @@ class Head:
                 self._fitting.clear()
             self._fitting.add(key)
 
+    __call__ = run
+
     def packets(self, *inputs: NDArray[Any], **named: NDArray[Any]) -> list[list[Packet] | PlainTensor]:
         """Return the packets of each tensor that crosses, one per sample; the tensor itself where it has no codec.
 
@@ -137,12 +143,37 @@ class Head:
 
     def pack(self, outputs: Sequence[NDArray[Any]]) -> bytes:
         """Return the message of what `run` gave."""
+        return Message(int(self.fingerprint[:8], 16), self.items(outputs)).to_bytes()
+
+    def items(self, outputs: Sequence[NDArray[Any]]) -> tuple[Item, ...]:
+        """Return what `run` gave as the items of a message."""
         count = len(self.crossing)
         items: list[Item] = [tuple(item) if isinstance(item, list) else item for item in self._sent(outputs[:count])]
-        return Message(int(self.fingerprint[:8], 16), (*items, *map(int, outputs[count:]))).to_bytes()
+        return (*items, *map(int, outputs[count:]))
+
+    def outlines(self, outputs: Sequence[NDArray[Any]] | None = None) -> tuple[Outline, ...]:
+        """Return what the head's other end compares of each tensor that crosses; the outputs of a run are not looked at."""
+        return tuple(_outline(crossing, self.inputs) for crossing in self.crossing)
+
+    def known(self, outputs: Sequence[NDArray[Any]]) -> None:
+        """Return what of the model's output the head knows: nothing, for a file says nothing of it."""
+
+    def array(self, tensor: PlainTensor) -> NDArray[Any]:
+        """Return a tensor of the tail's output as an array; bfloat16 as float32."""
+        return array_of(tensor)
 
     def _sent(self, outputs: Sequence[NDArray[Any]]) -> list[list[Packet] | PlainTensor]:
         return [_sent(crossing, value) for crossing, value in zip(self.crossing, outputs, strict=True)]
+
+
+def _outline(crossing: Crossing, inputs: Mapping[str, Any]) -> Outline:
+    shape = tuple(-1 if dim is None else dim for dim in crossing.shape)
+    bare = crossing.name.removesuffix(".crossing")
+    name = bare if bare in inputs else crossing.name  # as the writer names what crosses as it came
+    if crossing.codec is None:
+        return Outline(name, crossing.dtype, shape)
+    config, crc = canonical(crossing.codec.config), crossing.codec.config_crc
+    return Outline(name, crossing.dtype, shape[1:], config, crossing.fingerprint, PayloadKind.BYTES, crc)
 
 
 def _sent(crossing: Crossing, value: NDArray[Any]) -> list[Packet] | PlainTensor:
@@ -211,10 +242,10 @@ def _crossing(row: Any) -> Crossing:
         config: Mapping[str, Any] | None = row["codec"]
         state = {name: _array(entry) for name, entry in row.get("state", {}).items()}
         shape = tuple(None if dim is None or isinstance(dim, str) else int(dim) for dim in row["shape"])
-        name, dtype = str(row["name"]), str(row["dtype"])
+        name, dtype, fingerprint = str(row["name"]), str(row["dtype"]), str(row.get("fingerprint", ""))
     except (KeyError, TypeError, AttributeError, ValueError) as e:
         raise ConfigError(f"a head's crossing tensor has name, dtype, shape, codec and state, got {row!r:.200}: {e!r}") from e
-    return Crossing(name, dtype, shape, None if config is None else codec(config, state))
+    return Crossing(name, dtype, shape, None if config is None else codec(config, state), fingerprint)
 
 
 def _array(entry: Mapping[str, Any]) -> NDArray[Any]:

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from featcodec.errors import BitstreamError, FeatureError, FeatureTypeError
 from featcodec.layouts import filled, taken
-from featcodec.message import MAX_MESSAGE_ELEMENTS, Message
+from featcodec.message import MAX_MESSAGE_ELEMENTS, Item, Message, PlainTensor
+from featcodec.outline import Outline
 from featcodec.parts.about import About
 from featcodec.parts.module import Builder
 from featcodec.parts.onnx import write_onnx
-from featcodec.parts.port import Crossing, Port
+from featcodec.parts.port import Crossing, Port, tensor_of
 from featcodec.parts.program import Program
 from featcodec.sizes import compute, parse
 
@@ -45,6 +47,11 @@ class Part:
     def ports(self) -> tuple[Port, ...]:
         """The tensors that cross, in order."""
         return self.about.ports
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """Names of the sizes that cross as integers, in order."""
+        return self.about.sizes
 
     @property
     def fingerprint(self) -> str:
@@ -145,8 +152,33 @@ class Head(Part):
 
     def pack(self, crossing: Crossing) -> bytes:
         """Return what crosses as one message; errors are those of `Codec.encode`."""
+        return Message(self._check(), self.items(crossing)).to_bytes()
+
+    def items(self, crossing: Crossing) -> tuple[Item, ...]:
+        """Return what crosses as the items of a message."""
         items = (port.packed(crossing[port.name]) for port in self.ports)
-        return Message(self._check(), (*items, *(crossing.sizes[name] for name in self.about.sizes))).to_bytes()
+        return (*items, *(crossing.sizes[name] for name in self.sizes))
+
+    def outlines(self, crossing: Crossing | None = None) -> tuple[Outline, ...]:
+        """Return what the head's other end compares of each tensor that crosses; the crossing is not looked at."""
+        return tuple(port.outline() for port in self.ports)
+
+    def known(self, crossing: Crossing) -> Any:
+        """Return what of the model's output the head knows, None elsewhere."""
+        return crossing.output
+
+    @property
+    def inputs(self) -> dict[str, tuple[int | str, ...]]:
+        """Names of the tensors that it needs, with their shapes: integers, and expressions in the names of open sizes."""
+        return {given["name"]: tuple(given["shape"]) for given in self.program.inputs}
+
+    def tensor_from(self, array: NDArray[Any]) -> Tensor:
+        """Return an array as the head takes it: a tensor on its device."""
+        return torch.from_numpy(array).to(self.device)
+
+    def array(self, tensor: PlainTensor) -> Tensor:
+        """Return a tensor of the tail's output, on the CPU."""
+        return tensor_of(tensor)
 
     def encode(self, *args: Any, **kwargs: Any) -> bytes:
         """Compute what crosses and return it as one message: `pack` of what the head gives."""

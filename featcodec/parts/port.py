@@ -14,6 +14,7 @@ from featcodec.bitstream import Packet
 from featcodec.codec import Codec
 from featcodec.errors import BitstreamError, FeatureError
 from featcodec.message import Item, PlainTensor
+from featcodec.outline import Outline, canonical
 from featcodec.parts.program import DTYPES
 
 
@@ -47,6 +48,11 @@ class Port:
         how = "as it is" if self.codec is None else f"by {self.codec.codec_id}, a packet for each of axis {self.axis}"
         return f"{self.name}: {self.dtype} ({', '.join(map(str, self.shape))}), {self.size_bytes} bytes, {how}"
 
+    def outline(self) -> Outline:
+        """Return what the other end compares."""
+        shape = tuple(-1 if isinstance(size, str) else size for axis, size in enumerate(self.shape) if axis != self.axis)
+        return outline_of(self.name, self.dtype, shape, self.codec)
+
     def packed(self, x: Tensor) -> Item:
         """Return a tensor as an item of a message."""
         if self.codec is not None and self.axis is not None:
@@ -73,8 +79,7 @@ class Port:
             return self.codec.decode(item, device=device).movedim(0, self.axis)
         if not isinstance(item, PlainTensor) or item.dtype != self.dtype or len(item.shape) != len(self.shape):
             raise BitstreamError(f"{self.name} comes as {self.dtype} of {len(self.shape)} axes, got {_kind(item)}")
-        data = torch.from_numpy(np.array(item.data))
-        return data.view(DTYPES[self.dtype]).reshape(item.shape).to(device)
+        return tensor_of(item).to(device)
 
     def _check_packets(self, packets: tuple[Packet, ...]) -> None:
         """Sizes that are fixed hold before anything is decoded."""
@@ -86,6 +91,19 @@ class Port:
                     f"{self.name} is {self.dtype} {self.shape}, without axis {self.axis} a packet; "
                     f"got one of {packet.dtype} {packet.shape}"
                 )
+
+
+def outline_of(name: str, dtype: str, shape: tuple[int, ...], codec: Codec | None) -> Outline:
+    """Return what two ends compare of a tensor and the codec that it goes through."""
+    if codec is None:
+        return Outline(name, dtype, shape)
+    config = canonical(codec.config())
+    return Outline(name, dtype, shape, config, codec.fingerprint(), codec.payload_kind, codec.config_crc())
+
+
+def tensor_of(item: PlainTensor) -> Tensor:
+    """Return a plain tensor as torch's, on the CPU: a copy."""
+    return torch.from_numpy(np.array(item.data)).view(DTYPES[item.dtype]).reshape(item.shape)
 
 
 def _kind(item: Item) -> str:
