@@ -15,7 +15,7 @@ from torch import Tensor
 import featcodec as fc
 from benchmarks import runtime_servers
 from benchmarks.runtime_ledger import Ledger
-from featcodec.runtime import Client
+from featcodec.runtime.client import Client
 
 _SHOWN = 10_000  # requests between two lines of progress
 

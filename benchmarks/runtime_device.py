@@ -23,7 +23,7 @@ from benchmarks.runtime_overhead import spread
 from benchmarks.runtime_peers import JpegPictureCodec
 from featcodec.bench.data import embedded
 from featcodec.bench.models import resnet20
-from featcodec.runtime import Client
+from featcodec.runtime.client import Client
 
 SPLIT, PICTURE, WHOLE = "split", "JPEG picture", "whole on the device"
 WAYS = (SPLIT, PICTURE, WHOLE)

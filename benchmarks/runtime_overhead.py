@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import featcodec as fc
-from featcodec.runtime import Client
+from featcodec.runtime.client import Client
 
 STAGES = ("head", "encode", "network", "queue", "decode", "tail")
 _WARM_UP = 20

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from featcodec.runtime.client import sender_of
-from featcodec.runtime.introduction import Introduction
 from torch import Tensor
 
 import featcodec as fc
@@ -17,6 +15,8 @@ from benchmarks import runtime_servers as servers
 from benchmarks.runtime_load import Stored
 from benchmarks.runtime_peers import TorchSaveCodec
 from featcodec.bench.data import load
+from featcodec.runtime.client import sender_of
+from featcodec.runtime.introduction import Introduction
 
 OURS, TORCH_SAVE = "ours.npz", "torch_save.npz"
 _BATCH = 250
