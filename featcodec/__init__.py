@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from featcodec.errors import (
         BitstreamError,
         ConfigError,
+        EdgeDeadlineError,
+        EdgeError,
         FeatcodecError,
         FeatureError,
         FeatureTypeError,
@@ -47,6 +49,8 @@ _HOMES = {
     "featcodec.errors": (
         "BitstreamError",
         "ConfigError",
+        "EdgeDeadlineError",
+        "EdgeError",
         "FeatcodecError",
         "FeatureError",
         "FeatureTypeError",
@@ -70,6 +74,8 @@ __all__ = [
     "Codec",
     "ConfigError",
     "Crossing",
+    "EdgeDeadlineError",
+    "EdgeError",
     "FeatcodecError",
     "FeatureError",
     "FeatureTypeError",

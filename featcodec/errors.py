@@ -48,9 +48,9 @@ class EdgeError(FeatcodecError, ConnectionError):
     Attributes
     ----------
     cause
-        One word or two: the server's, by which it counts refusals ("token", "fingerprint", "full", ...), or the client's: "lost"
-        (no server, or the connection broke), "deadline", "state" (a stateful session's state is gone), "answer" (what came is
-        no answer to what was asked).
+        One word or two: the server's, by which it counts refusals ("token", "codec", "server full", ...), or the client's:
+        "lost" (no server, or the connection broke), "deadline", "state" (a stateful session's state is gone), "answer" (what
+        came is no answer to what was asked).
     retry_after_s
         When a full server wants to be asked again; None where it did not say.
     """

@@ -84,7 +84,8 @@ def array_of(tensor: PlainTensor) -> NDArray[Any]:
         widened: NDArray[Any] = (tensor.data.view("<u2").astype("<u4") << 16).view("<f4")
         return widened.astype(np.float32).reshape(tensor.shape)
     dtype = np.dtype(tensor.dtype)
-    return tensor.data.view(dtype.newbyteorder("<")).astype(dtype).reshape(tensor.shape)
+    values: NDArray[Any] = tensor.data.view(dtype.newbyteorder("<")).astype(dtype)
+    return values.reshape(tensor.shape)
 
 
 Item: TypeAlias = "tuple[Packet, ...] | PlainTensor | int"

@@ -19,7 +19,7 @@ FLOORS = (
     ("_core", "_version", "errors", "spec", "core", "machine", "sizes", "conditions", "layouts"),
     ("table",),
     ("ops",),
-    ("payloads", "bitstream", "message", "session", "outline"),
+    ("payloads", "bitstream", "message", "outline", "session"),
     ("channel", "fec", "nets", "macs", "layers", "weights", "features", "inputs", "outputs", "operators", "traced_sizes"),
     ("transmission", "tracing", "device"),
     ("codec",),
@@ -133,8 +133,9 @@ def test_registries_and_face_name_no_codec_and_no_channel():
 
 
 def test_what_a_device_without_torch_runs_imports_none():
-    names = ["featcodec.bitstream", "featcodec.message", "featcodec.session", "featcodec.table"]
+    names = ["featcodec.bitstream", "featcodec.message", "featcodec.outline", "featcodec.session", "featcodec.table"]
     names += [name for name in MODULES if room(name) in ("payloads", "fec", "device")]
+    names += ["featcodec.runtime.client", "featcodec.bench.infer"]
     code = f"import sys; sys.modules['torch'] = None; import importlib; [importlib.import_module(n) for n in {names!r}]"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

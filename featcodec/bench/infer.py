@@ -70,17 +70,20 @@ def _loaded(path: Path) -> tuple[Any, Any]:
     """The head, and what makes its inputs of arrays."""
     if path.suffix == ".onnx":
         return Head(path), np.asarray
-    part = fc.load_part(path)  # without torch this says so
-    if part.kind != "head":
-        raise ValueError(f"{path} is a {part.kind}, not a head: it goes to featcodec serve")
-    return part, part.tensor_from
+    head: Any = fc.load_part(path)  # without torch this says so
+    if head.kind != "head":
+        raise ValueError(f"{path} is a {head.kind}, not a head: it goes to featcodec serve")
+    return head, head.tensor_from
 
 
 def _picture_size(head: Any) -> tuple[int, int] | None:
     """Height and width of the head's pictures, where it takes nothing but pictures of one size."""
-    shapes = list(head.inputs.values())
+    shapes: list[tuple[Any, ...]] = list(head.inputs.values())
     sizes = shapes[0][2:] if len(shapes) == 1 and len(shapes[0]) == 4 else ()
-    return (sizes[0], sizes[1]) if len(sizes) == 2 and all(isinstance(size, int) for size in sizes) else None
+    if len(sizes) != 2 or not all(isinstance(size, int) for size in sizes):
+        return None
+    height, width = sizes
+    return height, width
 
 
 def _results(client: Client, inputs: Iterable[Frame], tensor: Any, in_flight: int) -> Iterator[tuple[Frame, Result]]:

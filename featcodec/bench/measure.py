@@ -23,7 +23,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 import featcodec as fc
-from featcodec.bench.data import NORMALIZATIONS, Images, load
+from featcodec.bench.data import Images, load
+from featcodec.bench.frames import NORMALIZATIONS
 from featcodec.bench.models import resnet20
 from featcodec.bench.options import Collect
 from featcodec.bench.pictures import plot

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 import featcodec as fc
-from featcodec.bench.data import CIFAR10_FOLDER, NORMALIZATIONS, TRAIN_BATCHES, Images, cifar10, data_root, load
+from featcodec.bench.data import CIFAR10_FOLDER, TRAIN_BATCHES, Images, cifar10, data_root, load
+from featcodec.bench.frames import NORMALIZATIONS
 from featcodec.bench.measure import load_model
 from featcodec.bench.options import Collect
 from featcodec.bench.report import machine

@@ -187,7 +187,7 @@ class EntropyCodec(EntropyCoder, Codec):
             sizes[2] = table.size
             self.order0_table.zero_()
             self.order0_table[: table.size].copy_(torch.from_numpy(table))
-        self.table_sizes.copy_(torch.tensor(sizes, dtype=torch.int32))
+        self.table_sizes.copy_(torch.from_numpy(np.array(sizes, np.int32)))  # torch.tensor has no data on "meta"
 
     def _tables(self) -> State | None:
         """The static tables as arrays."""

@@ -11,21 +11,30 @@ from typing import TYPE_CHECKING, Any
 from featcodec.errors import MissingDependencyError as _MissingDependencyError
 
 if TYPE_CHECKING:
+    from featcodec.runtime.client import Client
+    from featcodec.runtime.edge_session import EdgeSession
     from featcodec.runtime.limits import Limits
+    from featcodec.runtime.link import Link
+    from featcodec.runtime.result import Result, Timing
     from featcodec.runtime.security import Tls
     from featcodec.runtime.served import Served
     from featcodec.runtime.server import Server
 
 # Where each name lives.
 _HOMES = {
+    "Client": "featcodec.runtime.client",
+    "EdgeSession": "featcodec.runtime.edge_session",
     "Limits": "featcodec.runtime.limits",
+    "Link": "featcodec.runtime.link",
+    "Result": "featcodec.runtime.result",
     "Served": "featcodec.runtime.served",
     "Server": "featcodec.runtime.server",
+    "Timing": "featcodec.runtime.result",
     "Tls": "featcodec.runtime.security",
 }
 _EXTRAS = {"torch": "torch"}  # what is not in the extra "runtime"
 
-__all__ = ["Limits", "Served", "Server", "Tls"]
+__all__ = ["Client", "EdgeSession", "Limits", "Link", "Result", "Served", "Server", "Timing", "Tls"]
 
 
 def __getattr__(name: str) -> Any:

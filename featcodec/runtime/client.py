@@ -35,8 +35,8 @@ class Client:
     codec
         Of the feature, in eval mode, the same as the server's; None with a head that has its own.
     head
-        A `featcodec.Head` (from a .fcz file) or a `featcodec.device.Head` (from ONNX, without torch), either with its codecs. Or,
-        with `codec`, any callable that gives features (B, ...); None: inputs are features.
+        A `featcodec.Head` (from a .fcz file) or a `featcodec.device.Head` (from ONNX, without torch), either with its codecs.
+        Or, with `codec`, any callable that gives features (B, ...); None: inputs are features.
     entry
         Which of the server's tails; empty where it serves one.
     shape, dtype

@@ -13,11 +13,11 @@ from featcodec.runtime.exchange import Exchange, Manners
 from featcodec.runtime.line import Line
 from featcodec.runtime.mapping import mapped
 from featcodec.runtime.pending import Pending
+from featcodec.runtime.refusals import Cause
 from featcodec.runtime.result import Result
 from featcodec.runtime.sender import Sender
-from featcodec.runtime.wire import UNKNOWN_SESSION
 
-_STATE_CAUSES = (UNKNOWN_SESSION, "state lost", "position")
+_STATE_CAUSES = tuple(cause.word for cause in (Cause.UNKNOWN_SESSION, Cause.STATE_LOST, Cause.POSITION))
 
 
 class EdgeSession:

@@ -15,6 +15,7 @@ from featcodec.runtime.edge_pb2 import Answer, Request, Welcome
 from featcodec.runtime.introduction import Introduction
 from featcodec.runtime.line import Line
 from featcodec.runtime.pending import Pending
+from featcodec.runtime.refusals import Cause
 from featcodec.runtime.result import Timing
 from featcodec.runtime.retrying import wait_before_retry
 from featcodec.runtime.sender import Sender, call, completed
@@ -141,7 +142,9 @@ class Exchange:
         pending.timing = replace(pending.timing, encode=(time.perf_counter_ns() - start) / 1e6)
         limit = self.welcome.max_message_bytes if self.welcome is not None else 0
         if limit and len(pending.body) > limit:
-            raise EdgeError(f"the server takes messages of at most {limit} bytes, this one has {len(pending.body)}", "size")
+            raise EdgeError(
+                f"the server takes messages of at most {limit} bytes, this one has {len(pending.body)}", Cause.TOO_LARGE.word
+            )
         pending.id = self.line.new_id()
 
     @property

@@ -115,7 +115,7 @@ class GrpcTransport:
 
     def _error(self, error: Any) -> EdgeError:
         """What a failed call says."""
-        trailing = {key: value for key, value in error.trailing_metadata() or ()}
+        trailing: dict[str, str] = dict(error.trailing_metadata() or ())
         retry = trailing.get(RETRY_KEY)
         return refusal(
             error.code(),
@@ -170,8 +170,9 @@ class _Stream:
     def send(self, request: Request, metadata: Metadata, timeout_s: float) -> None:
         if not self._wires or not self._wires[-1].send(request):
             self._wires = [wire for wire in self._wires if not wire.broken]
-            self._wires.append(_Wire(self._transport, self._metadata, self._done))
-            self._wires[-1].send(request)
+            self._wires.append(wire := _Wire(self._transport, self._metadata, self._done))
+            if not wire.send(request):
+                self._done(request.id, wire.error)  # it broke before it carried anything
 
     def close(self) -> None:
         for wire in self._wires:
@@ -183,6 +184,7 @@ class _Wire:
 
     def __init__(self, transport: GrpcTransport, metadata: Metadata, done: Done) -> None:
         self.broken = self.stale = False
+        self.error = EdgeError("the stream was given up")
         self._transport, self._done = transport, done
         self._outgoing: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._waiting: set[int] = set()
@@ -203,12 +205,12 @@ class _Wire:
         try:
             for answer in self._call:
                 self._arrived(answer)
-            error = EdgeError("the server ended the stream")
+            self.error = EdgeError("the server ended the stream")
         except grpc.RpcError as e:
-            error = self._transport._error(e)
+            self.error = self._transport._error(e)
         self.close()
         for request_id in self._waiting:
-            self._done(request_id, error)
+            self._done(request_id, self.error)
 
     def _arrived(self, answer: Answer) -> None:
         with self._lock:

@@ -28,7 +28,9 @@ class Introduction:
     session: Session
 
     @classmethod
-    def of(cls, session: bytes, entry: str, fingerprint: str, outlines: Sequence[Outline], sizes: Sequence[str]) -> Introduction:
+    def of(
+        cls, session: bytes, entry: str, fingerprint: str, outlines: Sequence[Outline], sizes: Sequence[str]
+    ) -> Introduction:
         """Return the hello of what crosses."""
         ports = [
             Port(name=o.name, dtype=o.dtype, shape=o.shape, codec=o.codec, codec_fingerprint=o.codec_fingerprint)

@@ -34,7 +34,7 @@ class Link:
         self.bytes_sent = self.bytes_received = self.round_trips = 0
         self.resent = self.losses = self.strays = 0
         self._lock = threading.Lock()
-        self._means = (0.0,) * 4  # of bytes, milliseconds, bytes^2, bytes * milliseconds
+        self._means: tuple[float, ...] = (0.0,) * 4  # of bytes, milliseconds, bytes^2, bytes * milliseconds
 
     def __repr__(self) -> str:
         """Show what is known."""

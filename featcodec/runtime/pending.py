@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from featcodec.runtime.edge_pb2 import Request
+from featcodec.runtime.edge_pb2 import Answer, Request
 from featcodec.runtime.result import Result, Timing
-from featcodec.runtime.transport import Answer
 
 
 @dataclass(eq=False)

@@ -89,6 +89,17 @@ def test_a_learned_codec_travels_with_its_state(tmp_path):
     assert torch.equal(load_part(tmp_path / "tail.fcz").run(message), parts.tail.run(parts.head.encode(X)))
 
 
+@pytest.mark.parametrize("spec", ["context:bits=4,tables=static", "dsc"])
+def test_codecs_with_tables_come_back(spec, tmp_path):
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 2, 3)).eval()
+    codec = fc.get_codec(fc.fit_spec(spec, (6, 14, 14)))
+    with torch.no_grad():
+        codec.calibrate(model[:2](X))
+    parts = fc.export(model, "1", X, codec=codec.eval())
+    parts.save(tmp_path)
+    assert load_part(tmp_path / "head.fcz").encode(X) == parts.head.encode(X)
+
+
 def test_any_byte_that_changes_and_any_end_is_seen(folder):
     path = folder / "tail.fcz"
     data = path.read_bytes()
