@@ -1,4 +1,4 @@
-"""The command line: ``featcodec list``, ``bench``, ``train`` and ``infer``."""
+"""The command line: ``featcodec list``, ``bench``, ``train``, ``serve`` and ``infer``."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def _main(argv: Sequence[str] | None) -> int:
     commands.add_parser("list", help="list the codecs and their parameters")
     commands.add_parser("bench", help="measure codecs at layers of a network; see featcodec bench --help", add_help=False)
     commands.add_parser("train", help="train a codec at a layer; see featcodec train --help", add_help=False)
+    commands.add_parser("serve", help="serve tails to heads on other machines; see featcodec serve --help", add_help=False)
     commands.add_parser("infer", help="run a head here and its tail on a server; see featcodec infer --help", add_help=False)
     args, rest = parser.parse_known_args(given)
     if args.command in _SUITES:
@@ -65,8 +66,14 @@ def _show(parameter: inspect.Parameter) -> str:
     return parameter.name if parameter.default is parameter.empty else f"{parameter.name}={parameter.default}"
 
 
-_SUITES = {"bench": "featcodec.bench.measure", "infer": "featcodec.bench.infer", "train": "featcodec.bench.train"}
-_EXTRAS = {"bench": "bench", "infer": "runtime,image", "train": "bench"}  # what brings a command's packages
+_SUITES = {
+    "bench": "featcodec.bench.measure",
+    "infer": "featcodec.bench.infer",
+    "serve": "featcodec.runtime.serve",
+    "train": "featcodec.bench.train",
+}
+# what brings a command's packages
+_EXTRAS = {"bench": "bench", "infer": "runtime,image", "serve": "runtime,torch", "train": "bench"}
 
 
 def _run(command: str, argv: list[str]) -> int:

@@ -72,9 +72,12 @@ class Batcher:
         """Put a request at the end of the queue."""
         self._arriving.put(job)
 
-    def stop(self) -> None:
-        """Work off what is in the queue, then end the thread; return when it has."""
+    def finish(self) -> None:
+        """Say that nothing more will come: nothing waits any more, and the thread ends behind the last request."""
         self._arriving.put(None)
+
+    def join(self) -> None:
+        """Return once the thread has ended."""
         self._thread.join()
 
     def _work(self) -> None:

@@ -8,7 +8,7 @@ from asyncio import AbstractEventLoop, Future
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from time import perf_counter_ns
+from time import monotonic, perf_counter_ns
 
 from featcodec.errors import BitstreamError
 from featcodec.runtime import edge_pb2
@@ -127,7 +127,7 @@ class Edge:
     ) -> Future[Answer]:
         """Take a request; its answer, a refusal perhaps, comes with the future.
 
-        Who does not want it any more calls `leave`.
+        Who does not want it any more calls `forsake`.
 
         Parameters
         ----------
@@ -167,7 +167,7 @@ class Edge:
         self._accept(job)
         return job.future
 
-    def leave(self, session: bytes, number: int) -> None:
+    def forsake(self, session: bytes, number: int) -> None:
         """Say that one who waited for a request does not any more."""
         job = self._flying.get((session, number))
         if job is not None:
@@ -178,14 +178,16 @@ class Edge:
         self.metrics.refused(refused.cause.word)
         self.log.refusal(refused.cause.word, refused.text, about)
 
-    async def drained(self) -> None:
-        """Return once everything that was accepted is answered."""
-        while self._flying:
-            await asyncio.wait([job.future for job in self._flying.values()])
+    def leave(self) -> None:
+        """Take nothing more; what was accepted is answered."""
+        if not self.draining:
+            self.draining = True
+            self._batcher.finish()
 
     def stop(self) -> None:
-        """Work off what was accepted and end the thread."""
-        self._batcher.stop()
+        """Leave, and return once the last request has been run."""
+        self.leave()
+        self._batcher.join()
 
     def _check_open(self) -> None:
         if self.draining:
@@ -268,10 +270,11 @@ class Edge:
                 del self._clients[job.client]
             self._bytes -= job.size_bytes
             job.session.in_flight -= 1
+            job.session.last_s = monotonic()
             if answer.HasField("refusal"):
                 self.metrics.refused(answer.refusal.cause)
                 self.log.refusal(answer.refusal.cause, answer.refusal.message, {"entry": job.session.entry.name})
-            else:
+            elif job.session.state is None:  # a state keeps its last step's answer itself
                 self._answers.keep(job.session.name, job.number, job.digest, answer)
             if not job.future.done():
                 job.future.set_result(answer)

@@ -32,7 +32,7 @@ class Service:
 
     def leave(self) -> None:
         """Take nothing more; streams end once what they brought is answered."""
-        self.edge.draining = True
+        self.edge.leave()
         self._leaving.set()
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -115,7 +115,7 @@ class Service:
         try:
             answer = await asyncio.shield(future)
         except asyncio.CancelledError:
-            self.edge.leave(request.session, request.id)
+            self.edge.forsake(request.session, request.id)
             raise
         if answer.HasField("refusal"):
             await _abort(context, answer.refusal)
@@ -172,7 +172,7 @@ class _Stream:
         """Wait for nothing any more."""
         for (session, number), times in self._flying.items():
             for _ in range(times):
-                self._edge.leave(session, number)
+                self._edge.forsake(session, number)
 
     @property
     def _outstanding(self) -> int:

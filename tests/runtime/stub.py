@@ -49,7 +49,8 @@ class Stub:
     """One channel, and one session on it."""
 
     def __init__(self, address, hello=None, codecs=None, *, channel=None, metadata=()):
-        self.channel = channel or grpc.insecure_channel(address)
+        # channels of one process would share a connection
+        self.channel = channel or grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
         self.edge = edge_pb2_grpc.EdgeStub(self.channel)
         self.metadata = tuple(metadata)
         self.ids = itertools.count(1)
