@@ -27,8 +27,11 @@ class Batching(Protocol):
     def submit(self, job: Job) -> None:
         """Take a request; its answer will be delivered."""
 
-    def stop(self) -> None:
-        """Deliver what was taken, and end."""
+    def finish(self) -> None:
+        """Say that nothing more will come."""
+
+    def join(self) -> None:
+        """Return once what was taken has been run."""
 
 
 def answers_of(jobs: list[Job], limits: Limits) -> list[tuple[Job, Answer]]:

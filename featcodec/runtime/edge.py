@@ -68,8 +68,8 @@ class Edge:
         self._clients: Counter[str] = Counter()
         self._bytes = 0
         self._loop: AbstractEventLoop | None = None
-        make = batching or partial(Batcher, max_batch=max_batch, max_wait_ms=max_wait_ms)
-        self._batcher: Batching = make(self._finished, self.limits)
+        make: Callable[[Deliver, Limits], Batching] = partial(Batcher, max_batch=max_batch, max_wait_ms=max_wait_ms)
+        self._batcher = (batching or make)(self._finished, self.limits)
 
     # ---- sessions -------------------------------------------------------------------------------------------------------
 

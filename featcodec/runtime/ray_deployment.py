@@ -65,6 +65,7 @@ def deploy(
     limits = limits or Limits()
     if not ray.is_initialized():
         start_cluster()
+    # Ray opens a port for HTTP too: any of loopback
     serve.start(http_options={"port": 0}, grpc_options=gRPCOptions(port=port, grpc_servicer_functions=[SERVICER]))
     scale: dict[str, Any] = {"num_replicas": replicas}
     if max_replicas is not None:
@@ -172,8 +173,11 @@ class RayBatches:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def stop(self) -> None:
-        """Nothing has to end: Ray lets a replica's calls return before it goes."""
+    def finish(self) -> None:
+        """Nothing has to be said: Ray lets a replica's calls return before it goes."""
+
+    def join(self) -> None:
+        """Nothing has to be waited for."""
 
     async def _run(self, jobs: list[Job]) -> list[None]:
         for alike in together(jobs, self._max_batch, self._limits.elements):
