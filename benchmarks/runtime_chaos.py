@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,11 +16,12 @@ from benchmarks import runtime_servers
 from benchmarks.runtime_ledger import Ledger
 from featcodec.runtime.client import Client
 
+_DOWN_S = 0.5
 _SHOWN = 10_000  # requests between two lines of progress
 
 
 class Killed:
-    """A server that a thread kills (SIGKILL) `alive_s` seconds after it took connections, and starts again.
+    """A server that a thread kills (SIGKILL) every few seconds; the next, loaded beside it, listens `down_s` seconds later.
 
     Attributes
     ----------
@@ -29,12 +29,14 @@ class Killed:
         How often, so far.
     """
 
-    def __init__(self, folder: Path, alive_s: float) -> None:
+    def __init__(self, folder: Path, alive_s: float, down_s: float) -> None:
         self.address = f"127.0.0.1:{runtime_servers.free_port()}"
         self.kills = 0
-        self._folder, self._alive_s = folder, alive_s
+        self._folder, self._alive_s, self._down_s = folder, alive_s, down_s
         self._over = threading.Event()
-        self._process = self._started()
+        self._server = self._loading()
+        self._server.go()
+        self._next = self._loading()
         self._thread = threading.Thread(target=self._run, name="killer")
 
     def __enter__(self) -> Killed:
@@ -46,20 +48,20 @@ class Killed:
         """End."""
         self._over.set()
         self._thread.join()
-        self._kill()
+        self._server.kill()
+        self._next.kill()
 
-    def _started(self) -> subprocess.Popen[bytes]:
-        return runtime_servers.start(self._folder, self.address, runtime_servers.Options())
-
-    def _kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
+    def _loading(self) -> runtime_servers.Starting:
+        return runtime_servers.Starting(self._folder, self.address, runtime_servers.Options())
 
     def _run(self) -> None:
         while not self._over.wait(self._alive_s):
-            self._kill()
+            self._next.wait()
+            self._server.kill()
             self.kills += 1
-            self._process = self._started()
+            time.sleep(self._down_s)
+            self._next.go()
+            self._server, self._next = self._next, self._loading()
 
 
 def measure_chaos(
@@ -76,7 +78,7 @@ def measure_chaos(
     """
     ledger, start = Ledger(known), time.monotonic()
     ids: set[int] = set()
-    with Killed(folder, alive_s) as server, Client(server.address, codec, entry="feature", deadline_s=60.0) as client:
+    with Killed(folder, alive_s, _DOWN_S) as server, Client(server.address, codec, entry="feature", deadline_s=60.0) as client:
         answers = client.map(_inputs(features, requests), in_flight=runtime_servers.IN_FLIGHT)
         for number, result in enumerate(answers):
             ids.add(result.id)

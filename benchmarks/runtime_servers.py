@@ -110,38 +110,66 @@ def serving(folder: Path, options: Options | None = None, listen: str | None = N
     RuntimeError
         The server does not start.
     """
-    address = listen or f"127.0.0.1:{free_port()}"
-    process = start(folder, address, options or Options())
+    server = Starting(folder, listen or f"127.0.0.1:{free_port()}", options or Options())
     try:
-        yield Running(address, process)
+        server.go()
+        yield Running(server.address, server.process)
     finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        server.stop()
 
 
-def start(folder: Path, address: str, options: Options) -> subprocess.Popen[bytes]:
-    """Start a server; return once it listens, RuntimeError where it does not."""
-    with tempfile.TemporaryDirectory() as name:
-        ready, said = Path(name) / "ready", Path(name) / "said"
-        command = [sys.executable, "-m", "benchmarks.runtime_servers", str(folder), "--listen", address, "--ready", str(ready)]
-        command += ["--max-batch", str(options.max_batch)]
+class Starting:
+    """A server that is loaded in a process of its own, and listens once it is told.
+
+    Attributes
+    ----------
+    address, process
+        Where it will listen; the process.
+    """
+
+    def __init__(self, folder: Path, address: str, options: Options) -> None:
+        self.address = address
+        self._signs = Path(tempfile.mkdtemp(prefix="server", dir=folder))
+        self._said = self._signs / "said"
+        command = [sys.executable, "-m", "benchmarks.runtime_servers", str(folder), "--listen", address]
+        command += ["--signs", str(self._signs), "--max-batch", str(options.max_batch)]
         command += [] if options.core is None else ["--core", str(options.core)]
         command += [] if options.replicas is None else ["--replicas", str(options.replicas)]
         if options.namespace is not None:
             command = inside(options.namespace, command)
-        with said.open("wb") as file:
-            process = subprocess.Popen(command, stdout=file, stderr=file)
+        with self._said.open("wb") as file:
+            self.process = subprocess.Popen(command, stdout=file, stderr=file)
+
+    def wait(self) -> None:
+        """Return once everything is loaded; RuntimeError where that fails."""
+        self._wait_for("loaded")
+
+    def go(self) -> None:
+        """Let it listen; return once it does. RuntimeError where that fails."""
+        (self._signs / "go").touch()
+        self._wait_for("ready")
+
+    def _wait_for(self, sign: str) -> None:
         deadline = time.monotonic() + _START_S
-        while not ready.is_file():
-            if process.poll() is not None or time.monotonic() > deadline:
-                process.kill()
-                raise RuntimeError(f"the server at {address} does not start: {said.read_text(errors='replace')[-2000:]}")
-            time.sleep(0.02)
-    return process
+        while not (self._signs / sign).is_file():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.kill()
+                said = self._said.read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"the server at {self.address} is not {sign}: {said}")
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        """End it as a machine that loses its power."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Ask it to leave, and kill it where it does not."""
+        self.process.terminate()
+        try:
+            self.process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
 
 def free_port() -> int:
@@ -157,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     p = argparse.ArgumentParser(prog="python -m benchmarks.runtime_servers", description=__doc__)
     p.add_argument("folder", type=Path)
     p.add_argument("--listen", required=True)
-    p.add_argument("--ready", type=Path, required=True, help="a file that is made once it listens")
+    p.add_argument("--signs", type=Path, required=True, help="a folder: loaded and ready are written, go is waited for")
     p.add_argument("--max-batch", type=int, default=32)
     p.add_argument("--core", type=int)
     p.add_argument("--replicas", type=int, help="on Ray Serve")
@@ -165,14 +193,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.core is not None:
         os.sched_setaffinity(0, {args.core})
     torch.set_num_threads(1)
-    with (
-        _on_ray(args)
-        if args.replicas is not None
-        else Server(entries(args.folder), listen=args.listen, max_batch=args.max_batch)
-    ):
+    tails = entries(args.folder)
+    (args.signs / "loaded").touch()
+    while not (args.signs / "go").is_file():
+        time.sleep(0.005)
+    with _on_ray(args) if args.replicas is not None else Server(tails, listen=args.listen, max_batch=args.max_batch):
         told = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: told.set())
-        args.ready.touch()
+        (args.signs / "ready").touch()
         told.wait()
     return 0
 

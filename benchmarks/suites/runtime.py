@@ -61,7 +61,7 @@ class Effort:
     load: int = 3000
     ray: int = 2000
     chaos: int = 100_000
-    alive_s: float = 6.0
+    alive_s: float = 4.0
     memory: tuple[int, int] = (10_000, 100_000)
     pictures: int = 100
     delays_ms: tuple[float, ...] = (0.0, 10.0)

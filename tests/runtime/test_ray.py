@@ -67,6 +67,7 @@ def test_what_the_tail_does_not_take_is_refused_by_its_cause(address, pairs):  #
     with Client(address, head=head, entry="context.tail") as client:
         exchange = client._first._exchange
         pending = exchange.began(torch.zeros(1, 3, 32, 32), 10.0)
+        pending.introduced = True  # whichever replica gets it knows the session
         request, metadata = exchange.request(pending)
         request.body = b"x" * len(request.body)
         with pytest.raises(fc.EdgeError) as caught:
