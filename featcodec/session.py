@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -62,7 +63,7 @@ class AgreedPackets:
         """Return their number, the open sizes, and the packets: compact where they are of the session."""
         if not isinstance(item, tuple) or not 1 <= len(item) <= MAX_SAMPLES:
             raise FeatureError(f"the session sends 1..{MAX_SAMPLES} packets here, got {_kind(item)}")
-        like = self._like(item[0].shape)
+        like = _like(self, item[0].shape)
         front = varint(len(item)) + _open_sizes(self.shape, item[0].shape)
         return front + b"".join(p.to_bytes(compact=_alike(p, like)) for p in item)
 
@@ -71,7 +72,7 @@ class AgreedPackets:
         count = cursor.varint("the number of packets")
         if not 1 <= count <= MAX_SAMPLES:
             raise BitstreamError(f"1..{MAX_SAMPLES} packets make an item, it claims {count}")
-        like = self._like(_read_shape(cursor, self.shape))
+        like = _like(self, _read_shape(cursor, self.shape))
         check_left(count * like.num_elements, left)
         packets: list[Packet] = []
         for i in range(count):
@@ -83,12 +84,14 @@ class AgreedPackets:
             packets.append(packet)
         return tuple(packets), count * like.num_elements
 
-    def _like(self, shape: tuple[int, ...]) -> Packet:
-        """The session's packet."""
-        try:
-            return Packet(shape, self.dtype, self.kind, self.config_crc, _EMPTY[self.kind])
-        except FeatureError as e:
-            raise BitstreamError(f"no packet has the sizes that came: {e}") from e
+
+@lru_cache(maxsize=256)
+def _like(agreed: AgreedPackets, shape: tuple[int, ...]) -> Packet:
+    """The session's packet."""
+    try:
+        return Packet(shape, agreed.dtype, agreed.kind, agreed.config_crc, _EMPTY[agreed.kind])
+    except FeatureError as e:
+        raise BitstreamError(f"no packet has the sizes that came: {e}") from e
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Answers:
     def keep(self, session: bytes, number: int, digest: bytes, answer: Answer) -> None:
         """Keep an answer, and drop the oldest ones that are too many."""
         size = len(answer.output)
-        if size > self._limits.answer_bytes:
+        if size > self._limits.answer_bytes or (session, number) in self._kept:
             return
         self._kept[session, number] = _Kept(digest, answer, size, monotonic() + self._limits.answer_s)
         self._bytes += size

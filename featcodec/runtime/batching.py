@@ -28,10 +28,10 @@ class Batching(Protocol):
         """Take a request; its answer will be delivered."""
 
     def finish(self) -> None:
-        """Say that nothing more will come."""
+        """Take nothing more, and let nothing wait."""
 
     def join(self) -> None:
-        """Return once what was taken has been run."""
+        """Return once everything that was taken is delivered."""
 
 
 def answers_of(jobs: list[Job], limits: Limits) -> list[tuple[Job, Answer]]:

@@ -113,6 +113,11 @@ class Client:
         """The server's limits; None before it was reached."""
         return self._first.welcome
 
+    @property
+    def position(self) -> int:
+        """How many steps a stateful session has done."""
+        return self._first.position
+
     def session(
         self,
         codec: Codec | None = None,

@@ -13,7 +13,7 @@ from time import monotonic, perf_counter_ns
 from featcodec.errors import BitstreamError
 from featcodec.runtime import edge_pb2
 from featcodec.runtime.answers import Answers
-from featcodec.runtime.batching import Batcher, Batching, Deliver
+from featcodec.runtime.batching import Batcher, Batching, Deliver, answers_of
 from featcodec.runtime.edge_pb2 import Answer
 from featcodec.runtime.jobs import Job
 from featcodec.runtime.limits import Limits
@@ -25,6 +25,8 @@ from featcodec.runtime.sessions import Entry, Session, Sessions
 from featcodec.runtime.wire import UNKNOWN_SESSION
 
 _RETRY_MS = 50  # the hint of a full server: about what some batches take
+_QUICK_NS = 3e6  # what may be run in the loop itself, which stands still meanwhile
+_MOST_KEYS = 64  # of which it is remembered how long they take
 
 
 class Edge:
@@ -68,8 +70,10 @@ class Edge:
         self._clients: Counter[str] = Counter()
         self._bytes = 0
         self._loop: AbstractEventLoop | None = None
-        make: Callable[[Deliver, Limits], Batching] = partial(Batcher, max_batch=max_batch, max_wait_ms=max_wait_ms)
-        self._batcher = (batching or make)(self._finished, self.limits)
+        # two hops between threads cost as much as a small tail; who wants to wait for others wants no hurry
+        self._hurries = batching is None and max_wait_ms == 0
+        make = batching or partial(Batcher, max_batch=max_batch, max_wait_ms=max_wait_ms)
+        self._batcher: Batching = make(self._finished, self.limits)
 
     # ---- sessions -------------------------------------------------------------------------------------------------------
 
@@ -124,6 +128,7 @@ class Edge:
         hello_name: bytes | None = None,
         hello: bytes | None = None,
         seconds_left: float | None = None,
+        single: bool = False,
     ) -> Future[Answer]:
         """Take a request; its answer, a refusal perhaps, comes with the future.
 
@@ -137,6 +142,9 @@ class Edge:
             What came in the metadata: the hello's name, and the hello, by which an unknown session is opened.
         seconds_left
             Until the deadline; None without one.
+        single
+            Whether it is a call of its own: where nothing else is in flight and its like was quick, it is run in the loop. Of a
+            stream the next request may be on its way.
 
         Raises
         ------
@@ -164,7 +172,7 @@ class Edge:
         except BitstreamError as e:
             raise RefusedError(Cause.DAMAGED, f"the request's body is none of its session: {e}") from e
         job = Job(session, request.id, digest, items, size, arrived, deadline, loop.create_future(), client)
-        self._accept(job)
+        self._accept(job, single)
         return job.future
 
     def forsake(self, session: bytes, number: int) -> None:
@@ -248,13 +256,24 @@ class Edge:
                 _RETRY_MS,
             )
 
-    def _accept(self, job: Job) -> None:
+    def _accept(self, job: Job, single: bool) -> None:
         self._flying[job.session.name, job.number] = job
         self._clients[job.client] += 1
         self._bytes += job.size_bytes
         job.session.in_flight += 1
         self.metrics.in_flight.inc()
-        self._batcher.submit(job)
+        sample_ns = job.session.entry.sample_ns.get(job.key)
+        if single and self._hurries and sample_ns is not None and sample_ns * job.samples < _QUICK_NS:
+            asyncio.get_running_loop().call_soon(self._run, job)  # behind what else is ready in the loop
+        else:
+            self._batcher.submit(job)
+
+    def _run(self, job: Job) -> None:
+        """Run a quick request here, unless others have come meanwhile."""
+        if len(self._flying) == 1 or self.draining:
+            self._deliver(answers_of([job], self.limits))
+        else:
+            self._batcher.submit(job)
 
     def _finished(self, answers: list[tuple[Job, Answer]]) -> None:
         """In the batcher's thread: hand answers to the loop."""
@@ -262,19 +281,32 @@ class Edge:
             self._loop.call_soon_threadsafe(self._deliver, answers)
 
     def _deliver(self, answers: Sequence[tuple[Job, Answer]]) -> None:
-        self.metrics.ran(answers)
         for job, answer in answers:
-            del self._flying[job.session.name, job.number]
-            self._clients[job.client] -= 1
-            if self._clients[job.client] <= 0:
-                del self._clients[job.client]
-            self._bytes -= job.size_bytes
-            job.session.in_flight -= 1
-            job.session.last_s = monotonic()
+            self._forget(job)
             if answer.HasField("refusal"):
-                self.metrics.refused(answer.refusal.cause)
                 self.log.refusal(answer.refusal.cause, answer.refusal.message, {"entry": job.session.entry.name})
             elif job.session.state is None:  # a state keeps its last step's answer itself
                 self._answers.keep(job.session.name, job.number, job.digest, answer)
             if not job.future.done():
                 job.future.set_result(answer)
+        # behind the calls that now go on: nobody waits for a count
+        asyncio.get_running_loop().call_soon(self._count, answers)
+
+    def _forget(self, job: Job) -> None:
+        del self._flying[job.session.name, job.number]
+        self._clients[job.client] -= 1
+        if self._clients[job.client] <= 0:
+            del self._clients[job.client]
+        self._bytes -= job.size_bytes
+        job.session.in_flight -= 1
+        job.session.last_s = monotonic()
+
+    def _count(self, answers: Sequence[tuple[Job, Answer]]) -> None:
+        self.metrics.ran(answers)
+        if len(answers) == 1:
+            ((job, answer),) = answers
+            known = job.session.entry.sample_ns
+            if len(known) >= _MOST_KEYS:
+                known.clear()
+            if answer.HasField("output") and job.session.state is None:
+                known[job.key] = (answer.timing.decode + answer.timing.tail) / job.samples

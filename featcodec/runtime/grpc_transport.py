@@ -207,7 +207,9 @@ class _Wire:
                 self._arrived(answer)
             self.error = EdgeError("the server ended the stream")
         except grpc.RpcError as e:
-            self.error = self._transport._error(e)
+            # whatever ended the stream, its requests may be sent again: they have deadlines of their own
+            error = self._transport._error(e)
+            self.error = EdgeError(str(error)) if error.cause == "deadline" else error
         self.close()
         for request_id in self._waiting:
             self._done(request_id, self.error)

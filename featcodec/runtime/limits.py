@@ -24,8 +24,8 @@ class Limits:
         another once all are taken.
     streams
         Streams open at a time.
-    calls_per_connection
-        Open at a time on one connection, streams among them.
+    calls, calls_per_connection
+        Calls open at a time, streams among them: in all, and on one connection.
     session_s
         A session that nothing came for is forgotten.
     receive_s
@@ -46,6 +46,7 @@ class Limits:
     sessions: int = 4096
     sessions_per_peer: int = 256
     streams: int = 256
+    calls: int = 1024
     calls_per_connection: int = 128
     session_s: float = 600.0
     receive_s: float = 30.0

@@ -35,6 +35,7 @@ class Metrics:
         self._refusals = Counter("refusals", "Hellos, calls and requests that were refused.", ["cause"], **of)
         self._received = Counter("received_bytes", "Bytes of requests' bodies.", ["entry"], **of)
         self._sent = Counter("sent_bytes", "Bytes of answers' outputs.", ["entry"], **of)
+        self._entries: dict[str, tuple[Any, Any, Any]] = {}
         self.repeated = Counter("repeated_requests", "Requests that came again and were not run again.", **of)
         self._batch = Histogram("batch_samples", "Samples that were run together.", buckets=_SAMPLES, **of)
         stages = Histogram("stage_ms", "Milliseconds of an answered request's stages.", ["stage"], buckets=_MS, **of)
@@ -44,8 +45,17 @@ class Metrics:
 
     def received(self, entry: str, size_bytes: int) -> None:
         """Count a request."""
-        self._requests.labels(entry).inc()
-        self._received.labels(entry).inc(size_bytes)
+        requests, received, _ = self._counters(entry)
+        requests.inc()
+        received.inc(size_bytes)
+
+    def _counters(self, entry: str) -> tuple[Any, Any, Any]:
+        """Requests, bytes received and bytes sent of an entry; looked up once."""
+        found = self._entries.get(entry)
+        if found is None:
+            found = self._requests.labels(entry), self._received.labels(entry), self._sent.labels(entry)
+            self._entries[entry] = found
+        return found
 
     def refused(self, cause: str) -> None:
         """Count a refusal."""
@@ -57,9 +67,10 @@ class Metrics:
         batch = 0
         for job, answer in answers:
             if answer.HasField("refusal"):
+                self.refused(answer.refusal.cause)
                 continue
             batch = answer.timing.batch
-            self._sent.labels(job.session.entry.name).inc(len(answer.output))
+            self._counters(job.session.entry.name)[2].inc(len(answer.output))
             for stage, seen in self._stages.items():
                 seen.observe(getattr(answer.timing, stage) / 1e6)
         if batch:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _SLACK_BYTES = 64 << 10  # what a message has beside its body
+_METADATA_BYTES = 128 << 10  # hellos come in them
 _EXPIRE_EVERY_S = 5.0
 
 
@@ -136,7 +137,7 @@ class Server:
 
     async def _start(self) -> None:
         limits = self._edge.limits
-        self._server = aio.server(options=_options(limits))
+        self._server = aio.server(options=_options(limits), maximum_concurrent_rpcs=limits.calls)
         self._service = Service(self._edge, self._token)
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -170,6 +171,8 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", limits.message_bytes + _SLACK_BYTES),
         ("grpc.max_send_message_length", limits.message_bytes + _SLACK_BYTES),
+        ("grpc.max_metadata_size", _METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
         ("grpc.max_concurrent_streams", limits.calls_per_connection),
         ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a share of the calls
         ("grpc.keepalive_time_ms", 30_000),  # connections whose other end has gone

@@ -111,9 +111,10 @@ class Service:
             hello_name=_hello_name(metadata.get(HELLO_KEY)),
             hello=metadata.get(HELLO_BYTES_KEY),
             seconds_left=context.time_remaining(),
+            single=True,
         )
         try:
-            answer = await asyncio.shield(future)
+            answer = future.result() if future.done() else await asyncio.shield(future)
         except asyncio.CancelledError:
             self.edge.forsake(request.session, request.id)
             raise

@@ -27,11 +27,14 @@ class Entry:
         What it is called, and the tail.
     follows
         By what requests have in common: whether the output's first axes follow the batch, so that it can be taken apart.
+    sample_ns
+        By the same: what decoding and the tail took of a sample when a request was last run by itself.
     """
 
     name: str
     served: Served
     follows: dict[tuple[object, ...], bool] = field(default_factory=dict)
+    sample_ns: dict[tuple[object, ...], float] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -142,8 +145,10 @@ class Sessions:
 
     def check_states(self, session: Session) -> None:
         """Raise RefusedError where a state would be one too many."""
+        if session.state is None or session.state.kept:
+            return
         kept = sum(s.state is not None and s.state.kept for s in self._open.values())
-        if kept >= self._limits.states and session.state is not None and not session.state.kept:
+        if kept >= self._limits.states:
             raise RefusedError(
                 Cause.TOO_MANY_STATES, f"{kept} sessions keep a state, at most {self._limits.states} do", retry_after_ms=1000
             )

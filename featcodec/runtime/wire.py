@@ -28,6 +28,7 @@ CAUSE_KEY = "featcodec-cause"  # trailing: one of the causes
 RETRY_KEY = "retry-after-ms"  # trailing
 UNKNOWN_SESSION = "unknown session"  # the cause upon which a client sends its hello along
 
+_ONE_TENSOR = b'{"layout":{"leaf":0},"leaves":[{"tensor":0}]}'
 _MAX_LAYOUT_BYTES = 1 << 20
 
 
@@ -70,6 +71,8 @@ def describe(output: Any, is_tensor: Callable[[Any], bool]) -> tuple[bytes, list
     FeatureTypeError
         It holds something else.
     """
+    if is_tensor(output):
+        return _ONE_TENSOR, [output]
     numbers = count()
     value = plain(output)
     layout = layout_of(value, lambda: next(numbers))

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVE = "import sys; from featcodec.runtime.serve import main; sys.exit(main(sys.argv[1:]))"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
@@ -23,7 +22,8 @@ class ServerProcess:
     """``featcodec serve`` with these options; the address once it listens."""
 
     def __init__(self, *options: object) -> None:
-        self._command = [sys.executable, "-c", SERVE, *map(str, options), "--threads", "1", "--log", "error"]
+        self._command = [sys.executable, "-m", "featcodec.cli", "serve", *map(str, options), "--threads", "1", "--log", "error"]
+        self._address = ""
         self.start()
 
     def start(self) -> None:
@@ -31,10 +31,12 @@ class ServerProcess:
 
     @property
     def address(self) -> str:
-        """Waits until it listens."""
-        line = self.process.stdout.readline()
-        assert line.startswith("listening at "), f"the server left with {self.process.wait(10)}"
-        return line.split()[2].rstrip(",")
+        """Waits until it listens; of one that is started again, where it listened before."""
+        if not self._address:
+            line = self.process.stdout.readline()
+            assert line.startswith("listening at "), f"the server left with {self.process.wait(10)}"
+            self._address = line.split()[2].rstrip(",")
+        return self._address
 
     def kill(self) -> None:
         """As a machine that loses its power."""

@@ -170,6 +170,7 @@ def test_one_bad_packet_fails_alone():
         refusal = (await futures[1]).refusal
         assert refusal.cause == "damaged"
         assert "cannot be decoded" in refusal.message
+        await asyncio.sleep(0)
         assert edge.metrics.refusals() == {"damaged": 1}
 
     run(body)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 import torch
 from torch import nn
@@ -71,3 +74,67 @@ def test_entries_are_served_by_their_names(parts):
         assert torch.equal(total([tuple(codec.encode(feature))]), feature.sum((1, 2)))
         assert torch.equal(cut(items_of(parts, x)), parts.tail.run(parts.head.encode(x)))
         cut.close()
+
+
+def test_a_quick_call_that_comes_alone_is_run_in_the_loop_a_slow_one_never():
+    codec, threads = fc.get_codec("raw").eval(), []
+
+    def tail(x):
+        threads.append(threading.current_thread().name)
+        time.sleep(0.01 if len(x) > 1 else 0)
+        return x
+
+    with Server(Served(tail, codec)) as server:
+        stub = Stub(server.address, hello_of_feature(codec, (3,)), {"feature": codec})
+        stub.open()
+        one, two = [tuple(codec.encode(torch.ones(1, 3)))], [tuple(codec.encode(torch.ones(2, 3)))]
+        for _ in range(5):
+            stub(two)
+        assert set(threads) == {"featcodec-batcher"}
+        # the machine may stand still: a call that took long is not quick
+        for _ in range(500):
+            stub(one)
+            if threads[-1] == "featcodec-server":
+                break
+        assert threads[-1] == "featcodec-server"
+        list(stub.edge.Stream(iter([stub.request(one)]), timeout=20))
+        assert threads[-1] == "featcodec-batcher"
+        stub.close()
+
+
+class Masked(nn.Module):
+    """Takes a mask and a length beside the picture: tensors cross that no codec encodes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 2)
+
+    def forward(self, x, mask):
+        y = self.last(torch.relu(self.first(x))) * mask[..., None]
+        return {"sum": y.sum(1), "shown": mask.sum(1), "rows": (y, "as they are")}
+
+
+@pytest.mark.parametrize("codec", [{"feature": "half"}, "raw"])
+def test_several_tensors_cross_and_are_joined_by_their_batch_axes(codec):
+    torch.manual_seed(0)
+    model = Masked().eval()
+    parts = fc.export(model, "first", (torch.randn(2, 5, 4), torch.ones(2, 5) > 0), codec=codec)
+    assert len(parts.head.ports) > 1
+    assert Served(parts.tail).axes == {port.name: 0 for port in parts.head.ports}
+    inputs = [(torch.randn(n, 5 + n % 2, 4), torch.rand(n, 5 + n % 2) > 0.3) for n in (1, 2, 3, 1, 1, 3, 2)]
+    with Server(Served(parts.tail), max_wait_ms=500) as server:
+        stub = stub_of(parts, server.address)
+        stub.open()
+        requests = []
+        for number, given in enumerate(inputs):
+            crossing = parts.head(*given)
+            items = [*(p.packed(crossing[p.name]) for p in parts.head.ports), *crossing.sizes.values()]
+            requests.append(stub.request(items, number=number))
+        answers = {answer.id: answer for answer in stub.edge.Stream(iter(requests), timeout=20)}
+        stub.close()
+    assert max(answer.timing.batch for answer in answers.values()) > 3, "more than any one of them has"
+    for number, given in enumerate(inputs):
+        got, wanted = unpack_output(answers[number].output, tensor), parts.tail.run(parts.head.encode(*given))
+        assert got["rows"][1] == "as they are"
+        assert torch.equal(got["shown"], wanted["shown"])
+        torch.testing.assert_close((got["sum"], got["rows"][0]), (wanted["sum"], wanted["rows"][0]))
