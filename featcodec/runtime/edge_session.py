@@ -137,7 +137,7 @@ class EdgeSession:
                 return
             try:
                 request, metadata = exchange.request(pending)
-                outcome: Any = exchange.line.transport.infer(request, metadata, pending.left_s())
+                outcome: Any = exchange.ask(request, metadata, pending.left_s())
             except EdgeError as e:
                 outcome = e
             exchange.settle(pending, outcome, time.perf_counter_ns())

@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from featcodec.errors import EdgeDeadlineError, EdgeError, FeatcodecError
@@ -15,8 +15,8 @@ from featcodec.runtime.edge_pb2 import Answer, Request, Welcome
 from featcodec.runtime.introduction import Introduction
 from featcodec.runtime.line import Line
 from featcodec.runtime.pending import Pending
+from featcodec.runtime.post import Post
 from featcodec.runtime.refusals import Cause
-from featcodec.runtime.result import Timing
 from featcodec.runtime.retrying import wait_before_retry
 from featcodec.runtime.sender import Sender, call, completed
 from featcodec.runtime.transport import Metadata, Outcome
@@ -69,6 +69,7 @@ class Exchange:
         self._entry = entry
         self._introduction: Introduction | None = None
         self._lock = threading.Lock()
+        self._post = Post(line)
 
     # ---- opening --------------------------------------------------------------------------------------------------------
 
@@ -107,6 +108,7 @@ class Exchange:
 
     def close(self) -> None:
         """Tell the server that the session is over."""
+        self._post.close()
         if self.welcome is not None:
             self.line.transport.forget(self.id)
 
@@ -118,7 +120,7 @@ class Exchange:
         pending = Pending(x, time.monotonic() + wanted, self.manners.fallback)
         start = time.perf_counter_ns()
         pending.crossing = call(self.sender, x)
-        pending.timing = Timing(head=(time.perf_counter_ns() - start) / 1e6)
+        pending.stages["head"] = (time.perf_counter_ns() - start) / 1e6
         return pending
 
     def request(self, pending: Pending) -> tuple[Request, Metadata]:
@@ -139,13 +141,19 @@ class Exchange:
     def _encode(self, pending: Pending, agreed: Introduction) -> None:
         start = time.perf_counter_ns()
         pending.body = agreed.session.to_bytes(self.sender.items(pending.crossing))
-        pending.timing = replace(pending.timing, encode=(time.perf_counter_ns() - start) / 1e6)
+        pending.stages["encode"] = (time.perf_counter_ns() - start) / 1e6
         limit = self.welcome.max_message_bytes if self.welcome is not None else 0
         if limit and len(pending.body) > limit:
             raise EdgeError(
                 f"the server takes messages of at most {limit} bytes, this one has {len(pending.body)}", Cause.TOO_LARGE.word
             )
         pending.id = self.line.new_id()
+
+    def ask(self, request: Request, metadata: Metadata, timeout_s: float) -> Outcome:
+        """Send a request and wait for its answer, on a stream where the server offers it."""
+        if self.welcome is not None and self.welcome.streams:
+            return self._post.ask(request, metadata, self.stream_metadata, timeout_s)
+        return self.line.transport.infer(request, metadata, timeout_s)
 
     @property
     def stream_metadata(self) -> Metadata:
@@ -167,8 +175,8 @@ class Exchange:
 
     def expire(self, pending: Pending) -> None:
         """Settle an input whose deadline has passed."""
-        attempts = f"sent {pending.attempts} times" if pending.attempts else "never sent"
-        self._give_up(pending, EdgeDeadlineError(f"no answer before the deadline: request {pending.id} was {attempts}"))
+        last = "" if pending.trouble is None else f"; the last time: {pending.trouble}"
+        self._give_up(pending, EdgeDeadlineError(f"no answer before the deadline, sent {pending.attempts} times{last}"))
 
     def _deliver(self, pending: Pending, answer: Answer, arrived_ns: int) -> None:
         network_ns = max(arrived_ns - pending.sent_ns - answer.timing.total, 0)
@@ -184,6 +192,7 @@ class Exchange:
         if error.cause == UNKNOWN_SESSION and not pending.introduced and not pending.position:
             pending.introduced, pending.resend_s = True, time.monotonic()
             return
+        pending.trouble = error
         wait = wait_before_retry(error, max(pending.attempts, 1))
         tired = pending.fallback is not None and self.line.lost_for_s() > self.manners.patience_s
         if wait is None or tired or wait >= pending.left_s():

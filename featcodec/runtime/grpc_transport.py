@@ -166,13 +166,17 @@ class _Stream:
     def __init__(self, transport: GrpcTransport, metadata: Metadata, done: Done) -> None:
         self._transport, self._metadata, self._done = transport, metadata + transport._said, done
         self._wires: list[_Wire] = []
+        self._lock = threading.Lock()
 
     def send(self, request: Request, metadata: Metadata, timeout_s: float) -> None:
-        if not self._wires or not self._wires[-1].send(request):
+        with self._lock:
+            if self._wires and self._wires[-1].send(request):
+                return
             self._wires = [wire for wire in self._wires if not wire.broken]
             self._wires.append(wire := _Wire(self._transport, self._metadata, self._done))
-            if not wire.send(request):
-                self._done(request.id, wire.error)  # it broke before it carried anything
+            sent = wire.send(request)
+        if not sent:
+            self._done(request.id, wire.error)  # it broke before it carried anything
 
     def close(self) -> None:
         for wire in self._wires:

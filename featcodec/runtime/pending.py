@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+from featcodec.errors import EdgeError
 from featcodec.runtime.edge_pb2 import Answer, Request
 from featcodec.runtime.result import Result, Timing
 
@@ -23,6 +24,8 @@ class Pending:
         The input, and what the head gave.
     body, position
         What is sent.
+    stages
+        What is known of its `Timing`.
     started_ns, deadline_s
         When the input came, on the clock of `time.perf_counter_ns`; and until when it wants its result, on `time.monotonic`.
     fallback
@@ -33,6 +36,8 @@ class Pending:
         When it is to be sent again, on `time.monotonic`; None where it is on its way.
     introduced
         True once it was sent with the whole hello.
+    trouble
+        What the last attempt ended with; None where it has not.
     result
         What has become of it; None until then.
     """
@@ -44,12 +49,13 @@ class Pending:
     crossing: Any = None
     body: bytes = b""
     position: int = 0
-    timing: Timing = field(default_factory=Timing)
+    stages: dict[str, Any] = field(default_factory=dict)
     started_ns: int = field(default_factory=time.perf_counter_ns)
     attempts: int = 0
     sent_ns: int = 0
     resend_s: float | None = None
     introduced: bool = False
+    trouble: EdgeError | None = None
     result: Result | None = None
 
     def left_s(self) -> float:
@@ -67,19 +73,18 @@ class Pending:
     def answered(self, answer: Answer, network_ns: int, value: Any) -> Result:
         """Keep the edge's output as the result."""
         said = answer.timing
-        timing = replace(
-            self.timing,
-            network=network_ns / 1e6,
-            queue=said.queue / 1e6,
-            decode=said.decode / 1e6,
-            tail=said.tail / 1e6,
-            batch=said.batch,
-        )
-        return self._done(timing, "edge", value, None)
+        self.stages |= {
+            "network": network_ns / 1e6,
+            "queue": said.queue / 1e6,
+            "decode": said.decode / 1e6,
+            "tail": said.tail / 1e6,
+            "batch": said.batch,
+        }
+        return self._done("edge", value, None)
 
     def failed(self, error: Exception) -> Result:
         """Keep an error as the result."""
-        return self._done(self.timing, "edge", None, error)
+        return self._done("edge", None, error)
 
     def fall_back(self, error: Exception) -> Result:
         """Ask the fallback, and keep why."""
@@ -89,9 +94,10 @@ class Pending:
             value = self.fallback(self.x)
         except Exception as e:  # whatever a model raises
             return self.failed(e)
-        return self._done(self.timing, "fallback", value, error)
+        return self._done("fallback", value, error)
 
-    def _done(self, timing: Timing, source: Any, value: Any, error: Exception | None) -> Result:
-        timing = replace(timing, wall=(time.perf_counter_ns() - self.started_ns) / 1e6, attempts=self.attempts)
+    def _done(self, source: Literal["edge", "fallback"], value: Any, error: Exception | None) -> Result:
+        wall = (time.perf_counter_ns() - self.started_ns) / 1e6
+        timing = Timing(**self.stages, wall=wall, attempts=self.attempts)
         self.result = Result(self.id, source, timing, len(self.body), error, value)
         return self.result

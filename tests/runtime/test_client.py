@@ -27,9 +27,9 @@ def rows(value, count=1):
     return np.full((count, 3), value, np.float32)
 
 
-@pytest.fixture
-def twin():
-    return TwinTransport()
+@pytest.fixture(params=[False, True], ids=["calls", "stream"])
+def twin(request):
+    return TwinTransport(streams=request.param)
 
 
 def test_an_answer_is_the_input_s_with_every_stage_s_time(twin):
@@ -94,6 +94,7 @@ def test_waits_grow_and_are_scattered():
 
 def test_a_server_that_forgot_the_session_is_sent_the_hello_along(twin):
     with client(twin) as c:
+        c.infer(rows(1))
         twin.known.clear()
         assert c.infer(rows(2)).timing.attempts == 2
         assert c.infer(rows(2)).timing.attempts == 1
@@ -106,12 +107,23 @@ def test_a_server_that_never_learns_is_an_error(twin):
         c.infer(rows(2))
 
 
-def test_an_answer_to_another_request_is_an_error_and_counted(twin):
+def test_an_answer_to_another_request_is_an_error_and_counted():
+    twin = TwinTransport()
     twin.faults = [1]
     with client(twin) as c:
         with pytest.raises(EdgeError, match="was answered by the answer to") as caught:
             c.infer(rows(2))
         assert (caught.value.cause, c.link.strays) == ("answer", 1)
+
+
+def test_an_answer_on_a_stream_to_another_request_is_nobody_s():
+    twin = TwinTransport(streams=True)
+    twin.faults = [1 << 40]
+    with client(twin) as c:
+        with pytest.raises(EdgeDeadlineError, match="no answer to request"):
+            c.infer(rows(2), deadline_s=0.1)
+        assert c.link.strays == 1
+        assert c.infer(rows(3)).output["double"][0, 0] == 6
 
 
 def test_a_deadline_that_cannot_be_kept_is_an_error_before_it(twin):

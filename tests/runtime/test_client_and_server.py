@@ -92,7 +92,7 @@ def test_inputs_that_are_no_features(server):
 
 
 def test_other_codecs_are_refused(server):
-    with pytest.raises(fc.EdgeError, match='the client\'s codec is .*"bits": 5.*the server\'s .*"bits": 6') as caught:
+    with pytest.raises(fc.EdgeError, match=r'the client.s codec is .*"bits": 5.*the server.s .*"bits": 6') as caught:
         Client(server.address, fc.get_codec("huffman:bits=5").eval(), shape=(2, 3, 3))
     assert caught.value.cause == "codec"
 

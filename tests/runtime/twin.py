@@ -92,6 +92,8 @@ class TwinFlight:
         self.transport, self.metadata, self.streams, self.done = transport, metadata, streams, done
         self.closed = False
         self.on_way: set[int] = set()
+        if streams:
+            transport.known.add(hello_name(Hello.FromString(dict(metadata)[HELLO_BYTES_KEY])))
 
     def send(self, request, metadata, timeout_s):
         self.on_way.add(request.id)
@@ -102,7 +104,7 @@ class TwinFlight:
         try:
             if not self.transport.gate.wait(timeout_s):
                 raise EdgeDeadlineError("twin: too late")
-            outcome = self.transport.infer(request, (*self.metadata, *metadata), timeout_s)
+            outcome = self.transport.infer(request, metadata, timeout_s)
         except EdgeError as e:
             outcome = e
         self.on_way.discard(request.id)
