@@ -15,7 +15,7 @@ import torch
 import featcodec as fc
 from featcodec.runtime import Client, Served
 from featcodec.runtime.ray_deployment import check_stateless, together
-from tests.runtime.processes import ONE_THREAD, SERVE, free_port
+from tests.runtime.processes import ONE_THREAD, free_port
 from tests.runtime.test_two_processes import (  # noqa: F401
     CODECS,
     folder,
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.ray
 
 
 def serve(*options, **about):
-    command = [sys.executable, "-c", SERVE, *map(str, options), "--threads", "1", "--log", "error"]
+    command = [sys.executable, "-m", "featcodec.cli", "serve", *map(str, options), "--threads", "1", "--log", "error"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **ONE_THREAD}, **about)
 
 
