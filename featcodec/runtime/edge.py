@@ -132,7 +132,7 @@ class Edge:
     ) -> Future[Answer]:
         """Take a request; its answer, a refusal perhaps, comes with the future.
 
-        Who does not want it any more calls `forsake`.
+        Who does not want it any more cancels it.
 
         Parameters
         ----------
@@ -171,15 +171,10 @@ class Edge:
             items = session.agreed.from_bytes(request.body, max_elements=self.limits.elements)
         except BitstreamError as e:
             raise RefusedError(Cause.DAMAGED, f"the request's body is none of its session: {e}") from e
-        job = Job(session, request.id, digest, items, size, arrived, deadline, loop.create_future(), client)
+        job = Job(session, request.id, digest, items, size, arrived, deadline, client)
+        future = job.wait(loop)
         self._accept(job, single)
-        return job.future
-
-    def forsake(self, session: bytes, number: int) -> None:
-        """Say that one who waited for a request does not any more."""
-        job = self._flying.get((session, number))
-        if job is not None:
-            job.waiters -= 1
+        return future
 
     def refuse(self, refused: RefusedError, **about: object) -> None:
         """Count and log a refusal."""
@@ -228,9 +223,8 @@ class Edge:
             raise RefusedError(Cause.REUSED_ID, f"request {number} came before, with another body")
         self.metrics.repeated.inc()
         if job is not None:
-            job.waiters += 1
             job.deadline_ns = None if deadline is None or job.deadline_ns is None else max(deadline, job.deadline_ns)
-            return job.future
+            return job.wait(asyncio.get_running_loop())
         done: Future[Answer] = asyncio.get_running_loop().create_future()
         done.set_result(found[1])  # type: ignore[arg-type]
         return done
@@ -287,8 +281,9 @@ class Edge:
                 self.log.refusal(answer.refusal.cause, answer.refusal.message, {"entry": job.session.entry.name})
             elif job.session.state is None:  # a state keeps its last step's answer itself
                 self._answers.keep(job.session.name, job.number, job.digest, answer)
-            if not job.future.done():
-                job.future.set_result(answer)
+            for future in job.waiting:
+                if not future.done():
+                    future.set_result(answer)
         # behind the calls that now go on: nobody waits for a count
         asyncio.get_running_loop().call_soon(self._count, answers)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import Future
+from asyncio import AbstractEventLoop, Future
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter_ns
@@ -31,12 +31,10 @@ class Job:
         Of its body.
     arrived_ns, deadline_ns
         On `perf_counter_ns`; no deadline where it is None.
-    future
-        Its answer, or the refusal in place of one, in the loop.
     client
         The connection that sent it.
-    waiters
-        How many calls wait for it; nobody does where they all have gone.
+    waiting
+        Futures of the loop's, one for each call that waits for its answer; who does not any more has cancelled its own.
     key
         Requests of one key can be run together.
     samples, elements
@@ -50,9 +48,8 @@ class Job:
     size_bytes: int
     arrived_ns: int
     deadline_ns: int | None
-    future: Future[Answer]
     client: str
-    waiters: int = 1
+    waiting: list[Future[Answer]] = field(default_factory=list)
     key: tuple[object, ...] = field(init=False)
     samples: int = field(init=False)
     elements: int = field(init=False)
@@ -68,6 +65,17 @@ class Job:
         rests = tuple(shape[:axis] + shape[axis + 1 :] for shape, axis in zip(shapes, batches, strict=False))
         alone = axes is None or any(shape[axis] != self.samples for shape, axis in zip(shapes, batches, strict=True))
         self.key = (self,) if alone else (session.entry, *(p.dtype for p in session.ports), *rests, *self.items[len(shapes) :])
+
+    def wait(self, loop: AbstractEventLoop) -> Future[Answer]:
+        """Return a future of its own for another call."""
+        future: Future[Answer] = loop.create_future()
+        self.waiting.append(future)
+        return future
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody still waits for it."""
+        return not all(future.cancelled() for future in self.waiting)
 
     def answer(self, output: bytes, taken_ns: int, decode_ns: int, tail_ns: int, samples: int) -> Answer:
         """Return the answer with its timing."""

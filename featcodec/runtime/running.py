@@ -62,7 +62,7 @@ def _sorted_out(jobs: Sequence[Job]) -> tuple[list[tuple[Job, RefusedError]], li
     late: list[tuple[Job, RefusedError]] = []
     timely: list[Job] = []
     for job in jobs:
-        if job.waiters == 0:
+        if not job.wanted:
             late.append((job, RefusedError(Cause.CANCELLED, "nobody waits for the request any more")))
         elif job.deadline_ns is not None and job.deadline_ns < now:
             over = (now - job.deadline_ns) / 1e6

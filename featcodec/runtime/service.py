@@ -113,11 +113,7 @@ class Service:
             seconds_left=context.time_remaining(),
             single=True,
         )
-        try:
-            answer = future.result() if future.done() else await asyncio.shield(future)
-        except asyncio.CancelledError:
-            self.edge.forsake(request.session, request.id)
-            raise
+        answer = await future  # a call that is cancelled cancels its future
         if answer.HasField("refusal"):
             await _abort(context, answer.refusal)
         return answer
@@ -142,7 +138,7 @@ class _Stream:
         self._edge, self._context = edge, context
         self._client, self._peer = context.peer(), _peer(context)
         self._ready: deque[Answer] = deque()
-        self._flying: dict[tuple[bytes, int], int] = {}
+        self._flying: set[Future[Answer]] = set()
         self._changed = asyncio.Event()  # an answer is ready, or reading has ended
         self._room = asyncio.Event()
         self._ended = False
@@ -171,13 +167,12 @@ class _Stream:
 
     def end(self) -> None:
         """Wait for nothing any more."""
-        for (session, number), times in self._flying.items():
-            for _ in range(times):
-                self._edge.forsake(session, number)
+        for future in tuple(self._flying):
+            future.cancel()
 
     @property
     def _outstanding(self) -> int:
-        return sum(self._flying.values()) + len(self._ready)
+        return len(self._flying) + len(self._ready)
 
     async def _read(self) -> None:
         most = self._edge.limits.in_flight_per_client
@@ -198,15 +193,13 @@ class _Stream:
             self._edge.refuse(refused, peer=self._peer)
             self._put(Answer(id=request.id, refusal=refused.message()))
             return
-        key = request.session, request.id
-        self._flying[key] = self._flying.get(key, 0) + 1
-        future.add_done_callback(lambda done: self._answered(key, done))
+        self._flying.add(future)
+        future.add_done_callback(self._answered)
 
-    def _answered(self, key: tuple[bytes, int], done: Future[Answer]) -> None:
-        times = self._flying.pop(key) - 1
-        if times:
-            self._flying[key] = times
-        self._put(done.result())
+    def _answered(self, done: Future[Answer]) -> None:
+        self._flying.discard(done)
+        if not done.cancelled():
+            self._put(done.result())
 
     def _put(self, answer: Answer) -> None:
         self._ready.append(answer)
