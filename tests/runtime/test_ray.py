@@ -15,22 +15,17 @@ import torch
 import featcodec as fc
 from featcodec.runtime import Client, Served
 from featcodec.runtime.ray_deployment import check_stateless, together
+from tests.runtime import test_two_processes as two_processes
 from tests.runtime.processes import ONE_THREAD, free_port
-from tests.runtime.test_two_processes import (  # noqa: F401
-    CODECS,
-    folder,
-    one_process,
-    onnx,
-    pairs,
-    pictures,
-    same,
-    test_a_device_s_head_is_answered_by_the_same_server,
-    test_predictions_are_those_of_one_process,
-    test_sessions_of_several_threads_and_codecs_never_mix,
-    test_what_does_not_match_is_refused_with_what_differs,
-)
+from tests.runtime.served_parts import write_all
 
 pytestmark = pytest.mark.ray
+CODECS = ("context", "dsc", "half", "huffman", "raw")  # those of the tests that are taken over: each replica loads all
+
+folder, pictures, onnx = two_processes.folder, two_processes.pictures, two_processes.onnx
+test_a_device_s_head_is_answered_by_the_same_server = two_processes.test_a_device_s_head_is_answered_by_the_same_server
+test_sessions_of_several_threads_never_mix = two_processes.test_sessions_of_several_threads_and_codecs_never_mix
+test_what_does_not_match_is_refused_with_what_differs = two_processes.test_what_does_not_match_is_refused_with_what_differs
 
 
 def serve(*options, **about):
@@ -39,7 +34,12 @@ def serve(*options, **about):
 
 
 @pytest.fixture(scope="module")
-def address(folder, pairs):  # noqa: F811
+def pairs(folder, resnet20, pictures):
+    return write_all(folder, resnet20, pictures, CODECS)
+
+
+@pytest.fixture(scope="module")
+def address(folder, pairs):
     port = free_port()
     tails = [folder / f"{codec_id}.tail.fcz" for codec_id in CODECS]
     process = serve(*tails, "--ray", "--replicas", 2, "--listen", f"0.0.0.0:{port}", "--max-batch", 1)
@@ -51,7 +51,12 @@ def address(folder, pairs):  # noqa: F811
     assert process.wait(60) == 0
 
 
-def test_requests_go_one_by_one_to_any_replica(address, pairs, pictures):  # noqa: F811
+@pytest.mark.parametrize("codec_id", CODECS)
+def test_predictions_are_those_of_one_process(codec_id, pairs, folder, address, pictures):
+    two_processes.test_predictions_are_those_of_one_process(codec_id, pairs, folder, address, pictures)
+
+
+def test_requests_go_one_by_one_to_any_replica(address, pairs, pictures):
     with Client(address, head=pairs["context"][0], entry="context.tail") as client:
         assert not client.welcome.streams
         results = list(client.map([pictures[:1]] * 40, in_flight=16))
@@ -59,10 +64,10 @@ def test_requests_go_one_by_one_to_any_replica(address, pairs, pictures):  # noq
         # a replica that did not know the session was sent the hello along
         assert Counter(result.timing.attempts for result in results).keys() <= {1, 2}
     for result in results:
-        same(result.output, one_process(pairs["context"], pictures[:1]))
+        two_processes.same(result.output, two_processes.one_process(pairs["context"], pictures[:1]))
 
 
-def test_what_the_tail_does_not_take_is_refused_by_its_cause(address, pairs):  # noqa: F811
+def test_what_the_tail_does_not_take_is_refused_by_its_cause(address, pairs):
     head = pairs["context"][0]
     with Client(address, head=head, entry="context.tail") as client:
         exchange = client._first._exchange
