@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out
 BIN = $(VENV)/bin
+RAY = build/ray
 # The package is installed in place: only what the build reads asks for another install.
 BUILD_INPUTS = setup.py pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/*/*.inc)
 
-.PHONY: bench bench-entropy bench-channel bench-training bench-accelerator bench-device bench-parts test test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results proto clean
+.PHONY: bench bench-entropy bench-channel bench-training bench-accelerator bench-device bench-parts bench-runtime test test-ray test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results proto clean
 
 bench: $(VENV)/.installed
 	$(BIN)/featcodec bench --out $(OUT)
@@ -45,6 +46,13 @@ bench-device: $(VENV)/.installed
 bench-parts: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.suites.parts --out $(OUT)/parts
 
+# Server and client on a core each: overhead, load, torch.save, Ray Serve, a server that is killed, memory, slow links (which need root).
+# PARTS=overhead,links picks parts; DATA=cifar10 takes all test pictures, from FEATCODEC_DATA. A quarter of an hour.
+bench-runtime: PARTS ?= overhead,load,pickle,ray,chaos,memory,links
+bench-runtime: DATA ?= embedded
+bench-runtime: $(RAY)/.installed
+	$(RAY)/bin/python -m benchmarks.suites.runtime --data $(DATA) --parts $(PARTS) --out $(OUT)/runtime
+
 # What a codec adds to a forward pass on a GPU, which it refuses to do without.
 bench-accelerator: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.suites.accelerator --out $(OUT)/accelerator
@@ -53,6 +61,18 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# featcodec serve --ray against Ray Serve.
+test-ray: $(RAY)/.installed
+	RAY_USAGE_STATS_ENABLED=0 $(RAY)/bin/python -m pytest -m ray tests/runtime/test_ray.py
+
+# An environment that adds Ray to the tests' own, which stays without.
+$(RAY)/.installed: $(VENV)/.installed
+	$(PYTHON) -m venv --clear $(RAY)
+	$(BIN)/python -c "import site; print('import site; site.addsitedir(%r)' % site.getsitepackages()[0])" >$(RAY)/base.pth
+	mv $(RAY)/base.pth "$$($(RAY)/bin/python -c 'import site; print(site.getsitepackages()[0])')"
+	$(RAY)/bin/python -m pip install --quiet --constraint constraints.txt 'ray[serve]'
+	touch $@
 
 # The wheel, in an environment and a folder of its own: no source tree to fall back on.
 WHEEL = build/wheel
