@@ -143,8 +143,8 @@ class Edge:
         seconds_left
             Until the deadline; None without one.
         single
-            Whether it is a call of its own: where nothing else is in flight and its like was quick, it is run in the loop. Of a
-            stream the next request may be on its way.
+            Whether its client sends no other before this one is answered: where nothing else is in flight and its like was
+            quick, it is run in the loop.
 
         Raises
         ------

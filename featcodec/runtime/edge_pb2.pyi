@@ -54,18 +54,20 @@ class Welcome(_message.Message):
     def __init__(self, session: _Optional[bytes] = ..., entry: _Optional[str] = ..., max_message_bytes: _Optional[int] = ..., max_elements: _Optional[int] = ..., max_in_flight: _Optional[int] = ..., stateful: bool = ..., streams: bool = ...) -> None: ...
 
 class Request(_message.Message):
-    __slots__ = ("id", "session", "body", "position", "timeout_ms")
+    __slots__ = ("id", "session", "body", "position", "timeout_ms", "alone")
     ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     BODY_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    ALONE_FIELD_NUMBER: _ClassVar[int]
     id: int
     session: bytes
     body: bytes
     position: int
     timeout_ms: int
-    def __init__(self, id: _Optional[int] = ..., session: _Optional[bytes] = ..., body: _Optional[bytes] = ..., position: _Optional[int] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+    alone: bool
+    def __init__(self, id: _Optional[int] = ..., session: _Optional[bytes] = ..., body: _Optional[bytes] = ..., position: _Optional[int] = ..., timeout_ms: _Optional[int] = ..., alone: bool = ...) -> None: ...
 
 class Answer(_message.Message):
     __slots__ = ("id", "output", "refusal", "timing")

@@ -1,4 +1,4 @@
-"""Post: requests whose callers wait, on one stream that stays open: a call of its own takes twice as long as a message."""
+"""Post: requests whose callers wait, on one stream that stays open: opening a call takes longer than sending a message."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Post:
     def ask(self, request: Request, metadata: Metadata, stream_metadata: Metadata, timeout_s: float) -> Outcome:
         """Send a request and wait for its answer."""
         arrived: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        request.alone = not self._waiting
         self._waiting[request.id] = arrived
         try:
             self._opened(stream_metadata).send(request, metadata, timeout_s)

@@ -188,7 +188,7 @@ class _Stream:
     def _begin(self, request: edge_pb2.Request) -> None:
         seconds = request.timeout_ms / 1e3 if request.timeout_ms else None
         try:
-            future = self._edge.begin(request, client=self._client, peer=self._peer, seconds_left=seconds)
+            future = self._edge.begin(request, client=self._client, peer=self._peer, seconds_left=seconds, single=request.alone)
         except RefusedError as refused:
             self._edge.refuse(refused, peer=self._peer)
             self._put(Answer(id=request.id, refusal=refused.message()))
