@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         LayerError,
         MissingDependencyError,
         PartError,
+        PlanError,
         UnknownCodecError,
     )
     from featcodec.evaluation import Report, evaluate
@@ -53,6 +54,7 @@ _HOMES = {
         "LayerError",
         "MissingDependencyError",
         "PartError",
+        "PlanError",
         "UnknownCodecError",
     ),
     "featcodec.evaluation": ("Report", "evaluate"),
@@ -81,6 +83,7 @@ __all__ = [
     "PartError",
     "Parts",
     "PayloadKind",
+    "PlanError",
     "Report",
     "Tail",
     "Transmission",
