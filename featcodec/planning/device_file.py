@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from featcodec.codec import Codec
-from featcodec.errors import LayerError, PlanError
+from featcodec.errors import ConfigError, LayerError, PlanError
 from featcodec.parts.assemble import joined, pair_of_cut
 from featcodec.parts.cut import cut_at
-from featcodec.parts.graph import Graph
+from featcodec.parts.trace import trace
 from featcodec.spec import Spec
 
 
@@ -43,28 +45,36 @@ class DeviceProfile:
     machine: dict[str, Any]
     codecs: dict[str, Any] | None
 
-    def check(self, graph: Graph, model: str, codec: Codec | Spec | Mapping[str, Codec | Spec] | None) -> None:
-        """Raise PlanError where the head is of another model than the one traced, or has other codecs.
+    def check(
+        self,
+        model: nn.Module,
+        example: Any,
+        codec: Codec | Spec | Mapping[str, Codec | Spec] | None,
+        fixed: Collection[str] = (),
+    ) -> None:
+        """Raise PlanError where the head is of another model, or has other codecs: the model is cut there once more.
 
         Parameters
         ----------
-        graph
-            The model's, with the layer marked.
         codec
             The head's codecs as `featcodec.export` took them; those that the file names unless given.
+        example, fixed
+            As for `featcodec.export`.
         """
-        if self.layer not in graph.calls:
-            raise PlanError(f"{self.path} is of a head cut at {self.layer!r}, {model} has no such layer")
+        name = type(model).__name__
+        if self.layer not in dict(model.named_modules()):
+            raise PlanError(f"{self.path} is of a head cut at {self.layer!r}, {name} has no such layer")
         given = codec if codec is not None else self._codecs()
         try:
-            call = 0 if graph.calls[self.layer] > 1 else None
-            head, _ = joined(pair_of_cut(cut_at(graph, self.layer, call), self.layer), model, self.layer, given)
-        except LayerError as e:
-            raise PlanError(f"{self.path} is of a head that this {model} does not have: {e}") from e
+            # marks of other layers would change the names in the parts, and so the fingerprint
+            cut = cut_at(trace(model, [self.layer], example, fixed), self.layer, None)
+            head, _ = joined(pair_of_cut(cut, self.layer), name, self.layer, given)
+        except (LayerError, ConfigError) as e:
+            raise PlanError(f"{self.path} is of a head that this {name} does not have: {e}") from e
         if head.fingerprint != self.fingerprint:
             raise PlanError(
                 f"{self.path} is of another model, or of other codecs: its fingerprint is {self.fingerprint}, that of "
-                f"{model} cut at {self.layer!r} is {head.fingerprint}. Learned and calibrated codecs are given as codec="
+                f"{name} cut at {self.layer!r} is {head.fingerprint}. Learned and calibrated codecs are given as codec="
             )
 
     def _codecs(self) -> Any:

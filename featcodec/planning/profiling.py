@@ -17,7 +17,7 @@ from featcodec import macs as counting
 from featcodec._version import __version__
 from featcodec.codec import Codec
 from featcodec.errors import PlanError
-from featcodec.inputs import batch_size, head_of
+from featcodec.inputs import batch_size, head_of, map_inputs
 from featcodec.machine import cpu_name
 from featcodec.parts.graph import Node
 from featcodec.parts.symbols import BATCH
@@ -76,10 +76,11 @@ def profile(
             raise PlanError(f"{name} must be an integer of at least 1, got {value!r}")
     paths = [device_profile] if isinstance(device_profile, (str, Path)) else device_profile
     devices = [read_device_profile(path) for path in paths]
-    sample = example if batch_size(example) in (None, 1) else head_of(example, 1)
+    first = example if batch_size(example) in (None, 1) else head_of(example, 1)
+    sample = map_inputs(first, lambda x: x.detach().clone())  # in memory of its own, which is counted
     graph = trace(model, [name for name, _ in model.named_modules() if name], example, fixed)
     for found in devices:
-        found.check(graph, type(model).__name__, codec)
+        found.check(model, example, codec, fixed)
     walk = Walk(graph)
     run = Run(graph, walk, sample)
     costs = run.costs()
