@@ -19,6 +19,8 @@ from benchmarks import accelerator_report, channel_report, entropy_report, train
 from benchmarks.channel_goals import goals as channel_goals
 from benchmarks.entropy_goals import goals as entropy_goals
 from benchmarks.entropy_goals import goals_table
+from benchmarks.planning_goals import goals as planning_goals
+from benchmarks.planning_goals import profiles_table
 from featcodec.bench import measure, pictures
 from featcodec.bench.pretrained import trained_codecs
 from featcodec.bench.tables import by_layer, layer_title, markdown_table, rate_cell
@@ -83,6 +85,14 @@ for the GPU, and the count of crushed tokens. It is below zero where a part take
 pass.
 ResNet-20 is the embedded one, on CIFAR-10 test images; ResNet-50 has random weights and the same images, enlarged to
 224 x 224.
+"""
+
+_PLANNING = """
+# Where to cut
+
+Algorithm 1 of BottleNet on what the paper publishes, `select` beside trying every candidate, and whether `profile` finds
+every legal cut: those of `torch.export`'s graph whose operation, taken away, parts the outputs from the inputs
+(`make bench-planning`). [The guide](../guide/where_to_cut.md) says what these are for.
 """
 
 
@@ -182,12 +192,21 @@ def accelerator_page(result: Result) -> str:
     return _page("accelerator", [_ACCELERATOR, where, accelerator_report.crossing_table(dict(result))])
 
 
+def planning_page(result: Result) -> str:
+    """Return the page of `make bench-planning`: the goals, and what was profiled."""
+    machine = result["machine"]
+    where = f"{machine['cpu']}, {machine['threads']} threads, torch {machine['versions']['torch']}, commit {machine['commit']}."
+    tables = ["## Goals", goals_table(planning_goals(dict(result))), "## Profiles", profiles_table(dict(result))]
+    return _page("planning", [_PLANNING, where, *tables])
+
+
 SECTIONS: Mapping[str, Callable[[Result], str]] = {
     "default": default_page,
     "entropy": entropy_page,
     "channel": channel_page,
     "training": training_page,
     "accelerator": accelerator_page,
+    "planning": planning_page,
 }
 
 

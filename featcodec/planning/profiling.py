@@ -21,7 +21,7 @@ from featcodec.inputs import batch_size, head_of, map_inputs
 from featcodec.machine import cpu_name
 from featcodec.parts.graph import Node
 from featcodec.parts.symbols import BATCH
-from featcodec.parts.trace import trace
+from featcodec.parts.trace import input_names, trace
 from featcodec.planning.cuts import Cut, ModelProfile, Tensor
 from featcodec.planning.device_file import DeviceProfile, read_device_profile
 from featcodec.planning.load import busy
@@ -62,7 +62,7 @@ def profile(
     calls
         That are timed.
     fixed
-        As for `featcodec.export`.
+        With which these heads were exported.
 
     Raises
     ------
@@ -78,7 +78,8 @@ def profile(
     devices = [read_device_profile(path) for path in paths]
     first = example if batch_size(example) in (None, 1) else head_of(example, 1)
     sample = map_inputs(first, lambda x: x.detach().clone())  # in memory of its own, which is counted
-    graph = trace(model, [name for name, _ in model.named_modules() if name], example, fixed)
+    # one size is profiled: open ones would take the longer to trace
+    graph = trace(model, [name for name, _ in model.named_modules() if name], example, input_names(model, example))
     for found in devices:
         found.check(model, example, codec, fixed)
     walk = Walk(graph)

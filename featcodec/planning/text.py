@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 WIDTH = 100
 _GAP = "  "
-_LEAST = 16  # columns that the first cell has at least
+_LEAST = 12  # columns that the first cell has at least
 
 
 def columns(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int = WIDTH) -> list[str]:
@@ -16,7 +16,7 @@ def columns(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int =
     Raises
     ------
     ValueError
-        The other cells leave the first one fewer than 16 columns.
+        The other cells leave the first one fewer than 12 columns.
     """
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
     room = width - sum(widths[1:]) - len(_GAP) * (len(widths) - 1)

@@ -8,9 +8,7 @@ from featcodec.errors import ConfigError, PlanError
 from featcodec.planning import Link, get_link, measured, shannon
 
 
-@pytest.mark.parametrize(
-    ("spec", "mbps", "power_mw"), [("3g", 1.1, 1773.76), ("4G", 5.85, 3852.62), ("wifi", 18.88, 5479.11)]
-)
+@pytest.mark.parametrize(("spec", "mbps", "power_mw"), [("3g", 1.1, 1773.76), ("4G", 5.85, 3852.62), ("wifi", 18.88, 5479.11)])
 def test_named_links_have_the_paper_s_rates_and_powers(spec, mbps, power_mw):
     link = get_link(spec)
     assert link.rate_bps == mbps * 1e6

@@ -98,7 +98,9 @@ def test_what_a_device_really_wrote_is_read(tmp_path):
 
 def test_a_device_s_file_of_another_model_is_refused(tmp_path):
     path = device_file(tmp_path / "device.json", fc.export(small(seed=1), "relu", X))
-    with pytest.raises(PlanError, match=r"device.json is of another model, or of other codecs: its fingerprint is \w+, that of"):
+    with pytest.raises(
+        PlanError, match=r"device.json is of another model, or of other codecs: its fingerprint is \w+, that of"
+    ):
         profile(small(), X, device_profile=path)
     path = device_file(tmp_path / "device.json", fc.export(nn.Sequential(nn.Linear(8, 8), nn.ReLU()).eval(), "0", X))
     with pytest.raises(PlanError, match="is of a head cut at '0', Small has no such layer"):
@@ -116,7 +118,11 @@ def test_learned_codecs_are_given_for_their_weights_stand_for_the_head_too(tmp_p
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "is no profile that featcodec.device wrote: JSONDecodeError"), ("{}", "wrote: KeyError: 'head'"), ("3", "wrote: Type")],
+    [
+        ("{", "is no profile that featcodec.device wrote: JSONDecodeError"),
+        ("{}", "wrote: KeyError: 'head'"),
+        ("3", "wrote: Type"),
+    ],
 )
 def test_what_no_device_wrote_is_refused(tmp_path, text, message):
     (tmp_path / "device.json").write_text(text)
