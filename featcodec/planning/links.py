@@ -37,7 +37,7 @@ class Link:
     loss
         The share of what is sent that is sent again, in [0, 1): the rate shrinks by it.
     alpha_mw_per_mbps, beta_mw
-        The device's power while it sends: PU = alpha_u t_u + beta with t_u in Mbit/s (BottleNet, Table 3); None where not known.
+        The device's power while it sends: PU = alpha_u t_u + beta with t_u in Mbit/s (BottleNet, Table 3); None: not known.
     name
         For people.
 
