@@ -36,6 +36,7 @@ from featcodec.layers import evaluating, find_layer
 from featcodec.planning import (
     Candidate,
     Choice,
+    ChoiceMap,
     Limits,
     Link,
     ModelProfile,
@@ -69,14 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         link = link_of(args)
         model = load_model(args.model).eval()
-        images = load(args.data, args.image_size)
-        found = candidates(args, model, images)
+        found = candidates(args, model, load(args.data, args.image_size))
         choice = select(found, link, objective=args.objective, load=args.load, **limits(args))
         cells = choice_map(found, link, objective=args.objective, limits=Limits(**limits(args)))
-        args.out.mkdir(parents=True, exist_ok=True)
-        result = {"machine": machine(), "link": dataclasses.asdict(link), **answer(choice), "map": cells.to_dict()}
-        (args.out / "plan.json").write_text(json.dumps(result, indent=1) + "\n")
-        draw_map(cells, args.out / "plan.png")
+        write(args, found, choice, cells)
     except (fc.FeatcodecError, OSError, ValueError, ImportError, AttributeError, KeyError) as e:
         print(f"featcodec plan: {e}", file=sys.stderr)
         return 2
@@ -85,6 +82,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("\n".join(["", *map_lines(cells, width)]))
     print(f"written: {args.out / 'plan.json'}, {args.out / 'plan.png'}")
     return 0
+
+
+def write(args: argparse.Namespace, found: Sequence[Candidate], choice: Choice, cells: ChoiceMap) -> None:
+    """Write the answer as JSON, and the map, finer than the printed one, as a picture."""
+    rates = [choice.link.rate_bps * 10 ** (i / 15 - 2) for i in range(61)]
+    loads = [2 ** (i / 4) for i in range(21)]
+    kept = Limits(**limits(args))
+    drawn = choice_map(found, choice.link, objective=choice.objective, rates_bps=rates, loads=loads, limits=kept)
+    result = {"machine": machine(), "link": dataclasses.asdict(choice.link), **answer(choice), "map": cells.to_dict()}
+    args.out.mkdir(parents=True, exist_ok=True)
+    draw_map(drawn, args.out / "plan.png")
+    (args.out / "plan.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -230,7 +239,7 @@ def accuracy_lines(found: Sequence[Candidate], choice: Choice, args: argparse.Na
     """Return what more lost accuracy would buy, as lines."""
     if args.max_drop is None:
         return []
-    other = relaxed(found, choice, LESS_ACCURACY, **limits(args))
+    other = relaxed(found, choice, LESS_ACCURACY, Limits(**limits(args)))
     if other is None:
         return [f"  {LESS_ACCURACY:g} point of accuracy more to lose would change nothing"]
     saved = f"{duration(choice.cost - other.cost)} {choice.unit} less"

@@ -126,7 +126,8 @@ def candidates_of(
     Raises
     ------
     PlanError
-        There are no rows; a row has no figures; a metric is no single number; `slowdown` is not above 0.
+        There are no rows; a row has no figures; a metric is no single number; `slowdown` is not above 0; more than the layer's
+        output must cross behind a row's layer, by the profile.
     """
     if slowdown is None:
         slowdown = (None if profile is None else profile.slowdown()) or 1.0
@@ -161,7 +162,7 @@ def candidates_of(
 def _candidate(row: Row, profile: ModelProfile | None, slowdown: float, device_mw: float | None) -> Candidate:
     try:
         stats, layer, codec = row["stats"], row["layer"], row["codec"]
-        cut = None if profile is None else next((c for c in profile.cuts if layer in (c.layer, *c.others)), None)
+        cut = None if profile is None else _only_tensor(profile, layer)
         return Candidate(
             name=f"{layer} {row.get('name') or format_spec(codec)}",
             size_bytes=stats["bits_per_sample"] / 8,
@@ -179,6 +180,14 @@ def _candidate(row: Row, profile: ModelProfile | None, slowdown: float, device_m
         )
     except (KeyError, TypeError) as e:
         raise PlanError(f"a row is no evaluation of a codec at a layer: {type(e).__name__}: {e}") from e
+
+
+def _only_tensor(profile: ModelProfile, layer: str) -> Cut:
+    """The cut behind a layer whose output is all that crosses: else a row's bytes are not all that must be sent."""
+    cut = profile.at(layer)
+    if len(cut.crossing) > 1:
+        raise PlanError(f"behind {layer!r} {len(cut.crossing)} tensors cross, a row has the bytes of the layer's output alone")
+    return cut
 
 
 def _head_ms(row: Row, cut: Cut | None, slowdown: float) -> float:

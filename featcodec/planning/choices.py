@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -196,15 +196,21 @@ def _slope(candidate: Candidate, choice: Choice, what: str) -> float:
     return slope if choice.objective == "latency" else slope * (choice.link.beta_mw or 0.0) / 1e3
 
 
-def relaxed(candidates: Sequence[Candidate], choice: Choice, step: float, **limits: float | None) -> Choice | None:
-    """Return the choice with so many points of accuracy less, where that is a cheaper one; None where it is not.
+def relaxed(candidates: Sequence[Candidate], choice: Choice, step: float, limits: Limits) -> Choice | None:
+    """Return the choice with `step` points of accuracy more to lose, where that is a cheaper one; None where it is not.
+
+    Parameters
+    ----------
+    limits
+        Those of the choice.
 
     Raises
     ------
     PlanError
-        Without `max_drop` there is nothing to relax.
+        They have no `max_drop` to relax.
     """
-    if (drop := limits.get("max_drop")) is None or not math.isfinite(step):
+    if limits.max_drop is None:
         raise PlanError("accuracy is relaxed from max_drop, which is not given")
-    found = select(candidates, choice.link, objective=choice.objective, load=choice.load, **{**limits, "max_drop": drop + step})
+    wider = dataclasses.asdict(dataclasses.replace(limits, max_drop=limits.max_drop + step))
+    found = select(candidates, choice.link, objective=choice.objective, load=choice.load, **wider)
     return found if found.cost < choice.cost else None

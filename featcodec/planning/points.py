@@ -35,7 +35,7 @@ class Point:
     crossing
         The tensors that are alive there, in the order in which they are computed; the last is the newest.
     names
-        The layers whose output the newest is, the outermost first; none where a model's own code computes it.
+        The layers that end here, the outermost first; none where a model's own code computed the newest tensor.
     """
 
     after: int
@@ -94,7 +94,9 @@ class Walk:
                 if self._depends[made] and last.get(made, -1) >= after:
                     alive.append(made)
             if alive and alive != before and len(alive) <= max_tensors and all(node.shape is not None for node in alive):
-                yield Point(after, tuple(alive), tuple(names.get(alive[-1], ())))
+                # behind a later operation it is another set than that with which the layer ended
+                ended = names.get(alive[-1], ()) if after and alive[-1] is self.computed[after - 1] else ()
+                yield Point(after, tuple(alive), tuple(ended))
             before = list(alive)
 
     def _last_reads(self) -> dict[Node, int]:
@@ -102,10 +104,17 @@ class Walk:
         return {read: number for number, node in enumerate(self.computed) for read in self.reads(node)}
 
     def _names(self) -> dict[Node, list[Name]]:
-        """The layers whose outputs values are, outermost first."""
-        found: dict[Node, list[Name]] = {}
+        """The layers that end with a value, outermost first: of a layer that returns several it is the last of them."""
+        place = {node: number for number, node in enumerate(self.computed)}
+        ends: dict[tuple[str, int], Node] = {}
         for node in self._graph.nodes:
-            if node.mark is not None:
-                layer, call, _ = node.mark
-                found.setdefault(self.real(node), []).insert(0, Name(layer, call if self._graph.calls[layer] > 1 else None))
-        return found
+            made = self.real(node)
+            if node.mark is not None and made in place:
+                key = node.mark[:2]
+                before = ends.pop(key, made)
+                ends[key] = max(before, made, key=place.__getitem__)
+        found: dict[Node, list[Name]] = {}
+        for (layer, call), node in ends.items():
+            found.setdefault(node, []).insert(0, Name(layer, call if self._graph.calls[layer] > 1 else None))
+        # an identity behind a layer ends with the same value, and later
+        return {node: sorted(ended, key=lambda name: name.layer.count(".")) for node, ended in found.items()}

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import featcodec as fc
+from featcodec.bench.models import resnet20
 from featcodec.errors import PlanError
 from featcodec.planning import Candidate, candidates_of, profile
 
@@ -80,6 +81,18 @@ def test_a_device_s_own_times_win_over_the_slowdown():
     assert second.head_ms == pytest.approx(7 * told.at("1").head_ms)
     assert local.head_ms == pytest.approx(7 * told.total_ms)
     assert candidates_of(rows, BASE, picture_bytes=1, profile=told, slowdown=2.0)[2].head_ms == told.at("0").device_ms
+
+
+def test_bytes_that_are_not_all_that_must_cross_are_refused():
+    model, x = resnet20(), torch.randn(1, 3, 32, 32)
+    one, two = (profile(model, x, max_tensors=n, calls=1) for n in (1, 2))
+    inside = {**ROW, "layer": "layer1.0.conv1"}
+    with pytest.raises(PlanError, match=r"no cut behind 'layer1.0.conv1' at which 1 tensor\(s\) cross"):
+        candidates_of([inside], BASE, picture_bytes=1, profile=one)
+    with pytest.raises(
+        PlanError, match=r"behind 'layer1\.0\.conv1' 2 tensors cross, a row has the bytes of the layer's output"
+    ):
+        candidates_of([inside], BASE, picture_bytes=1, profile=two)
 
 
 @pytest.mark.parametrize(

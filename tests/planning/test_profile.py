@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.part_models import EfficientNet, UNet, transformer_encoder, vgg
+from benchmarks.part_models import FPN, EfficientNet, UNet, transformer_encoder, vgg
 from featcodec.bench.models import resnet20
 from featcodec.errors import PlanError
 from featcodec.macs import profile as macs_of
@@ -146,6 +146,13 @@ def test_an_input_that_is_needed_later_crosses_and_what_follows_from_sizes_does_
 def test_an_answer_that_the_head_knows_does_not_cross():
     found = profile(Early().eval(), torch.randn(1, 4), calls=1)
     assert [cut.crossing[0].name for cut in found.cuts] == ["linear", "relu"]
+
+
+def test_a_layer_that_returns_several_tensors_ends_with_the_last_of_them():
+    torch.manual_seed(0)
+    found = profile(FPN().eval(), torch.randn(1, 3, 32, 32), max_tensors=3, calls=1)
+    (cut,) = [cut for cut in found.cuts if "fpn" in (cut.layer, *cut.others)]
+    assert [tensor.shape for tensor in cut.crossing] == [(5, 4, 4), (5, 8, 8), (5, 16, 16)]
 
 
 def test_a_layer_that_is_called_several_times_says_which_call():

@@ -175,7 +175,7 @@ def test_more_accuracy_to_lose_is_a_choice_only_where_it_is_cheaper():
     bad, local = candidate("bad", 1, 1.0, 1.0, accuracy=0.88), candidate("local", 0, 9.0, 0.0, kind="local", accuracy=0.9)
     choice = select([bad, local], MBIT, max_drop=1)
     assert choice.best is local
-    assert relaxed([bad, local], choice, 1.0, max_drop=1).best is bad
-    assert relaxed([bad, local], choice, 0.5, max_drop=1) is None
+    assert relaxed([bad, local], choice, 1.0, Limits(max_drop=1)).best is bad
+    assert relaxed([bad, local], choice, 0.5, Limits(max_drop=1)) is None
     with pytest.raises(PlanError, match="relaxed from max_drop, which is not given"):
-        relaxed([bad, local], choice, 1.0)
+        relaxed([bad, local], choice, 1.0, Limits())
