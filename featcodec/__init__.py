@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         LayerError,
         MissingDependencyError,
         PartError,
+        PlanError,
         UnknownCodecError,
     )
     from featcodec.evaluation import Report, evaluate
@@ -59,6 +60,7 @@ _HOMES = {
         "LayerError",
         "MissingDependencyError",
         "PartError",
+        "PlanError",
         "UnknownCodecError",
     ),
     "featcodec.evaluation": ("Report", "evaluate"),
@@ -89,6 +91,7 @@ __all__ = [
     "PartError",
     "Parts",
     "PayloadKind",
+    "PlanError",
     "Report",
     "Tail",
     "Transmission",

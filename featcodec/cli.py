@@ -1,4 +1,4 @@
-"""The command line: ``featcodec list``, ``bench``, ``train``, ``serve`` and ``infer``."""
+"""The command line: ``featcodec list``, ``bench``, ``train``, ``profile``, ``plan``, ``serve`` and ``infer``."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ def _main(argv: Sequence[str] | None) -> int:
     commands.add_parser("list", help="list the codecs and their parameters")
     commands.add_parser("bench", help="measure codecs at layers of a network; see featcodec bench --help", add_help=False)
     commands.add_parser("train", help="train a codec at a layer; see featcodec train --help", add_help=False)
+    commands.add_parser("profile", help="find where a network can be cut; see featcodec profile --help", add_help=False)
+    commands.add_parser("plan", help="choose cut and codec for a link; see featcodec plan --help", add_help=False)
     commands.add_parser("serve", help="serve tails to heads on other machines; see featcodec serve --help", add_help=False)
     commands.add_parser("infer", help="run a head here and its tail on a server; see featcodec infer --help", add_help=False)
     args, rest = parser.parse_known_args(given)
@@ -69,11 +71,20 @@ def _show(parameter: inspect.Parameter) -> str:
 _SUITES = {
     "bench": "featcodec.bench.measure",
     "infer": "featcodec.bench.infer",
+    "plan": "featcodec.bench.plan",
+    "profile": "featcodec.bench.profile",
     "serve": "featcodec.runtime.serve",
     "train": "featcodec.bench.train",
 }
 # what brings a command's packages
-_EXTRAS = {"bench": "bench", "infer": "runtime,image", "serve": "runtime,torch", "train": "bench"}
+_EXTRAS = {
+    "bench": "bench",
+    "infer": "runtime,image",
+    "plan": "bench",
+    "profile": "bench",
+    "serve": "runtime,torch",
+    "train": "bench",
+}
 
 
 def _run(command: str, argv: list[str]) -> int:

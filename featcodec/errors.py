@@ -38,6 +38,10 @@ class PartError(FeatcodecError, ValueError):
     """A head or tail cannot be read or run: a damaged file, one of another version, operations that no part may use."""
 
 
+class PlanError(FeatcodecError, ValueError):
+    """Nothing can be planned: a link that carries nothing, no figures, limits that nobody meets, another model's profile."""
+
+
 class MissingDependencyError(FeatcodecError, ImportError):
     """An optional package that the asked-for codec needs is not installed."""
 

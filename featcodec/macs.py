@@ -15,6 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from featcodec.inputs import batch_size, call, tensors
 from featcodec.operators import has_nested, may_be_product, operator_macs, operator_name
 
+KINDS = ("all", "conv")
+
 
 @dataclasses.dataclass(frozen=True)
 class LayerProfile:
@@ -58,7 +60,7 @@ class Profile:
     uncounted: tuple[str, ...]
 
 
-def profile(model: nn.Module, example: Any, samples: int | None = None) -> Profile:
+def profile(model: nn.Module, example: Any, samples: int | None = None, *, kinds: str = "all") -> Profile:
     """Run one batch and count its multiply-accumulates.
 
     Counted are convolutions, matrix products and attention, as modules or as functions, without biases; an attention mask saves
@@ -75,16 +77,18 @@ def profile(model: nn.Module, example: Any, samples: int | None = None) -> Profi
     samples
         How many these are, over which figures are taken: `featcodec.inputs.batch_size` (one where no tensor has an axis) unless
         given, as for inputs with time first.
+    kinds
+        "all", or "conv" for convolutions alone, as the papers count (1x1 shortcuts are among them, linear layers are not).
 
     Raises
     ------
     ValueError
-        The batch is empty, or its work cannot be split evenly among its samples.
+        The batch is empty, or its work cannot be split evenly among its samples; there are no such kinds.
     """
     samples = batch_size(example) if samples is None else samples
     if samples == 0:
         raise ValueError("a profile needs at least one sample, got an empty batch")
-    count = _Count()
+    count = Count(kinds)
     handles = []
     try:
         for name, module in model.named_modules():
@@ -101,13 +105,22 @@ def profile(model: nn.Module, example: Any, samples: int | None = None) -> Profi
     return count.profile(1 if samples is None else samples)
 
 
-class _Count(TorchDispatchMode):
-    """Sees every operator that runs, and charges the innermost module that is being called."""
+class Count(TorchDispatchMode):
+    """Sees every operator that runs inside it, and charges the innermost module that is being called.
+
+    Attributes
+    ----------
+    total
+        Multiply-accumulates so far.
+    """
 
     supports_higher_order_operators = True
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: str = "all") -> None:
+        if kinds not in KINDS:
+            raise ValueError(f"kinds of multiply-accumulates are {' and '.join(KINDS)}, got {kinds!r}")
         TorchDispatchMode.__init__(self)
+        self.kinds = kinds
         self.total = 0
         self.own: defaultdict[str, int] = defaultdict(int)
         self.called = [""]
@@ -115,9 +128,11 @@ class _Count(TorchDispatchMode):
         self.uncounted: set[str] = set()
 
     def enter(self, name: str, module: nn.Module, args: Any) -> None:
+        """Begin a module's call."""
         self.called.append(name)
 
     def leave(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
+        """End a module's call."""
         self.called.pop()
         self.ended.pop(name, None)  # the last call's place in the order
         self.ended[name] = (_shape(output), self.total)
@@ -131,6 +146,8 @@ class _Count(TorchDispatchMode):
             if output is not NotImplemented:
                 return output
         output = func(*args, **kwargs)
+        if self.kinds == "conv" and not _is_convolution(func):
+            return output
         macs = operator_macs(func, output, args, kwargs)
         if macs is not None:
             self.total += macs
@@ -140,11 +157,16 @@ class _Count(TorchDispatchMode):
         return output
 
     def profile(self, samples: int) -> Profile:
+        """Return what was counted, for one of so many samples."""
         layers = {
             name: LayerProfile(name, shape, _per_sample(self.own[name], samples), _per_sample(head, samples))
             for name, (shape, head) in self.ended.items()
         }
         return Profile(layers, _per_sample(self.total, samples), tuple(sorted(self.uncounted)))
+
+
+def _is_convolution(func: Any) -> bool:
+    return "conv" in operator_name(func).rpartition("::")[2]
 
 
 def _shape(output: Any) -> tuple[int, ...] | None:

@@ -87,6 +87,6 @@ def test_the_channel_table_names_every_channel_and_parameter():
         assert set(re.findall(r"`(\w+)", cell)) == wanted, channel_id
 
 
-@pytest.mark.parametrize("name", ["using", "training", "device", "two_machines", "channels", "benchmarks"])
+@pytest.mark.parametrize("name", ["using", "training", "device", "two_machines", "channels", "where_to_cut", "benchmarks"])
 def test_the_readme_leads_to_the_guide(name):
     assert f"docs/guide/{name}.md" in README

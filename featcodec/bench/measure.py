@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     images, others = whole.head(args.samples), whole.part(args.samples, args.samples + CALIBRATION_IMAGES)
     normalization = args.normalize or ("cifar10" if images.name.startswith("CIFAR-10") else "imagenet")
     rows = []
-    with _progress(len(images.images) * (1 + len(layers) * len(codecs) + len(trained))) as (progress, task):
+    with progress_bar(len(images.images) * (1 + len(layers) * len(codecs) + len(trained))) as (progress, task):
 
         def measure(label: str, **cut: Any) -> tuple[dict[str, Any], Tensor]:
             progress.update(task, description=label)
@@ -149,19 +149,24 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def load_model(name: str | None) -> nn.Module:
     """Return the embedded network, or call the function that ``package.module:function`` names."""
-    if name is None:
+    if name is None or name == "embedded":
         return resnet20()
-    module, _, function = name.partition(":")
-    if not function:
-        raise ValueError(f"--model is written package.module:function, got {name!r}")
-    sys.path.insert(0, "")  # as python -m does: a module in the present folder counts
-    try:
-        model = getattr(importlib.import_module(module), function)()
-    finally:
-        sys.path.remove("")
+    model = called(name, "--model")
     if not isinstance(model, nn.Module):
         raise ValueError(f"{name} returned {type(model).__name__}, not an nn.Module")
     return model
+
+
+def called(name: str, option: str) -> Any:
+    """Return what the function that ``package.module:function`` names returns; the option is for messages."""
+    module, _, function = name.partition(":")
+    if not function:
+        raise ValueError(f"{option} is written package.module:function, got {name!r}")
+    sys.path.insert(0, "")  # as python -m does: a module in the present folder counts
+    try:
+        return getattr(importlib.import_module(module), function)()
+    finally:
+        sys.path.remove("")
 
 
 def choose_codecs(specs: Sequence[str] | None) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -216,7 +221,8 @@ def _setting(args: argparse.Namespace, images: Images, normalization: str) -> di
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[tuple[Progress, Any]]:
+def progress_bar(total: int) -> Iterator[tuple[Progress, Any]]:
+    """Show a bar of so many steps on standard error: what to call `update` and `advance` of, and the task to name."""
     columns = (TextColumn("{task.description:<40}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         yield progress, progress.add_task("", total=total)

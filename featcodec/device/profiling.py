@@ -52,7 +52,8 @@ def profile(
     -------
     dict
         "machine", "versions", "threads", "head" (file, its bytes, layer, fingerprint), "inputs" and "crossing" (shapes),
-        "calls", "head_ms" and "encode_ms" (median and quartiles of one call; encode_ms is of what follows the network: codecs
+        "codecs" (configs of what crosses; None: sent as it is), "calls", "head_ms" and "encode_ms" (median and quartiles of
+        one call; encode_ms is of what follows the network: codecs
         and message), "message_bytes", "peak_memory_mb" (of this process so far; None where the system does not tell).
 
     Raises
@@ -83,6 +84,7 @@ def profile(
         },
         "inputs": {name: list(value.shape) for name, value in inputs.items()},
         "crossing": {c.name: list(value.shape) for c, value in zip(head.crossing, outputs, strict=True)},
+        "codecs": {c.name: None if c.codec is None else c.codec.config for c in head.crossing},
         "calls": calls,
         "head_ms": _timed(lambda: head.run(**inputs), calls),
         "encode_ms": _timed(lambda: head.pack(outputs), calls),

@@ -162,10 +162,15 @@ class Program:
         PartError
             An operation fails, or would take too much memory.
         """
+        values = self.values(inputs, sizes)
         with torch.no_grad():
-            values = self._values(inputs, self._prepared(inputs, sizes), self.device)
             execute(self.steps, values)
         return [values[slot] for slot in self.results]
+
+    def values(self, inputs: Sequence[Tensor], sizes: Mapping[str, int]) -> list[Any]:
+        """Return a place for every value, as `execute` fills them; what is known is filled in. Errors are those of `run`."""
+        with torch.no_grad():
+            return self._values(inputs, self._prepared(inputs, sizes), self.device)
 
     def _values(self, inputs: Sequence[Tensor], numbers: list[int], device: torch.device) -> list[Any]:
         """A place for every value, those that are known filled in."""

@@ -121,6 +121,12 @@ def doubled(example: Any) -> Any:
     return map_inputs(example, ready)
 
 
+def input_names(model: nn.Module, example: Any) -> list[str]:
+    """Return the paths of the tensors in an example, as `fixed` names them."""
+    given = _parameters(model, *arguments(example))
+    return [path for name, value in given for path, leaf in leaves_of(value, name) if isinstance(leaf, Tensor)]
+
+
 def _parameters(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
     """What the example gives, by the names of the model's parameters."""
     positional: list[str] = []

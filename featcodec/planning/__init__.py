@@ -1,1 +1,82 @@
-"""Where to cut and what to send: profile, links, select, prune, search."""
+"""Where to cut and what to send: profile, links, select, prune, search.
+
+Names are imported when they are first asked for: a device without torch decides with `Selector` and `advise`.
+"""
+
+from __future__ import annotations
+
+import importlib as _importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from featcodec.planning.advice import Advice, advise
+    from featcodec.planning.candidates import Candidate, candidates_of
+    from featcodec.planning.choices import Change, Choice, ChoiceMap, changes, choice_map, relaxed, select
+    from featcodec.planning.cost import energy_mj, latency_ms
+    from featcodec.planning.cuts import Cut, ModelProfile
+    from featcodec.planning.limits import Limits
+    from featcodec.planning.links import Link, get_link, measured, shannon
+    from featcodec.planning.pictures import draw_map, draw_profile
+    from featcodec.planning.profiling import macs, profile, read_profile
+    from featcodec.planning.selector import Selector, load_of
+    from featcodec.planning.tables import choice_lines, map_lines, profile_lines
+
+# Where each name lives.
+_HOMES = {
+    "advice": ("Advice", "advise"),
+    "candidates": ("Candidate", "candidates_of"),
+    "choices": ("Change", "Choice", "ChoiceMap", "changes", "choice_map", "relaxed", "select"),
+    "cost": ("energy_mj", "latency_ms"),
+    "cuts": ("Cut", "ModelProfile"),
+    "limits": ("Limits",),
+    "links": ("Link", "get_link", "measured", "shannon"),
+    "pictures": ("draw_map", "draw_profile"),
+    "profiling": ("macs", "profile", "read_profile"),
+    "selector": ("Selector", "load_of"),
+    "tables": ("choice_lines", "map_lines", "profile_lines"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Advice",
+    "Candidate",
+    "Change",
+    "Choice",
+    "ChoiceMap",
+    "Cut",
+    "Limits",
+    "Link",
+    "ModelProfile",
+    "Selector",
+    "advise",
+    "candidates_of",
+    "changes",
+    "choice_lines",
+    "choice_map",
+    "draw_map",
+    "draw_profile",
+    "energy_mj",
+    "get_link",
+    "latency_ms",
+    "load_of",
+    "macs",
+    "map_lines",
+    "measured",
+    "profile",
+    "profile_lines",
+    "read_profile",
+    "relaxed",
+    "select",
+    "shannon",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'featcodec.planning' has no attribute {name!r}")
+    value = globals()[name] = getattr(_importlib.import_module(f"featcodec.planning.{_HOME_OF[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
