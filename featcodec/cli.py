@@ -1,4 +1,4 @@
-"""The command line: ``featcodec list``, ``featcodec bench`` and ``featcodec train``."""
+"""The command line: ``featcodec list``, ``bench``, ``train`` and ``search``."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def _main(argv: Sequence[str] | None) -> int:
     commands.add_parser("list", help="list the codecs and their parameters")
     commands.add_parser("bench", help="measure codecs at layers of a network; see featcodec bench --help", add_help=False)
     commands.add_parser("train", help="train a codec at a layer; see featcodec train --help", add_help=False)
+    commands.add_parser("search", help="try splits and codecs for the best ones; see featcodec search --help", add_help=False)
     args, rest = parser.parse_known_args(given)
     if args.command in _SUITES:
         return _run(args.command, rest)
@@ -64,7 +65,11 @@ def _show(parameter: inspect.Parameter) -> str:
     return parameter.name if parameter.default is parameter.empty else f"{parameter.name}={parameter.default}"
 
 
-_SUITES = {"bench": "featcodec.bench.measure", "train": "featcodec.bench.train"}
+_SUITES = {
+    "bench": "featcodec.bench.measure",
+    "train": "featcodec.bench.train",
+    "search": "featcodec.bench.search",
+}
 
 
 def _run(command: str, argv: list[str]) -> int:
