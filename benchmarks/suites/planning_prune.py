@@ -8,9 +8,10 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
+import itertools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from featcodec.macs import profile
 from featcodec.planning.prune import prune
 from featcodec.planning.pruning import FINAL, ROUND, Pruning
 from featcodec.planning.shrink import shrink
-from featcodec.training import show_progress
+from featcodec.training import Batches, show_progress
 
 HELD_OUT = 5000
 
@@ -54,9 +55,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--layer", default="layer2")
     p.add_argument("--rounds", type=int, default=10)
     p.add_argument("--epochs", type=int, default=5, help="after the rounds")
-    p.add_argument(
-        "--round-samples", type=int, default=10000, help="training images of every round's epoch, and of those after"
-    )
+    p.add_argument("--round-samples", type=int, default=10000, help="training images an epoch, others in each")
     p.add_argument("--lr", type=float, default=3e-4)
     p.add_argument("--test-samples", type=int, default=10000)
     p.add_argument("--seed", type=int, default=0)
@@ -88,7 +87,9 @@ def pruned_row(method: str, macs: float, args: argparse.Namespace, test: Any, ri
     """Prune once; return what it cost and what is left."""
     whole = cifar10(TRAIN_BATCHES, data_root())
     held_out = whole.part(len(whole.images) - HELD_OUT, None)
-    training = batches(whole.part(0, args.round_samples), 128, "cifar10", args.seed, augment=True)
+    training = Some(
+        batches(whole.part(0, len(whole.images) - HELD_OUT), 128, "cifar10", args.seed, augment=True), args.round_samples
+    )
     phase = dataclasses.replace(ROUND, lr=args.lr)
     pruning = Pruning(
         method="incremental" if macs == 0 else method,
@@ -127,6 +128,23 @@ def pruned_row(method: str, macs: float, args: argparse.Namespace, test: Any, ri
         "samples": len(test.images),
         **done.to_dict(),
     }
+
+
+class Some(Batches):
+    """So many samples an epoch, others in each, out of all of a loader's."""
+
+    def __init__(self, of: Batches, samples: int) -> None:
+        options = {"seed": of.seed, "transform": of.transform, "augment": of.augment}
+        super().__init__(of.inputs, of.targets, of.batch_size, **options)
+        self._samples = min(samples, len(of.inputs))
+
+    def __len__(self) -> int:
+        """Return the number of batches of an epoch."""
+        return -(-self._samples // self.batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield an epoch's batches."""
+        return itertools.islice(super().__iter__(), len(self))
 
 
 def measured(model: torch.nn.Module, test: Any) -> tuple[float, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
@@ -23,7 +24,7 @@ from featcodec.planning.importance import element_magnitudes, for_macs, in_each,
 from featcodec.planning.masks import Flow, Mask, Masks, apply, flow, holding, masked, network_of
 from featcodec.planning.pruning import Pruning, ramp
 from featcodec.spec import Spec
-from featcodec.training import History, Phase, Progress, fit
+from featcodec.training import Batches, History, Phase, Progress, fit
 from featcodec.training.batches import read
 from featcodec.training.checkpoint import read_checkpoint, write_checkpoint
 from featcodec.training.losses import TaskLoss
@@ -141,8 +142,8 @@ class _Run:
             self._save(masks, done)
         if pruning.final is not None and len(self.rounds) == pruning.rounds:
             found = flow(self.graph, masks.filters)
-            self._note(masks, found, self.rounds[-1]["share"], self._train(pruning.final, found, 0))
-            self._save(masks, 0)
+            self._note(masks, found, self.rounds[-1]["share"], self._train(pruning.final, found, pruning.rounds + 1))
+            self._save(masks, pruning.rounds + 1)
         return Pruned(self.graph, masks, flow(self.graph, masks.filters), self.rounds)
 
     # ---- what to mask -----------------------------------------------------------------------------------------------------
@@ -182,7 +183,8 @@ class _Run:
         """What was masked, and more: of the layers before the last in the first rounds, of the last one in the final third."""
         first = self.pruning.rounds - max(1, self.pruning.rounds // 3)
         last = self.graph.convolutions[-1].parameters["weight"]
-        found = taylor(self.model, self.graph, self.loader, self.options["task"], self.pruning.batches, self.options["device"])
+        loader = _shuffled_anew(self.loader, done)
+        found = taylor(self.model, self.graph, loader, self.options["task"], self.pruning.batches, self.options["device"])
         # what is masked stays masked: nothing is worth less
         scores = {name: np.where(before.get(name, np.zeros(len(s), np.bool_)), -1.0, s) for name, s in found.items()}
         others = {name: s for name, s in scores.items() if name != last}
@@ -203,8 +205,9 @@ class _Run:
 
     def _train(self, phase: Phase, found: Flow, number: int) -> History:
         own = None if self.checkpoint is None else self.checkpoint.with_name(f"{self.checkpoint.name}.fit{number}")
+        options = {**self.options, "seed": self.options["seed"] + number}
         with insert(self.model, self.graph.layer, self.codec, example=self.example) as cut, holding(self.model, found):
-            return fit(self.model, cut, self.loader, phase, checkpoint=own, **self.options)
+            return fit(self.model, cut, _shuffled_anew(self.loader, number), phase, checkpoint=own, **options)
 
     def _note(self, masks: Masks, found: Flow, share: float, history: History) -> None:
         self.rounds.append(
@@ -248,3 +251,12 @@ class _Run:
         self.model.load_state_dict(state["model"])
         self.rounds = list(state["rounds"])
         return masks
+
+
+def _shuffled_anew(loader: Iterable[Any], number: int) -> Iterable[Any]:
+    """The loader for a round: of `Batches` in an order, and augmented, as in no other round."""
+    if not isinstance(loader, Batches):
+        return loader
+    later = copy.copy(loader)
+    later.seed += number
+    return later

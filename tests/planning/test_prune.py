@@ -80,7 +80,7 @@ def test_nothing_to_prune_is_fine_tuning_alone():
     done = prune(net, "cut", batches(), settings(filters=0.0, final=None, rounds=1))
     assert done.flow.head_macs == done.graph.head_macs
     with fc.insert(control, "cut", "raw") as cut:
-        fit(control, cut, batches(), dataclasses.replace(PHASE, name="round 1 of 1"))
+        fit(control, cut, Batches(*toy(), 16, seed=1), dataclasses.replace(PHASE, name="round 1 of 1"), seed=1)
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), control.state_dict().values(), strict=True))
 
 
