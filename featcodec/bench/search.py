@@ -6,6 +6,7 @@ Run the same command in several shells, or on several machines with --storage at
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -24,6 +25,7 @@ from featcodec.bench.search_picture import plot
 from featcodec.bench.train import batches, datasets, make_schedule
 from featcodec.planning.findings import OBJECTIVES, Findings, Trial
 from featcodec.planning.measuring import CodecTrial, Wire
+from featcodec.planning.pruning import FINAL, Pruning
 from featcodec.planning.search import SAMPLERS, findings, search
 from featcodec.planning.space import point_name, read_space
 from featcodec.training import Event
@@ -77,6 +79,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--schedule", default="bottleneck-only", help=f"of learned codecs: {', '.join(SCHEDULES)}")
     p.add_argument("--set", nargs="*", action=Collect, default=[], metavar="NAME=VALUE", help="its arguments: epochs=8")
     p.add_argument("--weight", nargs="*", action=Collect, default=[], metavar="LOSS=VALUE", help="of the codecs' losses")
+    p.add_argument("--prune-rounds", type=int, default=5, help="epochs in which a head is pruned to a sparsity")
+    p.add_argument("--prune-epochs", type=int, default=2, help="of fine-tuning after them")
     p.add_argument("--data", help="as for featcodec train (default: FEATCODEC_DATA, else the embedded images)")
     p.add_argument("--normalize", choices=sorted(NORMALIZATIONS), help="default: cifar10 for CIFAR-10, else imagenet")
     p.add_argument("--image-size", type=int, default=224, help="side that pictures of class folders are brought to")
@@ -120,7 +124,9 @@ def run(args: argparse.Namespace) -> Findings:
         batches(held_out.head(args.validation_samples), 250, normalization) if args.validation_samples else None,
         schedule=schedule,
         cache=None if any(phase.train == "all" for phase in schedule) else args.cache or args.out / "cache",
+        pruning=Pruning(filters=0.5, rounds=args.prune_rounds, final=dataclasses.replace(FINAL, epochs=args.prune_epochs)),
         wire=wire,
+        keep=args.out / "codecs",
         seed=args.seed,
         device=device,
     )
@@ -128,6 +134,7 @@ def run(args: argparse.Namespace) -> Findings:
         "model": args.model or "ResNet-20 (embedded)",
         "data": f"{training.name}, {len(training.images)} and {len(held_out.images)} held out",
         "schedule": [phase.to_dict() for phase in schedule],
+        "pruning": [args.prune_rounds, args.prune_epochs],
         "link": None if wire is None else vars(wire),
     }
     with _Live(args.trials) as live:

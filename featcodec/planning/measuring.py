@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from featcodec.layers import evaluating
 from featcodec.planning.prune import prune
 from featcodec.planning.pruning import Pruning
 from featcodec.planning.search import Report as Epochs
-from featcodec.planning.space import LAYER, RATE_WEIGHT, SPARSITY, Point, codec_spec
+from featcodec.planning.space import LAYER, RATE_WEIGHT, SPARSITY, Point, codec_spec, point_name
 from featcodec.registry import fit_spec, get_codec
 from featcodec.spec import check_number
 from featcodec.training import Event, Phase, Progress, bottleneck_only, fit
@@ -28,6 +29,11 @@ from featcodec.training.batches import read
 from featcodec.training.parts import features_at
 
 CALIBRATION_SAMPLES = 2048
+
+
+def file_name(point: Point) -> str:
+    """Return a point as the name of a file."""
+    return re.sub(r"[^\w.=-]+", "_", point_name(point))
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,8 @@ class CodecTrial:
         How a head is pruned to a point's sparsity, the share of its filters.
     wire
         What latency is taken over.
+    keep
+        A folder for the trained codecs, a file each by the point's name (this needs the extra `learned`).
     metric, seed, device, progress
         As for `fit`.
     """
@@ -92,6 +100,7 @@ class CodecTrial:
     cache: Path | None = None
     pruning: Pruning = field(default_factory=lambda: Pruning(filters=0.5))
     wire: Wire | None = None
+    keep: Path | None = None
     metric: Metric = top1
     seed: int = 0
     device: torch.device | str | None = None
@@ -113,6 +122,9 @@ class CodecTrial:
                 elif cut.codec.needs_calibration:
                     self._calibrate(model, cut)
                 codec = cut.codec
+            if codec.learned and self.keep is not None:
+                self.keep.mkdir(parents=True, exist_ok=True)
+                codec.save(self.keep / f"{file_name(point)}.safetensors")
             found = evaluate(model, self.validation, layer=point[LAYER], codec=codec, metric=self.metric, device=self.device)
         return self._figures(found, head_macs)
 

@@ -54,8 +54,8 @@ class Space:
     Parameters
     ----------
     dimensions
-        By name: "layer" and "codec" (specs, whose parameters are fixed), which every space has; "rate_weight", "sparsity"; any
-        parameter of the codecs: it is drawn for those that take it.
+        By name: "layer" and "codec" (specs, whose parameters are fixed), which every space has; "sparsity"; "rate_weight",
+        drawn for learned codecs; any parameter of the codecs, drawn for those that take it.
 
     Raises
     ------
@@ -71,7 +71,7 @@ class Space:
         for name, dimension in self.dimensions.items():
             _check(name, dimension)
         self._takes = {spec: _parameters(spec) for spec in self._choices(CODEC)}
-        known = {RATE_WEIGHT, SPARSITY}.union(*self._takes.values())
+        known = {SPARSITY}.union(*self._takes.values())
         for name in self.dimensions:
             if name not in known | {LAYER, CODEC}:
                 raise ConfigError(f"no codec of this space takes {name!r}; {near_names(name, known)}")
@@ -80,7 +80,7 @@ class Space:
         """Return a point whose values `choose` gives, in an order that is always the same."""
         point: Point = {}
         for name in (LAYER, CODEC, *(n for n in self.dimensions if n not in (LAYER, CODEC))):
-            if name in (LAYER, CODEC, RATE_WEIGHT, SPARSITY) or name in self._takes[point[CODEC]]:
+            if name in (LAYER, CODEC, SPARSITY) or name in self._takes[point[CODEC]]:
                 point[name] = choose(name, self.dimensions[name])
         return point
 
@@ -172,9 +172,11 @@ def _check(name: str, dimension: Dimension) -> None:
 
 
 def _parameters(spec: Any) -> set[str]:
-    """Those of a codec that its spec leaves open."""
+    """What a codec takes beside what its spec has fixed; a learned one a weight of its rate loss, too."""
     name, fixed = parse_spec(spec)
-    return {key for key in inspect.signature(codec_class(name)).parameters if key not in fixed}
+    cls = codec_class(name)
+    own = {key for key in inspect.signature(cls).parameters if key not in fixed}
+    return own | ({RATE_WEIGHT} if cls.learned else set())
 
 
 def is_whole(dimension: Range) -> bool:

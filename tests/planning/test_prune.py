@@ -104,8 +104,16 @@ def test_elements_of_the_feature_are_masked_by_magnitude():
     assert not features[0][:, torch.from_numpy(done.masks.elements)].any()
 
 
-@pytest.mark.parametrize("stop", [("round 1 of 2", 1), ("round 2 of 2", 1), ("final", 1), ("final", 2)])
-@pytest.mark.parametrize("method", ["incremental", "two-step"])
+@pytest.mark.parametrize(
+    ("method", "stop"),
+    [
+        ("incremental", ("round 1 of 2", 1)),
+        ("incremental", ("round 2 of 2", 1)),
+        ("incremental", ("final", 1)),
+        ("two-step", ("round 1 of 2", 1)),
+        ("two-step", ("final", 2)),
+    ],
+)
 def test_a_pruning_goes_on_from_where_it_was_killed(tmp_path, stop, method):
     whole = ready(Residual)
     wanted = prune(whole, "cut", batches(), settings(method=method, elements=0.1))

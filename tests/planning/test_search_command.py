@@ -52,7 +52,9 @@ def test_a_search_of_one_s_own_model_goes_on_and_is_shown(tmp_path, data, capsys
     assert {trial["point"].get("bits", trial["point"].get("reduced")) for trial in found["trials"]} == {2, 4}
     assert (tmp_path / "out" / "search.png").read_bytes().startswith(b"\x89PNG")
     left = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert left == ["cache", "search.journal", "search.json", "search.png"]
+    assert left == ["cache", "codecs", "search.journal", "search.json", "search.png"]
+    kept = tmp_path / "out" / "codecs" / "cut_dsc_step=.5_reduced=2.safetensors"
+    assert fc.load_codec(kept).config()["reduced"] == 2
     assert main(command(tmp_path, data, "--show")) == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[:-1] == lines[-len(shown) : -1]
