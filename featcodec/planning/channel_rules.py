@@ -123,7 +123,8 @@ class _Reader:
             return self._same if name in _KEEPS_ZERO else self._shift
         rules = {"batch_norm": self._norm, "linear": self._linear, "cat": self._join, "mean": self._mean}
         rules |= dict.fromkeys(_CONVOLUTIONS, self._convolution)
-        rules |= dict.fromkeys(("flatten", "view", "reshape"), self._flatten)
+        rules |= dict.fromkeys(("flatten", "view", "reshape"), self._flatten) | {"pad": self._pad}
+        rules |= dict.fromkeys(("hardtanh", "hardtanh_", "clamp", "clamp_"), self._clamp)
         rules |= dict.fromkeys(("add", "add_"), self._add) | dict.fromkeys(("mul", "mul_"), self._multiply)
         return rules.get(name)
 
@@ -175,6 +176,14 @@ class _Reader:
 
     def _shift(self, node: Any) -> bool:
         return self._same(node, "shift")
+
+    def _pad(self, node: Any) -> bool:
+        mode, value = (*node.args[2:], "constant", None)[:2] if len(node.args) < 4 else node.args[2:4]
+        return len(node.args[1]) <= 2 * (len(_shape(node)) - 2) and (mode != "constant" or not value) and self._same(node)
+
+    def _clamp(self, node: Any) -> bool:
+        low, high = (*node.args[1:], None, None)[:2]
+        return (low is None or low <= 0) and (high is None or high >= 0) and self._same(node)
 
     def _mean(self, node: Any) -> bool:
         axes: Any = node.args[1] if len(node.args) > 1 else None

@@ -50,9 +50,10 @@ class Mobile(nn.Module):
         self.wide, self.deep = conv(3, 12, 1), conv(12, 12, groups=12)
         self.down, self.up = nn.Conv2d(12, 4, 1), nn.Conv2d(4, 12, 1)
         self.narrow, self.fc = conv(12, 6, 1), nn.Linear(6, 4)
+        self.relu6 = nn.ReLU6()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.deep(self.wide(x))
+        x = self.relu6(self.deep(nn.functional.pad(self.wide(x), (0, 1, 0, 1)))).clamp(max=4)
         gate = torch.sigmoid(self.up(torch.relu(self.down(nn.functional.adaptive_avg_pool2d(x, 1)))))
         x = self.narrow(x * gate)
         return self.fc(x.mean((2, 3)))
