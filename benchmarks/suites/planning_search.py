@@ -52,11 +52,11 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="bench-planning-search", description=__doc__)
     p.add_argument("--trials", type=int, default=12)
     p.add_argument("--samplers", nargs="+", default=["tpe", "random"], help="each beside all points")
-    p.add_argument("--train-samples", type=int, default=20000)
+    p.add_argument("--train-samples", type=int, default=40000)
     p.add_argument("--held-out", type=int, default=HELD_OUT)
-    p.add_argument("--epochs", type=int, nargs=2, default=[2, 1], help="on the features alone, and on the task")
+    p.add_argument("--epochs", type=int, nargs=2, default=[3, 1], help="on the features alone, and on the task")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--threads", type=int, default=2)
     p.add_argument("--out", type=Path, default=Path("out/planning"))
     return p
 
