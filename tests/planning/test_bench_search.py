@@ -18,7 +18,21 @@ def test_it_runs_goes_on_and_measures_a_point_once(tmp_path, monkeypatch, capsys
     )
     monkeypatch.setattr(planning_search, "data_root", lambda: tmp_path)
     monkeypatch.setattr(planning_search, "SPACE", ("layer=layer2", "codec=dsc", "reduced=2", "stride=2", "step=1,2,4"))
-    given = ["--trials", "2", "--train-samples", "16", "--held-out", "16", "--epochs", "1", "1", "--out", str(tmp_path)]
+    given = [
+        "--trials",
+        "2",
+        "--train-samples",
+        "16",
+        "--held-out",
+        "16",
+        "--epochs",
+        "1",
+        "1",
+        "--threads",
+        "1",
+        "--out",
+        str(tmp_path),
+    ]
     assert planning_search.main(given) == 0
     result = json.loads((tmp_path / "search.json").read_text())
     assert len(list((tmp_path / "points").iterdir())) == 3
