@@ -1,4 +1,4 @@
-"""The command line: ``featcodec list``, ``bench``, ``train``, ``profile``, ``plan``, ``serve`` and ``infer``."""
+"""The command line: ``featcodec`` and ``list``, ``bench``, ``train``, ``profile``, ``plan``, ``search``, ``serve`` or ``infer``."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def _main(argv: Sequence[str] | None) -> int:
     commands.add_parser("train", help="train a codec at a layer; see featcodec train --help", add_help=False)
     commands.add_parser("profile", help="find where a network can be cut; see featcodec profile --help", add_help=False)
     commands.add_parser("plan", help="choose cut and codec for a link; see featcodec plan --help", add_help=False)
+    commands.add_parser("search", help="try splits and codecs for the best ones; see featcodec search --help", add_help=False)
     commands.add_parser("serve", help="serve tails to heads on other machines; see featcodec serve --help", add_help=False)
     commands.add_parser("infer", help="run a head here and its tail on a server; see featcodec infer --help", add_help=False)
     args, rest = parser.parse_known_args(given)
@@ -73,6 +74,7 @@ _SUITES = {
     "infer": "featcodec.bench.infer",
     "plan": "featcodec.bench.plan",
     "profile": "featcodec.bench.profile",
+    "search": "featcodec.bench.search",
     "serve": "featcodec.runtime.serve",
     "train": "featcodec.bench.train",
 }
@@ -82,6 +84,7 @@ _EXTRAS = {
     "infer": "runtime,image",
     "plan": "bench",
     "profile": "bench",
+    "search": "search",
     "serve": "runtime,torch",
     "train": "bench",
 }

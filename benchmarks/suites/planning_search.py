@@ -1,0 +1,158 @@
+"""A search of 12 trials by TPE beside all 24 points of its space: dsc at layer2 of ResNet-20, from cached features.
+
+Trials and points are kept in --out, and gone on from; a point that both ways measure is measured once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import featcodec as fc
+from benchmarks.planning_report import search_goals, search_table
+from featcodec.bench.data import TRAIN_BATCHES, cifar10, data_root
+from featcodec.bench.models import resnet20
+from featcodec.bench.report import machine
+from featcodec.bench.search_picture import plot
+from featcodec.bench.train import batches
+from featcodec.planning.findings import Findings, Trial
+from featcodec.planning.measuring import CodecTrial
+from featcodec.planning.search import search
+from featcodec.planning.space import Point, point_name, read_space
+from featcodec.training import Phase, show_progress
+
+SPACE = ("layer=layer2", "codec=dsc", "reduced=2,4,8", "stride=1,2", "step=.5,1,2,4")
+HELD_OUT = 5000
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    args = parser().parse_args(argv)
+    try:
+        result = run(args)
+    except (fc.FeatcodecError, FileNotFoundError, ValueError) as e:
+        print(f"bench-planning: {e}", file=sys.stderr)
+        return 2
+    (args.out / "search.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(search_table(result))
+    print(f"written: {args.out / 'search.json'}, {args.out / 'search.png'}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the options' parser."""
+    p = argparse.ArgumentParser(prog="bench-planning-search", description=__doc__)
+    p.add_argument("--trials", type=int, default=12)
+    p.add_argument("--samplers", nargs="+", default=["tpe", "random"], help="each beside all points")
+    p.add_argument("--train-samples", type=int, default=40000)
+    p.add_argument("--held-out", type=int, default=HELD_OUT)
+    p.add_argument("--epochs", type=int, nargs=2, default=[3, 1], help="on the features alone, and on the task")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--out", type=Path, default=Path("out/planning"))
+    return p
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Search, then try all other points; compare."""
+    torch.set_num_threads(args.threads)
+    fc.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    whole = cifar10(TRAIN_BATCHES, data_root())
+    held_out = whole.part(len(whole.images) - args.held_out, None)
+    training = batches(whole.part(0, args.train_samples), 128, "cifar10", args.seed)
+    measure = CodecTrial(
+        resnet20(),
+        training,
+        batches(held_out, 250, "cifar10"),
+        batches(held_out.head(500), 250, "cifar10"),
+        schedule=phases(*args.epochs),
+        cache=args.out / "cache",
+        seed=args.seed,
+        progress=show_progress(every_s=60),
+    )
+    base = fc.evaluate(measure.model, batches(held_out, 250, "cifar10"))
+    kept = Kept(measure, args.out / "points")
+    found = {name: study(name, args.trials, kept, args) for name in (*args.samplers, "grid")}
+    plot(found["tpe" if "tpe" in found else "grid"], args.out / "search.png")
+    result = {
+        "machine": machine(),
+        "settings": {
+            name: getattr(args, name) for name in ("trials", "train_samples", "held_out", "epochs", "seed", "threads")
+        },
+        "space": list(SPACE),
+        "base": base.to_dict()["metric"],
+        "studies": {name: {**one.to_dict(), "seconds": kept.seconds(one)} for name, one in found.items()},
+    }
+    return {**result, "goals": search_goals(result)}
+
+
+def phases(features: int, task: int) -> tuple[Phase, ...]:
+    """Return the training of a trial: first to give the feature back, without the tail, then to give the answer."""
+    return (
+        Phase(name="features", epochs=features, losses={"features": 1.0, "rate": 0.02}, lr=4e-3, final_lr=2e-3),
+        Phase(name="task", epochs=task, losses={"task": 0.5, "kd": 0.5, "rate": 0.05}, lr=2e-3),
+    )
+
+
+def study(sampler: str, trials: int, kept: Kept, args: argparse.Namespace) -> Findings:
+    """Run one way of searching; the grid tries all there are."""
+
+    def show(trial: Trial, done: int, of: int) -> None:
+        print(
+            f"{sampler} {done} of {of}: {point_name(trial.point)}: {trial.figures or trial.error}", file=sys.stderr, flush=True
+        )
+
+    space = read_space(SPACE)
+    every = len(list(space.points() or ()))
+    trials = every if sampler == "grid" else trials
+    return search(
+        space,
+        kept,
+        trials=trials,
+        sampler=sampler,
+        storage=args.out / "search.journal",
+        study=sampler,
+        seed=args.seed,
+        about={"samples": args.train_samples, "held_out": args.held_out, "epochs": args.epochs},
+        progress=show,
+    )
+
+
+class Kept:
+    """Measures a point once, however many studies try it, and keeps how long that took."""
+
+    def __init__(self, measure: CodecTrial, folder: Path) -> None:
+        self._measure, self._folder = measure, folder
+
+    def __call__(self, point: Point, report: Any) -> dict[str, float]:
+        """Return the figures that are there, or measure."""
+        path = self._path(point)
+        if not path.is_file():
+            start = time.monotonic()
+            figures = self._measure(point, report)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            scratch = path.with_suffix(f".{os.getpid()}.part")
+            scratch.write_text(json.dumps({"figures": figures, "seconds": time.monotonic() - start}) + "\n")
+            os.replace(scratch, path)
+        figures = json.loads(path.read_text())["figures"]
+        return {name: float(value) for name, value in figures.items()}
+
+    def _path(self, point: Point) -> Path:
+        return self._folder / f"{point_name(point).replace(' ', '_')}.json"
+
+    def seconds(self, found: Findings) -> float:
+        """Return the time that measuring a study's points took, or would have taken without the other studies."""
+        return float(sum(json.loads(self._path(trial.point).read_text())["seconds"] for trial in found.done()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,10 @@
+"""Tiny tensors: one thread."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(one_thread):
+    """On tiny tensors threads cost more than they give."""
