@@ -17,7 +17,7 @@ import torch
 
 import featcodec as fc
 from benchmarks.cut_networks import network
-from benchmarks.cuts import Cut, kl_divergence
+from benchmarks.cuts import Cut, crc_of, kl_divergence
 from benchmarks.row_store import Row, RowStore, name_of
 from benchmarks.transform_rivals import RIVALS
 from featcodec.bench.pretrained import trained_codecs
@@ -105,8 +105,9 @@ def cut_of(place: Place, name: str, layer: str, pictures: str) -> tuple[Cut, np.
     """Open a cut, with the labels of its pictures: class numbers that count as right, (N, K), -1 for none."""
     found = network(name)
     inputs, labels = found.pictures(pictures, place.limit(pictures))
-    path = place.scratch / f"{name}-{layer}-{pictures}-{len(inputs)}.npy"
-    return Cut(found.model(), layer, inputs, path, found.batch), labels
+    model = found.model()
+    path = place.scratch / f"{name}-{layer}-{pictures}-{len(inputs)}-{crc_of(model, inputs):08x}.npy"
+    return Cut(model, layer, inputs, path, found.batch), labels
 
 
 def right(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class Cut:
     inputs
         (N, 3, height, width) float32, as the network takes them; not kept.
     path
-        The .npy file of the features: made where it is missing, else believed.
+        The .npy file of the features: made where it is missing, else believed, as that of the tail's outputs beside it.
     """
 
     def __init__(self, model: nn.Module, layer: str, inputs: Tensor, path: Path, batch: int = BATCH) -> None:
@@ -54,7 +55,10 @@ class Cut:
         self.features: Floats = np.load(path, mmap_mode="r")
         if len(self.features) != len(inputs):
             raise ValueError(f"{path} holds features of {len(self.features)} pictures, wanted {len(inputs)}")
-        self.outputs = self._tail_of(self.batches())
+        outputs = path.with_suffix(".outputs.npy")
+        if not outputs.is_file():
+            _save(outputs, self._tail_of(self.batches()))
+        self.outputs: Floats = np.load(outputs)
 
     def _write(self, inputs: Tensor, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,6 +93,21 @@ class Cut:
 
         outputs = self._tail_of(sent(x) for x in self.batches())
         return Measured(np.array(payload, np.uint32), np.array(wire, np.uint32), outputs)
+
+
+def _save(path: Path, array: Floats) -> None:
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.save(file, array)
+    part.rename(path)
+
+
+def crc_of(model: nn.Module, inputs: Tensor) -> int:
+    """Return a checksum of a model's state and of inputs: features depend on them."""
+    crc = zlib.crc32(inputs.numpy())
+    for value in model.state_dict().values():
+        crc = zlib.crc32(value.contiguous().numpy().tobytes(), crc)
+    return crc
 
 
 def kl_divergence(outputs: Floats, reference: Floats) -> NDArray[np.float64]:

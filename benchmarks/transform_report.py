@@ -89,7 +89,7 @@ def setting_of(row: Mapping[str, Any]) -> str:
 def plan_lines(result: Result) -> str:
     """Say what each calibration chose, how long it took, and the config that came of it."""
     lines = [
-        f"- {title_of(c['network'], c['layer'])}, {c['series']}: `{c['config']}`, {c['samples']} pictures, {c['seconds']:.0f} s"
+        f"- {title_of(c['network'], c['layer'])}, {c['series']}: `{c['config']}`, {c['seconds']:.0f} s"
         for c in result["calibrations"]
     ]
     return "\n".join(lines) + "\n"

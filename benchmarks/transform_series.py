@@ -11,7 +11,6 @@ import bisect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -101,11 +100,11 @@ def contexts() -> list[Series]:
     return [bits_series("context", "context"), bits_series("context, map", "context", axis="map")]
 
 
-def transforms(states: Sequence[tuple[str, Path]], many: int) -> list[Series]:
+def transforms(states: Sequence[tuple[str, str]], many: int) -> list[Series]:
     """Return the curves of calibrated transforms, each over the qualities of its one state."""
 
-    def made(name: str, path: Path) -> Callable[[Where, int], Job]:
-        return lambda where, quality: job(where, name, "transform", state=str(path), quality=quality)
+    def made(name: str, path: str) -> Callable[[Where, int], Job]:
+        return lambda where, quality: job(where, name, "transform", state=path, quality=quality)
 
     return [Series(name, tuple(range(101)), made(name, path), 10, many) for name, path in states]
 

@@ -26,8 +26,8 @@ from benchmarks import efficientnet, photographs, transform_report, transform_sp
 from benchmarks.cut_jobs import Job, Place, cut_of, job, run_jobs
 from benchmarks.cut_networks import NETWORKS
 from benchmarks.entropy_goals import goals_table
-from benchmarks.transform_goals import cells_of, goals, sizes_of
-from benchmarks.transform_plans import Plan, forget, plans, run_plans, state_of
+from benchmarks.transform_goals import PLAIN, cells_of, goals, sizes_of
+from benchmarks.transform_plans import Calibrated, plain, plans, run_plans
 from benchmarks.transform_series import KL_RANGES, LITE0_RANGE, Series, contexts, rivals, transforms
 from featcodec.bench.pretrained import trained_codecs
 from featcodec.bench.report import machine
@@ -87,7 +87,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         say(f"features of {' '.join(cut)}")
     wanted = [plan for cut in cuts for plan in plans(*cut) if plan.series in (args.series or [plan.series])]
     found = run_plans(place, wanted, args.workers, say)
-    jobs = chosen_jobs(place, cuts, wanted, found, args, say)
+    found += run_plans(place, [plain(one) for one in found if one.plan.series == PLAIN], args.workers, say)
+    jobs = chosen_jobs(place, cuts, found, args, say)
     cut_of.cache_clear()
     rows = run_jobs(place, jobs, args.workers, say)
     speed = transform_speed.measure(place, list(zip(jobs, rows, strict=True)), args.rounds)
@@ -95,7 +96,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "machine": machine(),
         "settings": {"workers": args.workers, "sweep": args.sweep, "seconds": round(time.time() - start)},
-        "calibrations": forget(found),
+        "calibrations": [one.figures() for one in found],
         **measured,
         "goals": goals(measured),
     }
@@ -108,13 +109,12 @@ def _say(start: float, text: str) -> None:
 def chosen_jobs(
     place: Place,
     cuts: Sequence[Cut],
-    wanted: Sequence[Plan],
-    found: Sequence[dict[str, Any]],
+    found: Sequence[Calibrated],
     args: argparse.Namespace,
     say: Callable[[str], None],
 ) -> list[Job]:
     """Sweep training pictures, choose the settings of every series, and return the test pictures' jobs, slow ones first."""
-    series = {cut: _series(place, cut, wanted, found, args) for cut in cuts}
+    series = {cut: _series(place, cut, found, args) for cut in cuts}
     sweeps = [one for cut, many in series.items() for each in many for one in each.sweep((*cut, "train"))]
     rows = iter(run_jobs(place, sweeps, args.workers, say))
     jobs: list[Job] = []
@@ -128,12 +128,10 @@ def chosen_jobs(
     return sorted(jobs, key=lambda one: one.series not in ("heif", "fcm"))
 
 
-def _series(
-    place: Place, cut: Cut, wanted: Sequence[Plan], found: Sequence[dict[str, Any]], args: argparse.Namespace
-) -> list[Series]:
+def _series(place: Place, cut: Cut, found: Sequence[Calibrated], args: argparse.Namespace) -> list[Series]:
     """Return the curves of a cut, of the whole image codecs' and transforms' rows or, at the last layer, about half of them."""
     many = args.rows if cut[1] != "layer3" else max(2, args.rows // 2)
-    states = [(plan.series, state_of(found, plan)) for plan in wanted if (plan.network, plan.layer) == cut]
+    states = [(one.plan.series, one.path) for one in found if (one.plan.network, one.plan.layer) == cut]
     ours = transforms(states, many)
     if cut[0] == "resnet20":
         calibration, _ = cut_of(place, *cut, "train")
