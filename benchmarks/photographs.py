@@ -7,6 +7,7 @@ Debian's tuxpaint-stamps-default that `stamps_labels.json` gives ImageNet classe
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -51,7 +52,8 @@ def fetch(folder: Path, stamps: Path | None = None) -> Path:
     path = folder / "pictures.npz"
     if path.is_file():
         return path
-    photographs = [*wallpapers(folder), *wheel_pictures(folder)]
+    # where there is no apt-get, the stamps are given, and the wheel's photographs are all there are
+    photographs = [*(wallpapers(folder) if shutil.which("apt-get") else []), *wheel_pictures(folder)]
     held = [picture for i, picture in enumerate(photographs) if i % _HELD_EVERY == 0]
     rest = [picture for i, picture in enumerate(photographs) if i % _HELD_EVERY]
     test, labels = stamps_of(stamps or unpacked(STAMPS, folder) / "usr/share/tuxpaint/stamps")

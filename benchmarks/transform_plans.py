@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 import featcodec as fc
 from benchmarks.cut_jobs import Place
@@ -58,8 +59,10 @@ class Calibrated:
     ----------
     path
         The file that `save` wrote.
+    samples
+        Pictures that it saw, mirror images not counted.
     seconds
-        That it took, 0 where the file was there.
+        That it took.
     lines
         What calibration said.
     """
@@ -67,14 +70,15 @@ class Calibrated:
     plan: Plan
     path: str
     config: str
+    samples: int
     seconds: float
-    lines: tuple[str, ...]
+    lines: list[str]
 
     def figures(self) -> dict[str, Any]:
         """Return what the result says of it."""
         plan = self.plan
         where = {"network": plan.network, "layer": plan.layer, "series": plan.series, "config": self.config}
-        return {**where, "samples": plan.samples, "flips": plan.flips, "seconds": self.seconds, "lines": self.lines}
+        return {**where, "samples": self.samples, "flips": plan.flips, "seconds": self.seconds, "lines": self.lines}
 
 
 def plans(name: str, layer: str) -> list[Plan]:
@@ -98,18 +102,18 @@ def calibrated(place: Place, plan: Plan) -> Calibrated:
     said = path.with_suffix(".json")
     if not said.is_file() or commit.endswith("-dirty"):
         lines: list[str] = []
+        found = network(plan.network)
+        pictures, _ = found.pictures("calibration", min(plan.samples, place.limit("calibration") or plan.samples))
         start = perf_counter()
-        _calibrate(plan, place.limit("calibration"), lines.append).save(path)
-        said.write_text(json.dumps({"seconds": round(perf_counter() - start, 1), "lines": lines}))
-    kept = json.loads(said.read_text())
-    return Calibrated(plan, str(path), format_spec(fc.load_codec(path).config()), kept["seconds"], tuple(kept["lines"]))
+        _calibrate(plan, found.model(), pictures, lines.append).save(path)
+        taken = {"samples": len(pictures), "seconds": round(perf_counter() - start, 1), "lines": lines}
+        said.write_text(json.dumps(taken))
+    return Calibrated(plan, str(path), format_spec(fc.load_codec(path).config()), **json.loads(said.read_text()))
 
 
-def _calibrate(plan: Plan, limit: int | None, say: Callable[[str], None]) -> fc.Codec:
-    found = network(plan.network)
-    pictures, _ = found.pictures("calibration", min(plan.samples, limit or plan.samples))
+def _calibrate(plan: Plan, model: nn.Module, pictures: Tensor, say: Callable[[str], None]) -> fc.Codec:
     pictures = pictures[torch.randperm(len(pictures), generator=torch.Generator().manual_seed(0))]
-    model, loader = found.model(), pictures.split(_BATCH[plan.network])
+    loader = pictures.split(_BATCH[plan.network])
     if plan.log_table is None:
         head, _ = fc.split(model, plan.layer, pictures[:2])
         with torch.no_grad():

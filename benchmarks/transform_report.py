@@ -88,10 +88,12 @@ def setting_of(row: Mapping[str, Any]) -> str:
 
 def plan_lines(result: Result) -> str:
     """Say what each calibration chose, how long it took, and the config that came of it."""
-    lines = [
-        f"- {title_of(c['network'], c['layer'])}, {c['series']}: `{c['config']}`, {c['seconds']:.0f} s"
-        for c in result["calibrations"]
-    ]
+    lines = []
+    for c in result["calibrations"]:
+        pictures = f"{c['samples']} pictures" + (" and their mirror images" if c["flips"] else "")
+        lines.append(
+            f"- {title_of(c['network'], c['layer'])}, {c['series']}: `{c['config']}`, {pictures}, {c['seconds']:.0f} s"
+        )
     return "\n".join(lines) + "\n"
 
 
