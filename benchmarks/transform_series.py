@@ -109,15 +109,15 @@ def transforms(states: Sequence[tuple[str, str]], many: int) -> list[Series]:
     return [Series(name, tuple(range(101)), made(name, path), 10, many) for name, path in states]
 
 
-def rivals(features: Tensor, many: int, heif: int) -> list[Series]:
+def rivals(features: Tensor, many: int, few: int) -> list[Series]:
     """Return the curves of codecs without training that the transform is held against.
 
     Parameters
     ----------
     features
         (N, ...) of calibration pictures: the clipping ranges follow from them.
-    many, heif
-        Rows of an image codec, and of the slow one among them.
+    many, few
+        Rows of an image codec; of the slow one and of the papers'.
     """
 
     def clip(where: Where, levels: int) -> Job:
@@ -130,9 +130,9 @@ def rivals(features: Tensor, many: int, heif: int) -> list[Series]:
     return [
         pictures_series("jpeg", 1, 60, 6, many),
         pictures_series("webp", 0, 60, 10, many),
-        pictures_series("heif", 0, 50, 10, heif),
+        pictures_series("heif", 0, 50, 10, few),
         *contexts(),
-        Series("clip", LEVELS, clip, 1, 5),
-        Series("top", SHARES, lambda w, share: job(w, "top", {"id": "top", "share": share}), 1, 5),
-        Series("fcm", tuple(range(51)), fcm, 7, 5),
+        Series("clip", LEVELS, clip, 1, few),
+        Series("top", SHARES, lambda w, share: job(w, "top", {"id": "top", "share": share}), 1, few),
+        Series("fcm", tuple(range(51)), fcm, 7, few),
     ]

@@ -34,6 +34,8 @@ from featcodec.bench.report import machine
 
 Cut = tuple[str, str]
 
+_FEW = 5
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
@@ -57,7 +59,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     p.add_argument("--layers", nargs="+", help="of all networks' cuts, these (default: all)")
     p.add_argument("--series", nargs="+", help="of all curves, these (default: all)")
-    p.add_argument("--rows", type=int, default=13, help="of an image codec or a transform at a cut; of a slow one 5")
+    p.add_argument(
+        "--rows", type=int, default=11, help=f"of an image codec or a transform at a cut; of slow ones {_FEW} at most"
+    )
     p.add_argument("--samples", type=int, help="test pictures, from the first (default: all)")
     p.add_argument("--calibration", type=int, help="calibration pictures at most (default: what each calibration wants)")
     p.add_argument("--sweep", type=int, default=250, help="training pictures that settings are chosen on")
@@ -130,12 +134,12 @@ def chosen_jobs(
 
 def _series(place: Place, cut: Cut, found: Sequence[Calibrated], args: argparse.Namespace) -> list[Series]:
     """Return the curves of a cut, of the whole image codecs' and transforms' rows or, at the last layer, about half of them."""
-    many = args.rows if cut[1] != "layer3" else max(2, args.rows // 2)
+    many, few = (args.rows, _FEW) if cut[1] != "layer3" else (max(2, args.rows // 2), max(2, _FEW // 2 + 1))
     states = [(one.plan.series, one.path) for one in found if (one.plan.network, one.plan.layer) == cut]
     ours = transforms(states, many)
     if cut[0] == "resnet20":
         calibration, _ = cut_of(place, *cut, "train")
-        others = rivals(torch.from_numpy(np.array(calibration.features)), many, min(many, 5))
+        others = rivals(torch.from_numpy(np.array(calibration.features)), many, min(many, few))
     else:
         others = contexts()
     return [each for each in (*ours, *others) if each.name in (args.series or [each.name])]
