@@ -17,6 +17,7 @@ from featcodec.errors import MissingDependencyError as _MissingDependencyError
 if TYPE_CHECKING:
     from featcodec import channel
     from featcodec.bitstream import Packet, PayloadKind
+    from featcodec.calibration import calibrate
     from featcodec.channel import Channel, get_channel
     from featcodec.codec import Codec
     from featcodec.core import core_info, set_num_threads
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 # Where each name lives.
 _HOMES = {
     "featcodec.bitstream": ("Packet", "PayloadKind"),
+    "featcodec.calibration": ("calibrate",),
     "featcodec.channel": ("Channel", "get_channel"),
     "featcodec.codec": ("Codec",),
     "featcodec.core": ("core_info", "set_num_threads"),
@@ -86,6 +88,7 @@ __all__ = [
     "Transmission",
     "UnknownCodecError",
     "__version__",
+    "calibrate",
     "channel",
     "codec_class",
     "core_info",

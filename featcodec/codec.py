@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from featcodec.bitstream import Packet, PayloadKind, name_of, parse_batch
+from featcodec.calibrated import Calibrated
 from featcodec.channel import Channel
 from featcodec.core import follow_num_threads
 from featcodec.errors import BitstreamError, ConfigError
@@ -39,7 +40,7 @@ __all__ = ["Codec", "FloatArray", "Payload"]
 follow_num_threads(torch.get_num_threads)
 
 
-class Codec(PayloadCoder, nn.Module):
+class Codec(PayloadCoder, Calibrated, nn.Module):
     """A feature codec: tensors to packets and back, with a config.
 
     Subclasses set `codec_id` and write `encode_payload` and `decode_payload` (`PayloadCoder`, a codec's half that needs no
@@ -63,8 +64,6 @@ class Codec(PayloadCoder, nn.Module):
     learned
         True where the codec has weights to train: its gradient is its networks', and bytes mean nothing without its state.
         A codec around another one is learned where that one is.
-    needs_calibration
-        True where `calibrate` has something to do.
     """
 
     example_shape: ClassVar[tuple[int, ...]] = (8, 7, 5)
@@ -95,34 +94,7 @@ class Codec(PayloadCoder, nn.Module):
         """
         return None
 
-    @classmethod
-    def fitted(cls, params: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
-        """Return constructor's arguments with those added that follow from a sample's shape; see `featcodec.fit_spec`."""
-        return dict(params)
-
-    @property
-    def needs_calibration(self) -> bool:
-        """True where the codec has integer tables or means that come from features: see `calibrate`."""
-        return False
-
     # ---- what a user calls ----------------------------------------------------------------------------------------------
-
-    def calibrate(self, features: Tensor | Iterable[Tensor]) -> Self:
-        """Make what the state holds beside weights from features; nothing to do unless `needs_calibration`.
-
-        Both ends need the same state: send `state_dict()`, or a file that `save` wrote, along with the config.
-
-        Parameters
-        ----------
-        features
-            A batch (B, ...) or several; no labels, a few dozen samples will do.
-
-        Raises
-        ------
-        FeatureTypeError, FeatureError
-            As for `encode`; the state then stays what it was.
-        """
-        return self
 
     def losses(self) -> dict[str, Tensor]:
         """Return what the most recent forward in training mode adds to a task's loss, unweighted.

@@ -40,6 +40,7 @@ CODECS: Table[Codec] = Table(
         "png": Row("featcodec.codecs.png:PngCodec", "image"),
         "rans": Row("featcodec.codecs.rans:RansCodec"),
         "raw": Row("featcodec.codecs.raw:RawCodec"),
+        "transform": Row("featcodec.codecs.transform:TransformCodec"),
         "variable-rate": Row("featcodec.codecs.variable_rate:VariableRateCodec"),
         "vfe": Row("featcodec.codecs.vfe:VfeCodec"),
         "vq": Row("featcodec.codecs.vq:VqCodec"),

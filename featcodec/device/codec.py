@@ -39,7 +39,7 @@ def codec(config: Mapping[str, Any], state: State | None = None) -> DeviceCodec:
 
 
 class DeviceCodec:
-    """See `codec`. Read-only: any number of threads may use it.
+    """See `codec`. Read-only but for `set_quality`: any number of threads may use it.
 
     Attributes
     ----------
@@ -58,6 +58,10 @@ class DeviceCodec:
     def of_latents(self) -> bool:
         """True of a learned codec."""
         return self._coder.of_latents
+
+    def set_quality(self, quality: int) -> None:
+        """Choose how finely samples are coded from now on; ConfigError where the codec has no quality to choose at run time."""
+        self._coder.set_quality(quality)
 
     def encode(
         self, x: NDArray[np.floating[Any]], *, dtype: str | None = None, shape: Sequence[int] | None = None

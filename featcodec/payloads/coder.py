@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from featcodec.errors import ConfigError
 from featcodec.payloads.layout import FloatArray, stacked
 from featcodec.spec import build
 
@@ -32,12 +33,15 @@ class PayloadCoder:
         True where a network stands before it: what it encodes are that network's latents.
     decodes
         False where what is sent becomes a feature with torch alone.
+    qualities
+        What `set_quality` takes, the coarsest first; None where the config alone tells how finely a sample is coded.
     """
 
     codec_id: ClassVar[str]
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
     of_latents: bool = False
     decodes: ClassVar[bool] = True
+    qualities: ClassVar[range | None] = None
 
     @classmethod
     def of(cls, params: Mapping[str, Any], state: State) -> Self:
@@ -55,6 +59,16 @@ class PayloadCoder:
     def params(self) -> dict[str, Any]:
         """Return the constructor's arguments, JSON only."""
         return {}
+
+    def set_quality(self, quality: int) -> None:
+        """Choose one of `qualities` for what is encoded from now on; a decoder need not know it.
+
+        Raises
+        ------
+        ConfigError
+            It is none of them, or there are none.
+        """
+        raise ConfigError(f"codec {self.codec_id!r} has no quality to choose at run time, got {quality}")
 
     def encode_payload(self, x: FloatArray) -> Payload:
         """Encode one sample: finite, C-contiguous float32 of any shape -> 1-D uint8 (or float32 for SYMBOLS)."""

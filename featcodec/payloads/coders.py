@@ -28,6 +28,7 @@ CODERS: Table[PayloadCoder] = Table(
         "png": Row("featcodec.payloads.png:PngCoder", "image"),
         "rans": Row("featcodec.payloads.entropy:RansCoder"),
         "raw": Row("featcodec.payloads.plain:RawCoder"),
+        "transform": Row("featcodec.payloads.transform:TransformCoder"),
         "vq": Row("featcodec.payloads.latents:VqCoder"),
         "webp": Row("featcodec.payloads.webp:WebpCoder", "image"),
     },
