@@ -158,12 +158,15 @@ def _measured(cut: Cut, labels: np.ndarray, codec: fc.Codec, wanted: Job) -> Row
     return Row(figures, arrays)
 
 
-def run_jobs(place: Place, jobs: Sequence[Job], workers: int, say: Callable[[str], None]) -> list[Row]:
-    """Run jobs in processes of their own, in the order given; return their rows in that order."""
+def run_jobs(
+    place: Place, jobs: Sequence[Job], workers: int, say: Callable[[str], None], *, first: Sequence[str] = ()
+) -> list[Row]:
+    """Run jobs in processes of their own, those of the series `first` before the others; return the rows in the jobs' order."""
     rows: dict[Job, Row] = {}
-    for wanted, row in _finished(place, list(dict.fromkeys(jobs)), workers):
+    queue = sorted(dict.fromkeys(jobs), key=lambda wanted: wanted.series not in first)
+    for wanted, row in _finished(place, queue, workers):
         rows[wanted] = row
-        say(f"{len(rows)} of {len(set(jobs))}: {line_of(row.figures)}")
+        say(f"{len(rows)} of {len(queue)}: {line_of(row.figures)}")
     return [rows[wanted] for wanted in jobs]
 
 

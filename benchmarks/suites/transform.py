@@ -35,6 +35,7 @@ from featcodec.bench.report import machine
 Cut = tuple[str, str]
 
 _FEW = 5
+_SLOW = ("heif", "fcm")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     found += run_plans(place, [plain(one) for one in found if one.plan.series == PLAIN], args.workers, say)
     jobs = chosen_jobs(place, cuts, found, args, say)
     cut_of.cache_clear()
-    rows = run_jobs(place, jobs, args.workers, say)
+    rows = run_jobs(place, jobs, args.workers, say, first=_SLOW)
     speed = transform_speed.measure(place, list(zip(jobs, rows, strict=True)), args.rounds)
     measured = {"rows": [row.figures for row in rows], "sizes": sizes_of(rows), "cells": cells_of(rows), "speed": speed}
     return {
@@ -117,7 +118,7 @@ def chosen_jobs(
     args: argparse.Namespace,
     say: Callable[[str], None],
 ) -> list[Job]:
-    """Sweep training pictures, choose the settings of every series, and return the test pictures' jobs, slow ones first."""
+    """Sweep training pictures, choose the settings of every series, and return the test pictures' jobs."""
     series = {cut: _series(place, cut, found, args) for cut in cuts}
     sweeps = [one for cut, many in series.items() for each in many for one in each.sweep((*cut, "train"))]
     rows = iter(run_jobs(place, sweeps, args.workers, say))
@@ -129,7 +130,7 @@ def chosen_jobs(
             say(f"{' '.join(cut)} {each.name}: {', '.join(map(str, settings)) or 'nothing in reach'}")
             jobs += [each.make((*cut, "test"), setting) for setting in settings]
         jobs += [one for one in trained_jobs(cut) if one.series in (args.series or [one.series])]
-    return sorted(jobs, key=lambda one: one.series not in ("heif", "fcm"))
+    return jobs
 
 
 def _series(place: Place, cut: Cut, found: Sequence[Calibrated], args: argparse.Namespace) -> list[Series]:
