@@ -45,11 +45,6 @@ class HeldOut:
         return sum(map(len, self.features))
 
     @property
-    def change(self) -> str:
-        """The change that layouts are compared by: KL of classes, else relative L2."""
-        return "kl" if are_classes(self.outputs[0]) else "l2"
-
-    @property
     def known_changes(self) -> tuple[str, ...]:
         """What `Cost.changes` has."""
         return ("l2", "kl", "top1") if are_classes(self.outputs[0]) else ("l2",)
@@ -83,14 +78,19 @@ def changes(wanted: Sequence[Tensor], got: Sequence[Tensor]) -> dict[str, float]
     Returns
     -------
     dict
-        "l2": |got - wanted| / |wanted| over all tensors; of classes (B, K) also "kl", the mean KL divergence of the softmax in
+        "l2": |got - wanted| / |wanted| over all tensors, of classes less their mean; of classes (B, K) also "kl", the mean KL divergence of the softmax in
         nats, and "top1", the share of samples whose largest logit is another.
     """
-    difference = sum(float((a.double() - b.double()).square().sum()) for a, b in zip(got, wanted, strict=True))
-    length = sum(float(b.double().square().sum()) for b in wanted)
-    found = {"l2": math.sqrt(difference / max(length, 1e-300))}
-    if are_classes(wanted):
+    have_classes = are_classes(wanted)
+    pairs = [(_centred(a, have_classes), _centred(b, have_classes)) for a, b in zip(got, wanted, strict=True)]
+    difference = sum(float((a - b).square().sum()) for a, b in pairs)
+    found = {"l2": math.sqrt(difference / max(sum(float(b.square().sum()) for _, b in pairs), 1e-300))}
+    if have_classes:
         p, q = wanted[0].double().log_softmax(1), got[0].double().log_softmax(1)
         found["kl"] = max(0.0, float((p.exp() * (p - q)).sum(1).mean()))
         found["top1"] = float((wanted[0].argmax(1) != got[0].argmax(1)).double().mean())
     return found
+
+
+def _centred(output: Tensor, have_classes: bool) -> Tensor:
+    return output.double() - output.double().mean(1, keepdim=True) if have_classes else output.double()

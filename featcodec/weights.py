@@ -28,7 +28,7 @@ def fingerprint_of(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> st
     for name, tensor in sorted(state.items()):
         head = _canonical([name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)])
         digest.update(f"\n{head}\n".encode())
-        if tensor.numel():  # torch views no empty tensor as bytes
+        if tensor.numel():  # one without elements cannot be seen as bytes
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 

@@ -18,7 +18,7 @@ from featcodec.families.transform_layouts import layouts
 from featcodec.families.transform_tables import classes_of, tables_of
 from featcodec.features import check_feature
 from featcodec.ops.cast import to_floats
-from featcodec.payloads.transform import TransformCoder, core_coder, grid_of, to_grids
+from featcodec.payloads.transform import TransformCoder, core_coder, to_grids
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -82,7 +82,7 @@ class TransformCodec(TransformCoder, Codec):
     @classmethod
     def choices(cls, params: Mapping[str, Any], shape: tuple[int, ...], samples: int, max_table: int) -> list[dict[str, Any]]:
         """Return the configs that calibration tries; see `Codec.choices`."""
-        return [{**layout._asdict(), **params} for layout in layouts(params, grid_of(shape), samples, max_table)]
+        return [{**layout._asdict(), **params} for layout in layouts(params, shape, samples, max_table)]
 
     @property
     def needs_calibration(self) -> bool:
