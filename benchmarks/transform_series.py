@@ -20,7 +20,7 @@ from benchmarks.transform_rivals import LEVELS, SHARES, clipping_range
 
 Where = tuple[str, str, str]
 # of the output's KL divergence on training pictures, in nats
-KL_RANGES = {"layer1": (0.004, 0.12), "layer2": (0.004, 0.12), "layer3": (0.0005, 0.3)}
+KL_RANGES = {"layer1": (0.0015, 0.12), "layer2": (0.0015, 0.12), "layer3": (0.0005, 0.3)}
 LITE0_RANGE = (0.006, 0.2)
 BITS = tuple(range(1, 7))
 
@@ -128,9 +128,9 @@ def rivals(features: Tensor, many: int, few: int) -> list[Series]:
         return job(where, "fcm", {"id": "fcm", "quality": quality})
 
     return [
-        pictures_series("jpeg", 1, 60, 6, many),
-        pictures_series("webp", 0, 60, 10, many),
-        pictures_series("heif", 0, 50, 10, few),
+        pictures_series("jpeg", 1, 90, 9, many),
+        pictures_series("webp", 0, 80, 10, many),
+        pictures_series("heif", 0, 60, 10, few),
         *contexts(),
         Series("clip", LEVELS, clip, 1, few),
         Series("top", SHARES, lambda w, share: job(w, "top", {"id": "top", "share": share}), 1, few),
