@@ -26,7 +26,7 @@ _MOST_HELD_OUT = 256
 _PROJECTIONS = 2
 _TRIED = range(28, 97, 8)  # of 100: where configs are compared
 # of relative L2, which is much the same thing as the KL divergence, but does not hang on the few inputs that are near a border
-_LEVELS = (0.08, 0.15, 0.3)
+_LEVELS = (0.1, 0.15, 0.2)
 _STRENGTH = 0.1
 _OTHER_STRENGTHS = (0.03, 0.3)
 

@@ -78,8 +78,8 @@ def changes(wanted: Sequence[Tensor], got: Sequence[Tensor]) -> dict[str, float]
     Returns
     -------
     dict
-        "l2": |got - wanted| / |wanted| over all tensors, of classes less their mean; of classes (B, K) also "kl", the mean KL divergence of the softmax in
-        nats, and "top1", the share of samples whose largest logit is another.
+        "l2": |got - wanted| / |wanted| over all tensors, of classes less their mean. Of classes (B, K) also "kl", the mean KL
+        divergence of the softmax in nats, and "top1", the share of samples whose largest logit is another.
     """
     have_classes = are_classes(wanted)
     pairs = [(_centred(a, have_classes), _centred(b, have_classes)) for a, b in zip(got, wanted, strict=True)]

@@ -59,7 +59,9 @@ def test_the_committed_default_results_are_a_clean_commit_s_and_complete():
     assert not result["machine"]["commit"].endswith("-dirty")
     classes = {codec_id: fc.codec_class(codec_id) for codec_id in builtin_codecs()}
     classical = [row for row in result["rows"] if not row.get("trained")]
-    assert {row["codec"]["id"] for row in classical} == {c for c, k in classes.items() if not (k.learned or k.protects)}
+    assert {row["codec"]["id"] for row in classical} == {
+        c for c, k in classes.items() if not (k.learned or k.protects or k.wants_sensitivity)
+    }
     assert {row["layer"] for row in result["rows"]} == {"layer1", "layer2", "layer3"}
     assert all(row["lost"] - row["gained"] == pytest.approx(_fewer(row, result["baseline"])) for row in result["rows"])
 

@@ -183,6 +183,9 @@ def choose_codecs(specs: Sequence[str] | None) -> tuple[list[dict[str, Any]], di
         if cls.learned:
             left_out[codec_id] = f"codec {codec_id!r} is learned: its weights say nothing before they are trained"
             continue
+        if cls.wants_sensitivity:
+            left_out[codec_id] = f"codec {codec_id!r} is made for a layer by featcodec.calibrate, which takes its time"
+            continue
         configs += [fc.get_codec(codec_id, **example).config() for example in cls.examples]
     return configs, left_out
 
