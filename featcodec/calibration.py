@@ -18,7 +18,7 @@ from featcodec.inputs import batch_size, head_of, map_inputs, to_device, unpack
 from featcodec.layers import evaluating
 from featcodec.outputs import Wanted
 from featcodec.registry import codec_class, get_codec
-from featcodec.sensitivity import Tap, gradients, tapped
+from featcodec.sensitivity import NotDifferentiableError, Tap, gradients, tapped
 from featcodec.spec import Spec, format_spec, parse_spec
 
 _LEAST = 16  # inputs; a quarter of them is held out
@@ -208,8 +208,8 @@ class _Run:
                 seen.gradients.append(moved.cpu())
                 seen.features.append(feature.float().cpu())
                 return
-            except FeatureError as e:
-                if not self.fallback or "differentiated" not in str(e):
+            except NotDifferentiableError as e:
+                if not self.fallback:
                     raise FeatureError(f"{e}; fallback=True counts every direction of the feature alike") from e
                 self.say(f"{e}: every direction counts alike")
                 seen.gradients = None

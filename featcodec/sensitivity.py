@@ -15,6 +15,10 @@ from featcodec.layers import find_layer
 from featcodec.outputs import Wanted, describe, leaves, map_leaves
 
 
+class NotDifferentiableError(FeatureError):
+    """What follows a layer has no gradient by its output."""
+
+
 class Tap:
     """The one tensor that crosses at a layer: seen in every forward, and replaced where that is wanted.
 
@@ -109,8 +113,10 @@ def gradients(tap: Tap, model: nn.Module, inputs: Any, projections: int, generat
 
     Raises
     ------
+    NotDifferentiableError
+        The tail cannot be differentiated.
     FeatureError
-        The tail cannot be differentiated, or its gradients are not finite.
+        Its gradients are not finite; and as `Tap.forward`.
     """
     crossed: list[Tensor] = []
 
@@ -127,7 +133,7 @@ def gradients(tap: Tap, model: nn.Module, inputs: Any, projections: int, generat
             sums = [_projected(outputs, generator) for _ in range(projections)]
             found = [torch.autograd.grad(each, crossed[0], retain_graph=True)[0] for each in sums]
     except RuntimeError as e:
-        raise FeatureError(f"what follows layer {tap.layer!r} cannot be differentiated: {e}") from e
+        raise NotDifferentiableError(f"what follows layer {tap.layer!r} cannot be differentiated: {e}") from e
     stacked = torch.cat(found).float()
     if not bool(torch.isfinite(stacked).all()):
         raise FeatureError(f"what follows layer {tap.layer!r} has gradients that are not finite")

@@ -136,7 +136,8 @@ def test_goldens_decode_to_their_values_and_encode_again(path: Path):
 
 
 def test_every_codec_that_decodes_has_goldens_here():
-    assert {path.parent.name for path in DECODED} == {"auto", "bitpack", "context", "half", "huffman", "rans", "raw"}
+    wanted = {"auto", "bitpack", "context", "half", "huffman", "rans", "raw", "transform"}
+    assert {path.parent.name for path in DECODED} == wanted
 
 
 # ---- profiles ---------------------------------------------------------------------------------------------------------------
