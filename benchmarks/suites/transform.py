@@ -26,7 +26,7 @@ from benchmarks import efficientnet, photographs, transform_report, transform_sp
 from benchmarks.cut_jobs import Job, Place, cut_of, job, run_jobs
 from benchmarks.cut_networks import NETWORKS
 from benchmarks.entropy_goals import goals_table
-from benchmarks.transform_goals import PLAIN, cells_of, goals, sizes_of
+from benchmarks.transform_goals import PCA, PLAIN, cells_of, goals, sizes_of
 from benchmarks.transform_plans import Calibrated, plain, plans, run_plans
 from benchmarks.transform_series import KL_RANGES, LITE0_RANGE, Series, contexts, rivals, transforms
 from featcodec.bench.pretrained import trained_codecs
@@ -92,7 +92,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         say(f"features of {' '.join(cut)}")
     wanted = [plan for cut in cuts for plan in plans(*cut) if plan.series in (args.series or [plan.series])]
     found = run_plans(place, wanted, args.workers, say)
-    found += run_plans(place, [plain(one) for one in found if one.plan.series == PLAIN], args.workers, say)
+    if PCA in (args.series or [PCA]):
+        found += run_plans(place, [plain(one) for one in found if one.plan.series == PLAIN], args.workers, say)
     jobs = chosen_jobs(place, cuts, found, args, say)
     cut_of.cache_clear()
     rows = run_jobs(place, jobs, args.workers, say, first=_SLOW)
