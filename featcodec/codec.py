@@ -207,7 +207,7 @@ class Codec(PayloadCoder, Calibrated, nn.Module):
             batch and then ever fewer: the 2nd, the 4th, the 8th; every batch of an inserted codec.
         """
         packets = self.encode_over(x, None)
-        if packets and not self.learned and self._watch.is_due():
+        if packets and self._loses_by_accident and self._watch.is_due():
             self._watch.see(crushed_in(x, self.decode(packets).to(x.device)), self.config)
         return packets
 
@@ -288,7 +288,7 @@ class Codec(PayloadCoder, Calibrated, nn.Module):
         value = in_layout_of(x, value.to(x.device))
         end = now(x.device)
         crushed = crushed_in(x, value)
-        if channel is None and not self.learned:
+        if channel is None and self._loses_by_accident:
             self._watch.see(crushed, self.config)
         losses = losses if resent_bits == 0 else replace(losses, resent_bits=resent_bits)
         payload_bits = 0 if self.payload_kind is PayloadKind.SYMBOLS else sum(packet.payload_bits for packet in packets)
@@ -320,6 +320,11 @@ class Codec(PayloadCoder, Calibrated, nn.Module):
         What codecs of uncoded bits override: a bit in doubt then costs accuracy and not the sample.
         """
         return None
+
+    @property
+    def _loses_by_accident(self) -> bool:
+        """False where networks or the tail's gradients said what may be lost: no warning then."""
+        return not (self.learned or self.wants_sensitivity)
 
     # ---- the checks -----------------------------------------------------------------------------------------------------
 

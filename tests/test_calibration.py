@@ -204,6 +204,26 @@ def test_dense_outputs_and_dictionaries():
         fc.calibrate(Dense().eval(), "head", "transform", batches(48), max_change=0.1, change="top1", report=None)
 
 
+@pytest.mark.filterwarnings("error")
+def test_tokens_and_inputs_by_name():
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head, self.tail = nn.Linear(6, 12), nn.Linear(12, 3)
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"logits": self.tail(self.head(x)).mean(1)}
+
+    torch.manual_seed(0)
+    model, g = Tokens().eval(), torch.Generator().manual_seed(1)
+    loader = [{"x": torch.randn(16, 5, 6, generator=g).cumsum(1)} for _ in range(3)]
+    codec = fc.calibrate(model, "head", "transform", loader, budget_bytes=12, max_table=80, report=None)
+    assert codec.layout == (12, 1, 1, "shared", 6, 0)
+    with torch.no_grad(), fc.insert(model, "head", codec) as cut:
+        model(**loader[-1])
+    assert cut.stats.bits_per_sample <= 8 * (12 + 24)  # of a payload and a header
+
+
 # ---- what is refused --------------------------------------------------------------------------------------------------------
 
 

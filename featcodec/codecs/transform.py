@@ -18,6 +18,7 @@ from featcodec.families.transform_layouts import layouts
 from featcodec.families.transform_tables import classes_of, tables_of
 from featcodec.features import check_feature
 from featcodec.ops.cast import to_floats
+from featcodec.ops.versions import version_of
 from featcodec.payloads.transform import TransformCoder, core_coder, to_grids
 
 if TYPE_CHECKING:
@@ -131,6 +132,10 @@ class TransformCodec(TransformCoder, Codec):
             raise FeatureError(f"features to calibrate with have one shape, got {' and '.join(map(str, shapes))}")
         self._check_grid(shapes[0], FeatureError)
         return torch.from_numpy(np.concatenate([to_grids(batch) for batch in batches]))
+
+    def _state_version(self) -> tuple[tuple[int, int], ...]:
+        # looked at twice a call, and there is no module inside: not by way of all modules
+        return tuple([(id(buffer), version_of(buffer)) for buffer in self._buffers.values() if buffer is not None])
 
     def _coder(self) -> _core.TransformCoder:
         """The core's coder, made again where the state has changed."""
