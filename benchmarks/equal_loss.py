@@ -2,7 +2,8 @@
 
 A curve's rows are made monotone first (pool adjacent violators: neighbours in bytes whose losses stand in the wrong order
 become one point, the means of both), since losses of near neighbours differ by less than their noise; then the logarithm of
-the bytes is interpolated linearly in the loss. A loss that no two points enclose gives None.
+the bytes is interpolated linearly in the loss (in its logarithm where it is a divergence). A loss that no two points enclose
+gives None.
 
 Intervals are percentiles of a bootstrap that draws pictures, the same ones for every curve: pairs stay pairs, and the choice of
 the best rival is made anew in each draw.
@@ -23,6 +24,7 @@ from benchmarks.row_store import Row
 Doubles = NDArray[np.float64]
 
 DRAWS = 400
+_LEAST = 1e-12  # of a divergence: rounding may leave it below zero
 _ENOUGH = 0.9  # of the draws must enclose the loss, or there is no interval
 
 
@@ -38,15 +40,22 @@ class Loss:
         To the unit that losses are named in: points of top-1, or nats.
     targets
         At which bytes are compared.
+    is_log
+        Whether curves are lines in the logarithm of the loss, which is then positive.
     """
 
     array: str
     scale: float
     targets: tuple[float, ...]
+    is_log: bool = False
+
+    def of(self, means: Doubles) -> Doubles:
+        """Return what curves are drawn in of means over pictures, in the unit of the targets."""
+        return np.log(np.maximum(means, _LEAST)) if self.is_log else means
 
 
 TOP1 = Loss("lost", 100.0, (0.5, 1.0, 2.0))
-KL = Loss("kl", 1.0, (0.01, 0.03, 0.1))
+KL = Loss("kl", 1.0, (0.01, 0.03, 0.1), is_log=True)
 
 
 class Curve:
@@ -63,11 +72,12 @@ class Curve:
         payload = np.stack([row.arrays["payload"] for row in rows]).astype(np.float32)
         losses = np.stack([row.arrays[loss.array] for row in rows]).astype(np.float32)
         self.bytes = (weights @ payload.T).astype(np.float64)
-        self.losses = (weights @ losses.T).astype(np.float64) * loss.scale
+        self.loss = loss
+        self.losses = loss.of((weights @ losses.T).astype(np.float64) * loss.scale)
 
     def at(self, target: float, draw: int = 0) -> float | None:
         """Return the bytes at a loss in a draw."""
-        return crossing(self.bytes[draw], self.losses[draw], target)
+        return crossing(self.bytes[draw], self.losses[draw], float(self.loss.of(np.array(target))))
 
 
 def crossing(sizes: Doubles, losses: Doubles, target: float) -> float | None:

@@ -95,10 +95,10 @@ EfficientNet-lite0 has its ImageNet weights, on 153 labelled stamps of a drawing
 of its output from the output without a codec. Codecs are calibrated, and settings to measure are chosen, on CIFAR-10's training
 pictures and on crops of photographs.
 
-*payload B* is the mean payload of real packets, *wire B* with headers. Bytes at a loss lie between the nearest measured rows
-(logarithm of the bytes, linear in the loss; rows in the wrong order are pooled first). Intervals of changes are Tango's for
-pairs; those of ratios are percentiles of a bootstrap over the pictures, in which every codec sees the same draw. A dash: no two
-rows enclose the loss.
+*payload B* is the mean payload of real packets, *wire B* with headers. Bytes at a loss lie between the nearest measured rows:
+the logarithm of the bytes is linear in the points, or in the logarithm of the divergence; rows in the wrong order are pooled
+first. Intervals of changes are Tango's for pairs; those of ratios are percentiles of a bootstrap over the pictures, in which
+every codec sees the same draw. A dash: no two rows enclose the loss.
 
 - *transform*: tables of at most 2^18 numbers a side, calibrated on 1,024 unlabelled pictures (fewer photographs) and the tail's
   sensitivity to them; *2^20* and *2^22*: larger tables, and the pictures' mirror images too.

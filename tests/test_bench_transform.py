@@ -14,7 +14,7 @@ import featcodec as fc
 from benchmarks import cut_networks, efficientnet, photographs, transform_goals, transform_report
 from benchmarks.cut_jobs import Place, cut_of, job, right, run_job
 from benchmarks.cuts import Cut, kl_divergence
-from benchmarks.equal_loss import TOP1, Curve, best, cell, crossing, draws, monotone
+from benchmarks.equal_loss import KL, TOP1, Curve, best, cell, crossing, draws, monotone
 from benchmarks.row_store import Row, RowStore, name_of
 from benchmarks.suites import transform
 from benchmarks.transform_rivals import ClipCodec, FcmCodec, TopCodec, clipping_range
@@ -92,6 +92,12 @@ def test_the_bytes_at_a_loss_lie_between_the_rows_around_it():
     assert crossing(sizes, losses, 3.5) is None
     assert crossing(sizes, losses, 0.1) is None
     assert crossing(sizes[::-1], losses[::-1], 2.0) == crossing(sizes, losses, 2.0)
+
+
+def test_a_divergence_is_interpolated_in_its_logarithm():
+    rows = [row("a", size, lost(0), kl=kl) for size, kl in ((100, 0.1), (400, 0.001))]
+    rows = [Row(r.figures, {**r.arrays, "kl": np.full(1000, r.figures["kl"])}) for r in rows]
+    assert Curve("a", rows, KL, draws(1000)).at(0.01) == pytest.approx(200, rel=1e-4)
 
 
 def test_rows_in_the_wrong_order_are_pooled():
