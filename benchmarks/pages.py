@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import accelerator_report, channel_report, entropy_report, runtime_report, training_report
+from benchmarks import accelerator_report, channel_report, entropy_report, runtime_report, training_report, transform_report
 from benchmarks.channel_goals import goals as channel_goals
 from benchmarks.entropy_goals import goals as entropy_goals
 from benchmarks.entropy_goals import goals_table
@@ -106,6 +106,32 @@ _PLANNING = """
 Algorithm 1 of BottleNet on what the paper publishes, `select` beside trying every candidate, and whether `profile` finds
 every legal cut: those of `torch.export`'s graph whose operation, taken away, parts the outputs from the inputs
 (`make bench-planning`). [The guide](../guide/where_to_cut.md) says what these are for.
+"""
+
+
+_TRANSFORM = """
+# transform
+
+The transform beside codecs that need no training, and the trained ones (`make bench-transform`): how many bytes each takes
+where all lose the same. ResNet-20 is the embedded one, on the 10,000 test pictures of CIFAR-10, and what is lost is top-1;
+EfficientNet-lite0 has its ImageNet weights, on 153 labelled stamps of a drawing program, and what is lost is the KL divergence
+of its output from the output without a codec. Codecs are calibrated, and settings to measure are chosen, on CIFAR-10's training
+pictures and on crops of photographs.
+
+*payload B* is the mean payload of real packets, *wire B* with headers. Bytes at a loss lie between the nearest measured rows:
+the logarithm of the bytes is linear in the points, or in the logarithm of the divergence; rows in the wrong order are pooled
+first. Intervals of changes are Tango's for pairs; those of ratios are percentiles of a bootstrap over the pictures, in which
+every codec sees the same draw. A dash: no two rows enclose the loss.
+
+- *transform*: tables of at most 2^18 numbers a side, calibrated on 1,024 unlabelled pictures (fewer photographs) and the tail's
+  sensitivity to them; *2^20* and *2^22*: larger tables, and the pictures' mirror images too.
+- *PCA*: the same codec, calibrated on features alone.
+- *context*: 1 to 6 bits, one range a sample or (*map*) a map. *jpeg*, *webp*, *heif*: the maps as one picture.
+- *clip*: clipping and few levels (Cohen, Choi, Bajic); *top*: the largest values alone, 4 bits each (after SLICER); both
+  coded by `context`. *fcm*: 10 bits, tiles, HEVC intra without HEIF's boxes (after MPEG's feature coding for machines).
+
+A row is taken from an earlier run where its codec does the same to training pictures, packets and values; the commits that rows
+were measured at are named.
 """
 
 
@@ -224,6 +250,16 @@ def planning_page(result: Result) -> str:
     return _page("planning", [_PLANNING, where, *tables])
 
 
+def transform_page(result: Result) -> str:
+    """Return the page of `make bench-transform`: the goals, two figures and every table."""
+    figures = [_picture("change of top-1 against bytes", "transform/change.png")]
+    if any(row["network"] == "lite0" for row in result["rows"]):
+        figures.append(_picture("KL divergence against bits", "transform/kl.png"))
+    return _page(
+        "transform", [_TRANSFORM, "## Goals", goals_table(result["goals"]), *figures, transform_report.summary(result)]
+    )
+
+
 SECTIONS: Mapping[str, Callable[[Result], str]] = {
     "default": default_page,
     "entropy": entropy_page,
@@ -232,6 +268,7 @@ SECTIONS: Mapping[str, Callable[[Result], str]] = {
     "accelerator": accelerator_page,
     "runtime": runtime_page,
     "planning": planning_page,
+    "transform": transform_page,
 }
 
 
@@ -266,6 +303,7 @@ def draw(results: Path) -> None:
     training_report.curves(trained, results / "training/curves.png")
     training_report.symbols_plot(found["training"]["trained"], results / "training/symbols.png")
     runtime_report.plot(found["runtime"], results / "runtime")
+    transform_report.plot(found["transform"], results / "transform")
 
 
 def changed_files(root: Path) -> list[str]:

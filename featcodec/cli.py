@@ -1,4 +1,4 @@
-"""The command line: ``featcodec`` and ``list``, ``bench``, ``train``, ``profile``, ``plan``, ``search``, ``serve`` or ``infer``."""
+"""The command line: ``featcodec`` ``list``, ``bench``, ``train``, ``profile``, ``plan``, ``search``, ``serve``, ``infer``."""
 
 from __future__ import annotations
 

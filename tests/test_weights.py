@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 
+import numpy as np
 import pytest
 import torch
 
 import featcodec as fc
 from featcodec.errors import MissingDependencyError
-from featcodec.weights import write_weights
+from featcodec.weights import fingerprint_of, write_weights
 
 SPEC = "dsc:maps=8,reduced=4,step=0.1"
 
@@ -88,3 +89,9 @@ def test_a_missing_package_is_named_with_the_pip_line(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(MissingDependencyError, match=r"needs safetensors.*pip install 'featcodec\[learned\]'"):
         codec.save(tmp_path / "x")
+
+
+def test_an_empty_tensor_has_a_place_in_the_fingerprint():
+    empty = torch.from_numpy(np.zeros((0,), np.int32))
+    names = {fingerprint_of({"id": "x"}, state) for state in ({}, {"a": empty}, {"b": empty}, {"a": empty.reshape(0, 3)})}
+    assert len(names) == 4

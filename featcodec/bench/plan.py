@@ -19,7 +19,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 import featcodec as fc
-from featcodec.bench.data import NORMALIZATIONS, Images, load
+from featcodec.bench.data import Images, load
+from featcodec.bench.frames import NORMALIZATIONS
 from featcodec.bench.measure import (
     CALIBRATION_IMAGES,
     DEFAULT_LAYERS,

@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import featcodec as fc
-from featcodec.bench.data import NORMALIZATIONS, Images, embedded
+from featcodec.bench.data import Images, embedded
+from featcodec.bench.frames import NORMALIZATIONS
 from featcodec.bench.measure import load_model, table_width
 from featcodec.bench.options import Collect
 from featcodec.bench.search_picture import plot
