@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out
 BIN = $(VENV)/bin
+RAY = build/ray
 # The package is installed in place: only what the build reads asks for another install.
 BUILD_INPUTS = setup.py pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/*/*.inc)
 
-.PHONY: bench bench-entropy bench-channel bench-training bench-accelerator bench-device bench-parts test test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results proto clean
+.PHONY: bench bench-entropy bench-channel bench-training bench-accelerator bench-device bench-parts test test-ray test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results proto clean
 
 bench: $(VENV)/.installed
 	$(BIN)/featcodec bench --out $(OUT)
@@ -53,6 +54,18 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# featcodec serve --ray against Ray Serve.
+test-ray: $(RAY)/.installed
+	RAY_USAGE_STATS_ENABLED=0 $(RAY)/bin/python -m pytest -m ray tests/runtime/test_ray.py
+
+# An environment that adds Ray to the tests' own, which stays without.
+$(RAY)/.installed: $(VENV)/.installed
+	$(PYTHON) -m venv --clear $(RAY)
+	$(BIN)/python -c "import site; print('import site; site.addsitedir(%r)' % site.getsitepackages()[0])" >$(RAY)/base.pth
+	mv $(RAY)/base.pth "$$($(RAY)/bin/python -c 'import site; print(site.getsitepackages()[0])')"
+	$(RAY)/bin/python -m pip install --quiet --constraint constraints.txt 'ray[serve]'
+	touch $@
 
 # The wheel, in an environment and a folder of its own: no source tree to fall back on.
 WHEEL = build/wheel

@@ -54,16 +54,22 @@ class Service:
         )
         return grpc.method_handlers_generic_handler(NAME, found)
 
+    async def call(self, name: str, context: Any) -> Any:
+        """Do the call Open, Infer or Close, whose message the context gives; what refuses it aborts the context."""
+        calls: dict[str, Callable[[Any, Any], Awaitable[Any]]]
+        calls = {"Open": self._open, "Infer": self._infer, "Close": self._close}
+        return await self._one(calls[name])(None, context)
+
     # ---- what all calls have in common ----------------------------------------------------------------------------------
 
     def _one(self, do: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
-        async def first(messages: AsyncIterator[Any], context: Any) -> Any:
+        async def first(messages: Any, context: Any) -> Any:
             return await do(await self._received(context), context)
 
         return self._guarded(first)
 
     def _guarded(self, do: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
-        async def guarded(messages: AsyncIterator[Any], context: Any) -> Any:
+        async def guarded(messages: Any, context: Any) -> Any:
             try:
                 self._check_token(context)
                 return await do(messages, context)
