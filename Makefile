@@ -7,7 +7,7 @@ RAY = build/ray
 # The package is installed in place: only what the build reads asks for another install.
 BUILD_INPUTS = setup.py pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/*/*.inc)
 
-.PHONY: bench bench-entropy bench-channel bench-training bench-accelerator bench-device bench-parts test test-ray test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results proto clean
+.PHONY: bench bench-entropy bench-channel bench-training bench-accelerator bench-device bench-parts bench-runtime test test-ray test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results proto clean
 
 bench: $(VENV)/.installed
 	$(BIN)/featcodec bench --out $(OUT)
@@ -45,6 +45,13 @@ bench-device: $(VENV)/.installed
 # What exporting a model costs, how fast a loaded tail is, and every cut of nineteen real models.
 bench-parts: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.suites.parts --out $(OUT)/parts
+
+# Server and client on a core each: overhead, load, torch.save, Ray Serve, a server that is killed, memory, slow links (which need root).
+# PARTS=overhead,links picks parts; DATA=cifar10 takes all test pictures, from FEATCODEC_DATA. A quarter of an hour.
+bench-runtime: PARTS ?= overhead,load,pickle,ray,chaos,memory,links
+bench-runtime: DATA ?= embedded
+bench-runtime: $(RAY)/.installed
+	$(RAY)/bin/python -m benchmarks.suites.runtime --data $(DATA) --parts $(PARTS) --out $(OUT)/runtime
 
 # What a codec adds to a forward pass on a GPU, which it refuses to do without.
 bench-accelerator: $(VENV)/.installed

@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import accelerator_report, channel_report, entropy_report, training_report
+from benchmarks import accelerator_report, channel_report, entropy_report, runtime_report, training_report
 from benchmarks.channel_goals import goals as channel_goals
 from benchmarks.entropy_goals import goals as entropy_goals
 from benchmarks.entropy_goals import goals_table
+from benchmarks.runtime_goals import goals as runtime_goals
 from featcodec.bench import measure, pictures
 from featcodec.bench.pretrained import trained_codecs
 from featcodec.bench.tables import by_layer, layer_title, markdown_table, rate_cell
@@ -83,6 +84,18 @@ for the GPU, and the count of crushed tokens. It is below zero where a part take
 pass.
 ResNet-20 is the embedded one, on CIFAR-10 test images; ResNet-50 has random weights and the same images, enlarged to
 224 x 224.
+"""
+
+_RUNTIME = """
+# Two machines
+
+What the service between a head and its tail costs, holds and loses (`make bench-runtime`). Server and client are processes on
+a core each, with one thread of torch; Ray's processes and the server beside them share both cores. ResNet-20 is the embedded
+one, cut after layer2, with `context:bits=4`.
+
+*torch.save* and *JPEG picture* are what people send today, as codecs of the same service. Bytes are those of requests and
+answers as protobuf writes them; HTTP/2 and TCP add theirs. Rates are shaped by `tc` between network namespaces; a proxy adds
+the delay, and the time that a link takes for the bytes which `tc`'s bucket passes at once.
 """
 
 
@@ -182,12 +195,24 @@ def accelerator_page(result: Result) -> str:
     return _page("accelerator", [_ACCELERATOR, where, accelerator_report.crossing_table(dict(result))])
 
 
+def runtime_page(result: Result) -> str:
+    """Return the page of `make bench-runtime`: goals, then part by part."""
+    tables = runtime_report.summary(dict(result)).partition("\n\n")[2]
+    shown = [_picture("latency over slow links", f"runtime/{runtime_report.PICTURE}")] if _has_links(result) else []
+    return _page("runtime", [_RUNTIME, "## Goals", goals_table(runtime_goals(dict(result))), *shown, tables])
+
+
+def _has_links(result: Result) -> bool:
+    return bool(result.get("links", {}).get("rows"))
+
+
 SECTIONS: Mapping[str, Callable[[Result], str]] = {
     "default": default_page,
     "entropy": entropy_page,
     "channel": channel_page,
     "training": training_page,
     "accelerator": accelerator_page,
+    "runtime": runtime_page,
 }
 
 
@@ -221,6 +246,7 @@ def draw(results: Path) -> None:
     trained = [*trained_codecs(), *trained_codecs(folder=results / "training/records")]
     training_report.curves(trained, results / "training/curves.png")
     training_report.symbols_plot(found["training"]["trained"], results / "training/symbols.png")
+    runtime_report.plot(found["runtime"], results / "runtime")
 
 
 def changed_files(root: Path) -> list[str]:
