@@ -42,7 +42,7 @@ def _overhead(part: Result | None) -> list[Goal]:
 
 
 def _load(part: Result | None) -> list[Goal]:
-    gain, slowest = (None, None) if part is None else (part["gain"]["median"], part["p99_to_median"])
+    gain, slowest = (None, None) if part is None else (part["gain"]["median"], part["p99_to_median"]["median"])
     return [
         _goal("batching over one by one, requests/s", ">= 1.8", BATCHING, gain, f"{gain or 0:.2f}", least=True),
         _goal("p99 over median of a batched request", "<= 5", TAIL_LATENCY, slowest, f"{slowest or 0:.2f}"),

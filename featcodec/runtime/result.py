@@ -20,7 +20,8 @@ class Timing:
         The client's round trip less the server's `total` for the same request: the way there and back, gRPC on both sides
         included. In `map` it holds what an answer waits for its turn on the wire, too.
     queue, decode, tail
-        On the server's clock: waiting for a batch, codecs, the model's second half. Requests of one batch share the last two.
+        On the server's clock: waiting for a batch, codecs, the model's second half and the writing of what it gave. Requests of
+        one batch share the last two.
     wall
         From the input's arrival at the client to its result.
     batch

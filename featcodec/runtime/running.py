@@ -33,10 +33,10 @@ class Output(NamedTuple):
 
 
 class Done(NamedTuple):
-    """A request with its output, or with why there is none; times in nanoseconds."""
+    """A request with its output as it is sent, or with why there is none; times in nanoseconds."""
 
     job: Job
-    output: Output | RefusedError
+    output: bytes | RefusedError
     decode_ns: int
     tail_ns: int
     samples: int
@@ -53,7 +53,7 @@ def run_jobs(jobs: Sequence[Job], limits: Limits) -> list[tuple[Job, Answer]]:
     done = [Done(job, refused, 0, 0, 0) for job, refused in late]
     if timely:
         done += _decoded_and_run(timely, limits)
-    return [(each.job, _answer(each, taken, limits)) for each in done]
+    return [(each.job, _answer(each, taken)) for each in done]
 
 
 def _sorted_out(jobs: Sequence[Job]) -> tuple[list[tuple[Job, RefusedError]], list[Job]]:
@@ -87,9 +87,10 @@ def _decoded_and_run(jobs: list[Job], limits: Limits) -> list[Done]:
     # where some are late, the others' tensors are joined with theirs already
     begin = perf_counter_ns()
     outputs = _step(jobs[0], crossing, limits) if jobs[0].session.state is not None else _outputs(jobs, crossing)
+    written = [_written(out, limits) if isinstance(out, Output) else out for out in outputs]
     tail_ns = perf_counter_ns() - begin
     samples = sum(job.samples for job in jobs)
-    return done + [Done(job, out, decode_ns, tail_ns, samples) for job, out in zip(jobs, outputs, strict=True)]
+    return done + [Done(job, out, decode_ns, tail_ns, samples) for job, out in zip(jobs, written, strict=True)]
 
 
 def _decoded(bodies: Sequence[tuple[Item, ...]], like: Job) -> Crossing:
@@ -214,12 +215,11 @@ def _step(job: Job, crossing: Crossing, limits: Limits) -> list[Output | Refused
     return [out]
 
 
-def _answer(done: Done, taken: int, limits: Limits) -> Answer:
+def _answer(done: Done, taken: int) -> Answer:
     job = done.job
-    written = _written(done.output, limits) if isinstance(done.output, Output) else done.output
-    if isinstance(written, RefusedError):
-        return job.refusal(written)
-    answer = job.answer(written, taken, done.decode_ns, done.tail_ns, done.samples)
+    if isinstance(done.output, RefusedError):
+        return job.refusal(done.output)
+    answer = job.answer(done.output, taken, done.decode_ns, done.tail_ns, done.samples)
     if job.session.state is not None:
         job.session.state.advance(job.number, job.digest, answer)
     return answer
