@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from featcodec.errors import FeatureError
 from featcodec.sizes import Size, compute, names, parse
 
+_MOST_KNOWN = 64  # sets of sizes whose derived ones are remembered
+
 
 class Conditions:
     """Conditions on the sizes of inputs, as a part's file has them.
@@ -38,6 +40,7 @@ class Conditions:
         guards: Sequence[str],
     ) -> None:
         self._inputs = inputs
+        self._known: dict[tuple[tuple[str, int], ...], Mapping[str, int]] = {}
         self.shapes: list[list[Size]] = [[parse(d) if isinstance(d, str) else d for d in shape] for _, shape in inputs]
         self.derived = [(name, parse(text)) for name, text in derived]
         self.guards = [(parse(text), text) for text in guards]
@@ -47,15 +50,22 @@ class Conditions:
                 if isinstance(size, str):
                     self.bound.setdefault(size, (i, axis))
 
-    def all_sizes(self, known: Mapping[str, int]) -> dict[str, int]:
-        """Return sizes with those that are derived from them."""
+    def all_sizes(self, known: Mapping[str, int]) -> Mapping[str, int]:
+        """Return sizes with those that are derived from them, remembered: not to be changed."""
+        key = tuple(known.items())
+        remembered = self._known.get(key)
+        if remembered is not None:
+            return remembered
         found = dict(known)
         for name, size in self.derived:
             if names(size) <= found.keys():
                 found[name] = compute(size, found)
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[key] = found
         return found
 
-    def check(self, shapes: Sequence[tuple[int, ...]], given: Mapping[str, int]) -> dict[str, int]:
+    def check(self, shapes: Sequence[tuple[int, ...]], given: Mapping[str, int]) -> Mapping[str, int]:
         """Return every open size of inputs of these shapes, beside those that are given.
 
         Raises

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ class Part:
                 raise FeatureTypeError(f"the {self.kind} needs the tensor {about['name']!r}, got {type(value).__name__}")
         return self.program.run(inputs, sizes)  # type: ignore[arg-type]
 
-    def _output(self, results: Sequence[Tensor], known: Sequence[Tensor], sizes: dict[str, int]) -> Any:
+    def _output(self, results: Sequence[Tensor], known: Sequence[Tensor], sizes: Mapping[str, int]) -> Any:
         """What the model returns, as far as this half knows it."""
 
         def leaf(value: Any) -> Any:
@@ -117,7 +117,7 @@ class Part:
 
         return filled(self.about.layout, [leaf(value) for value in self.about.outputs])
 
-    def _sizes(self, inputs: Sequence[Tensor | None], sizes: dict[str, int]) -> dict[str, int]:
+    def _sizes(self, inputs: Sequence[Tensor | None], sizes: dict[str, int]) -> Mapping[str, int]:
         """Every open size that shows."""
         shown = {n: x.shape[axis] for n, (i, axis) in self.program.bound.items() if isinstance(x := inputs[i], Tensor)}
         return self.program.all_sizes(sizes | shown)

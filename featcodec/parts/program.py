@@ -189,8 +189,8 @@ class Program:
             self._ready[key] = found
         return found
 
-    def all_sizes(self, known: dict[str, int]) -> dict[str, int]:
-        """Return sizes with those that are derived from them."""
+    def all_sizes(self, known: Mapping[str, int]) -> Mapping[str, int]:
+        """Return sizes with those that are derived from them; not to be changed."""
         return self._conditions.all_sizes(known)
 
     def _checked(self, inputs: Sequence[Tensor], sizes: Mapping[str, int]) -> list[int]:
