@@ -263,14 +263,6 @@ class Edge:
         self.metrics.in_flight.inc()
         sample_ns = job.session.entry.sample_ns.get(job.key)
         if job.alone and self._hurries and sample_ns is not None and sample_ns * job.samples < _QUICK_NS:
-            asyncio.get_running_loop().call_soon(self._run, job)  # behind what else is ready in the loop
-        else:
-            self._batcher.submit(job)
-
-    def _run(self, job: Job) -> None:
-        """Run a quick request here, unless others have come meanwhile."""
-        job.alone = len(self._flying) == 1
-        if job.alone or self.draining:
             self._deliver(answers_of([job], self.limits))
         else:
             self._batcher.submit(job)

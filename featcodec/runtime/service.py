@@ -184,6 +184,8 @@ class _Stream:
             if request is aio.EOF:
                 return
             self._begin(request)
+            if self._ready:
+                await asyncio.sleep(0)  # what is answered already is written before the next is waited for
 
     def _begin(self, request: edge_pb2.Request) -> None:
         seconds = request.timeout_ms / 1e3 if request.timeout_ms else None
@@ -192,6 +194,9 @@ class _Stream:
         except RefusedError as refused:
             self._edge.refuse(refused, peer=self._peer)
             self._put(Answer(id=request.id, refusal=refused.message()))
+            return
+        if future.done():
+            self._put(future.result())
             return
         self._flying.add(future)
         future.add_done_callback(self._answered)
