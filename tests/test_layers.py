@@ -59,7 +59,7 @@ WITHIN = {
         "uncoded": {"bottleneck"},
         "analog": {"bottleneck"},
         "nested": {"bottleneck"},
-        "entropy": {"quantized"},
+        "entropy": {"quantized", "map_steps"},
         "mosaic": {"quantized"},
     },
 }
