@@ -19,7 +19,7 @@ class Calibrated:
     needs_calibration
         True where `calibrate` has something to do.
     wants_sensitivity
-        True where it does better when it knows the gradients of the model's output (`calibrate_for`).
+        True where every codec of the class does better when it knows the gradients of the model's output (`calibrate_for`).
     """
 
     wants_sensitivity: ClassVar[bool] = False
@@ -45,6 +45,11 @@ class Calibrated:
             The numbers that a codec's matrices may hold on either side.
         """
         return [cls.fitted(params, shape)]
+
+    @classmethod
+    def wants_gradients(cls, params: Mapping[str, Any]) -> bool:
+        """Return whether a codec of these constructor's arguments does better when it knows gradients; see `calibrate_for`."""
+        return cls.wants_sensitivity
 
     @property
     def needs_calibration(self) -> bool:

@@ -53,7 +53,7 @@ def calibrate(
 ) -> Codec:
     """Calibrate a codec for a layer of a model from unlabelled inputs; nothing is trained.
 
-    A codec that asks for it (`Codec.wants_sensitivity`) is told the gradients of the model's output by the feature, too. Of the
+    A codec that asks for it (`Codec.wants_gradients`) is told the gradients of the model's output by the feature, too. Of the
     configs that fit the spec the one is chosen that changes the output least at equal bytes, on a quarter of the inputs (at
     most 256), held out; then all inputs calibrate it.
 
@@ -180,7 +180,8 @@ class _Run:
         cls = type(codec) if isinstance(codec, Codec) else codec_class(parse_spec(codec)[0])
         fitting, kept = _parted(batches, min(_MOST_HELD_OUT, found // 4))
         self.held_out = HeldOut(self.model, self.tap, kept)
-        seen, rest = self.see(fitting, cls.wants_sensitivity), self.see(kept, cls.wants_sensitivity)
+        wants = cls.wants_gradients(codec.params() if isinstance(codec, Codec) else parse_spec(codec)[1])
+        seen, rest = self.see(fitting, wants), self.see(kept, wants)
         if rest.gradients is None:
             seen.gradients = None
         if isinstance(codec, Codec):

@@ -49,9 +49,15 @@ def prepared(config: dict[str, Any]) -> fc.Codec:
     """The codec of a config, its static tables made from the goldens' own features."""
     torch.manual_seed(0)  # learned codecs begin with random weights
     codec = fc.get_codec(config).eval()
-    if isinstance(codec, EntropyCodec) and codec.tables == "static":
-        codec.calibrate(inputs(codec))
+    if isinstance(codec, EntropyCodec) and codec.needs_calibration:
+        x = inputs(codec)
+        codec.calibrate_for(x, None if codec.maps is None else torch.ones_like(x) * weights_of_maps(x))
     return codec
+
+
+def weights_of_maps(x: torch.Tensor) -> torch.Tensor:
+    """For gradients: each map of (B, C, h, w) counts half as much as the one before."""
+    return 0.5 ** torch.arange(x.shape[1])[:, None, None]
 
 
 def packets_of(config: dict[str, Any]) -> list[bytes]:

@@ -23,6 +23,7 @@ CASES = [
     *((spec, kind, SHAPE) for spec in (*CORE_SPECS, *OTHERS) for kind in ("zero", "spike")),
     *((spec, "spike", SHAPE) for spec in ("huffman:bits=8,axis=map", "context:bits=8,axis=map", "raw", "half")),
     *((spec, "lines", FLAT) for spec in WIDE),
+    *(("context:step=0.25,axis=map,maps=8", kind, (8, 1024, 2048)) for kind in ("spike", "lines")),
 ]
 
 

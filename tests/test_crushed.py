@@ -16,8 +16,8 @@ pytestmark = pytest.mark.filterwarnings("default:codec .* crushes:RuntimeWarning
 CLASSICAL = [
     {"id": codec_id, **example}
     for codec_id in fc.list_codecs()
-    if not fc.codec_class(codec_id).learned and not fc.codec_class(codec_id).wants_sensitivity  # those take features of theirs
     for example in fc.codec_class(codec_id).examples
+    if not fc.codec_class(codec_id).learned and not fc.codec_class(codec_id).wants_gradients(example)  # of one layer
 ]
 
 

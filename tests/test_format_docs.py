@@ -86,8 +86,11 @@ def counted(codec: fc.Codec) -> list[str]:
         return [f"bottlenecks.{i}.{name}" for i, level in levels for name in counted(level)]
     if codec.codec_id in ("bottlenet", "ldpc", "dsc"):
         return ["inner." + name for name in counted(codec.inner)]
-    names = next((names for ids, names in BUFFERS if codec.codec_id in ids), [])
-    return names if getattr(codec, "tables", "static") != "adaptive" else []
+    names = [name for ids, names in BUFFERS if codec.codec_id in ids for name in names]
+    if codec.codec_id not in ("huffman", "rans", "context", "auto"):
+        return names
+    tables = [name for name in names if name != "map_exponents"] if codec.tables == "static" else []
+    return tables + (names[len(names) - 1 :] if codec.maps is not None else [])
 
 
 @pytest.mark.parametrize("config", configs(), ids=lambda c: "-".join(str(v) for v in c.values()))
@@ -109,6 +112,7 @@ def test_the_shapes_and_types_of_the_buffers_that_count():
         found |= {name: codec.state_dict()[name] for name in counted(codec)}
     shapes = {"order0_table": (torch.uint8, 640), "frequencies": (torch.int32, 512)}
     shapes["table_sizes"] = (torch.int32, 4)
+    assert (found["map_exponents"].dtype, found["map_exponents"].shape) == (torch.uint8, (8,))
     for name, (dtype, size) in shapes.items():
         assert (found[name].dtype, found[name].shape) == (dtype, (size,))
         assert f"`{name}` ({size} {str(dtype)[6:]})" in PAGES["configs"]
@@ -128,6 +132,7 @@ def parameters() -> dict[str, list[list[str]]]:
 
 
 PARAMETERS = parameters()
+STEPS = ("where there is a step", "where there is a step without maps")
 REQUIRED = {"maps": 40, "height": 7, "width": 5, "levels": "bottlenet++:maps=40;dsc:maps=40"}
 
 
@@ -142,7 +147,7 @@ def test_the_table_of_parameters_is_what_codecs_have(codec_id):
     needed = {name: REQUIRED[name] for name, (_, default, _) in rows.items() if default == "required"}
     codec = fc.get_codec(codec_id, **needed)
     params = codec.params()
-    assert list(params) == [name for name, (_, _, left_out) in rows.items() if left_out in ("", "where there is a step")]
+    assert list(params) == [name for name, (_, _, left_out) in rows.items() if left_out in ("", *STEPS)]
     for name, (value, default, _) in rows.items():
         if default == "required":
             assert signature[name].default is inspect.Parameter.empty or codec_id == "jscc"
@@ -158,7 +163,8 @@ def test_the_table_of_parameters_is_what_codecs_have(codec_id):
             assert signature[name].default == wanted
         if name in params:
             assert (params[name], type(params[name])) == (wanted, type(wanted)) or name == "levels", name
-        _check_values(codec_id, needed, name, value)
+        beside = {"axis": "map", "step": 1.0} if (name, default) == ("maps", "none") else {}
+        _check_values(codec_id, {**needed, **beside}, name, value)
 
 
 def _check_values(codec_id: str, needed: dict, name: str, value: str) -> None:
@@ -189,7 +195,10 @@ def test_what_the_table_says_is_left_out_is(codec_id):
     given_params |= defaults if codec_id == "ldpc" else {}
     params = fc.get_codec(codec_id, **given_params).params()
     rows = [(key.strip("`"), left_out) for key, _, _, left_out in PARAMETERS[codec_id]]
-    assert list(params) == [key for key, left_out in rows if left_out != "where there is a step"]
+    assert list(params) == [key for key, left_out in rows if left_out not in STEPS and key != "maps"]
+    if codec_id != "ldpc":
+        params = fc.get_codec(codec_id, axis="map", maps=3, **given_params).params()
+        assert list(params) == [key for key, left_out in rows if left_out != "where there is a step"]
 
 
 # ---- bitstream.md: one packet in hex ----
@@ -328,6 +337,29 @@ def test_steps_are_zigzags_or_as_they_are(codec_id):
         b = packet.payload[0] & 0x7F
         assert (packet.payload[0] & 0x80, packet.payload[1]) == (flag, 0)  # mode 0: bits as they are
         assert format_readers.words(packet.payload[2:].tobytes(), 5, b) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 2), (2, 3)])
+def test_steps_by_maps_are_read_as_the_page_says(shape):
+    (line,) = re.findall(r"^    T = (.*)$", PAGES["bitstream"], re.MULTILINE)
+    eighths = [int(number) for number in line.split(", ")]
+    codec = fc.get_codec("rans", step=0.3, axis="map", maps=3)
+    codec.map_exponents.copy_(torch.tensor([0, 13, 64]))
+    x = torch.tensor([2.5, -0.6, 7.0, -3.0, 1e7, 90.0]).reshape(1, *shape)
+    packet = codec.encode(x)[0]
+    escaped, start = format_readers.escapes(packet.payload.tobytes())
+    b = packet.payload[0] & 63
+    assert packet.payload[start] == 0  # mode 0: bits as they are
+    symbols = format_readers.words(packet.payload[start + 1 :].tobytes(), 6, b)
+    assert packet.payload[0] & 0x80
+    y = codec.decode([packet])[0]
+    found = (y.T if len(shape) == 2 else y).reshape(-1).tolist()  # the maps of tokens come first
+    for i, u in enumerate(symbols):
+        e = int(codec.map_exponents[i // 2])
+        step = float(np.float32(0.3)) * (eighths[e % 8] / 65536 * 2 ** (e // 8))
+        q = -(u + 1) // 2 if u % 2 else u // 2
+        assert found[i] == escaped.get(i, float(np.float32(q * step)))
+    assert list(escaped.values()) == [1e7]
 
 
 def _with(packet: Packet, payload: bytes) -> Packet:

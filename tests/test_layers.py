@@ -60,7 +60,7 @@ WITHIN = {
         "uncoded": {"bottleneck"},
         "analog": {"bottleneck"},
         "nested": {"bottleneck"},
-        "entropy": {"quantized"},
+        "entropy": {"quantized", "map_steps"},
         "mosaic": {"quantized"},
     },
 }

@@ -192,7 +192,7 @@ def choose_codecs(specs: Sequence[str] | None) -> tuple[list[dict[str, Any]], di
         if cls.wants_sensitivity:
             left_out[codec_id] = f"codec {codec_id!r} is made for a layer by featcodec.calibrate, which takes its time"
             continue
-        configs += [fc.get_codec(codec_id, **example).config() for example in cls.examples]
+        configs += [fc.get_codec(codec_id, **example).config() for example in cls.examples if not cls.wants_gradients(example)]
     return configs, left_out
 
 

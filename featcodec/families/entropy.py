@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,15 +15,18 @@ from featcodec.bitstream import Packet, PayloadKind, parse_batch
 from featcodec.channel import Channel
 from featcodec.codec import Codec, Payload
 from featcodec.errors import FeatureError
+from featcodec.families.map_steps import map_exponents
 from featcodec.features import check_feature, check_layout
 from featcodec.ops.cast import DTYPE_NAMES, DTYPES
 from featcodec.ops.crushed import Crushed
 from featcodec.ops.host import to_host
-from featcodec.ops.quantizer import minmax_reconstruct, step_reconstruct
+from featcodec.ops.quantizer import map_steps_reconstruct, minmax_reconstruct, step_reconstruct
 from featcodec.ops.steps import smallest_step
 from featcodec.ops.versions import version_of
 from featcodec.payloads.coder import State
 from featcodec.payloads.entropy import TABLES, EntropyCoder, Layout, layout_of
+from featcodec.payloads.layout import FloatArray, num_maps
+from featcodec.payloads.quantizer import map_steps, to_one_step
 from featcodec.transmission import NOTHING_LOST, Transmission
 
 if TYPE_CHECKING:
@@ -50,7 +53,11 @@ class EntropyCodec(EntropyCoder, Codec):
         which 0 is a level, n at least 2.
     step
         A step Q > 0 instead of min-max: q = rint(x / Q), x^ = Q q, no range sent. A value whose q has more than 16 bits is sent
-        as it is, in four bytes more. `bits` and `axis` then stay at their defaults.
+        as it is, in four bytes more. `bits` and `axis` then stay at their defaults, but for axis="map" with `maps`.
+    maps
+        With a step and axis="map": how many maps a feature has, each with a step of its own, Q 2^(e / 8), e = 0..64 in the
+        state and not sent. Q is the step of the map that the model's output depends on most, and of all maps until
+        `featcodec.calibrate` tells how much it depends on each.
     tables
         "adaptive": tables are made for each sample and sent. "static": they come from `calibrate`, live in the state and are
         not sent; symbols that calibration never met are coded all the same. Until then they are flat.
@@ -59,41 +66,87 @@ class EntropyCodec(EntropyCoder, Codec):
     _packets: _core.PacketCoder | None = None
     _transient = (*Codec._transient, "_packets")
 
-    def __init__(self, *, bits: int = 8, axis: str = "sample", step: float | None = None, tables: str = "adaptive") -> None:
-        super().__init__(bits=bits, axis=axis, step=step, tables=tables)
+    def __init__(
+        self,
+        *,
+        bits: int = 8,
+        axis: str = "sample",
+        step: float | None = None,
+        maps: int | None = None,
+        tables: str = "adaptive",
+    ) -> None:
+        super().__init__(bits=bits, axis=axis, step=step, maps=maps, tables=tables)
         if tables == "static":
             self._register_tables()
+        if maps is not None:
+            self.register_buffer("map_exponents", torch.zeros(maps, dtype=torch.uint8))
+
+    @classmethod
+    def fitted(cls, params: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+        """Add maps where each has a step."""
+        return {"maps": num_maps(shape), **params} if cls.wants_gradients(params) else dict(params)
+
+    @classmethod
+    def wants_gradients(cls, params: Mapping[str, Any]) -> bool:
+        """Return whether each map has a step."""
+        return params.get("step") is not None and params.get("axis") == "map"
 
     @property
     def needs_calibration(self) -> bool:
-        """True where the tables are static."""
-        return self.tables == "static"
+        """True where the tables are static, or each map has a step."""
+        return self.tables == "static" or self.maps is not None
 
     def calibrate(self, features: Tensor | Iterable[Tensor]) -> Self:
-        """Make the static tables, anew each time; see `Codec.calibrate`.
+        """Make the static tables, anew each time, and all maps' steps equal; see `Codec.calibrate`.
 
         Raises
         ------
         FeatureError
             Also where the features are all constant, or each has symbols that are wider than a step's static tables.
         """
+        return self.calibrate_for(features, None)
+
+    def calibrate_for(
+        self, features: Tensor | Iterable[Tensor], gradients: Tensor | Iterable[Tensor] | None, strength: float = 0.1
+    ) -> Self:
+        """Make each map's step by the output's gradients, then the static tables; see `Codec.calibrate_for`.
+
+        Raises
+        ------
+        FeatureError
+            As `calibrate`; also where gradients or features are of other maps, or the gradients are all 0.
+        """
         if not self.needs_calibration:
             return self
-        totals = [np.zeros(256, np.int64), np.zeros(256, np.int64), np.zeros(_CONTEXT_COUNTS, np.int64)]
         batches = [features] if isinstance(features, Tensor) else list(features)
         for batch in batches:
             check_feature(batch)
+            self._steps_of(layout_of(tuple(batch.shape[1:]), self.axis), FeatureError)
+        exponents = None if self.maps is None else map_exponents(gradients, self.maps, strength)
+        if self.tables == "static":
+            self._calibrate_tables(batches, exponents)
+        if exponents is not None:
+            self.map_exponents.copy_(torch.from_numpy(exponents))
+        return self
+
+    def _calibrate_tables(self, batches: list[Tensor], exponents: NDArray[np.uint8] | None) -> None:
+        totals = [np.zeros(256, np.int64), np.zeros(256, np.int64), np.zeros(_CONTEXT_COUNTS, np.int64)]
         zigzag = self.step is not None and any(bool((batch < 0).any()) for batch in batches)
         coder = self.new_coder(zigzag=zigzag)
         for batch in batches:
-            layout = layout_of(tuple(batch.shape[1:]), self.axis)
-            values = _arrange(batch, layout.transposes).float().numpy().reshape(-1, *layout.grid)
-            for total, counts in zip(totals, coder.count(values), strict=True):
+            for total, counts in zip(totals, coder.count(self._in_grids(batch, exponents)), strict=True):
                 total += counts
         if not totals[2].any():
-            raise _nothing_counted(batches, self.step, zigzag)
+            raise _nothing_counted([torch.from_numpy(self._in_grids(b, exponents)) for b in batches], self.step, zigzag)
         self._train(coder, zigzag, *(_narrow(total) for total in totals))
-        return self
+
+    def _in_grids(self, batch: Tensor, exponents: NDArray[np.uint8] | None) -> FloatArray:
+        """A batch as the core takes it, (B, maps, height, width)."""
+        layout = layout_of(tuple(batch.shape[1:]), self.axis)
+        values: FloatArray = _arrange(batch, layout.transposes).float().numpy().reshape(-1, *layout.grid)
+        if self.step is None or exponents is None:
+            return values
+        return to_one_step(values, self.step, map_steps(self.step, exponents))
 
     # ---- the fast way: one call of the core for a batch ----------------------------------------------------------------
 
@@ -149,6 +202,9 @@ class EntropyCodec(EntropyCoder, Codec):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Quantise and dequantise where `x` is."""
+        steps = self._steps_of(layout_of(tuple(x.shape[1:]), self.axis), FeatureError)
+        if steps is not None:
+            return map_steps_reconstruct(x, torch.from_numpy(steps))
         if self.step is not None:
             return step_reconstruct(x, self.step)
         return minmax_reconstruct(x, self.bits, self.axis)
@@ -162,6 +218,7 @@ class EntropyCodec(EntropyCoder, Codec):
         none = np.zeros(256, np.uint32)
         self._train(self.new_coder(), False, none, none, np.zeros(_CONTEXT_COUNTS, np.uint32))
 
+    map_exponents: Tensor
     order0_table: Tensor
     frequencies: Tensor
     table_sizes: Tensor
@@ -189,6 +246,10 @@ class EntropyCodec(EntropyCoder, Codec):
             self.order0_table[: table.size].copy_(torch.from_numpy(table))
         self.table_sizes.copy_(torch.from_numpy(np.array(sizes, np.int32)))  # torch.tensor has no data on "meta"
 
+    def _exponents(self) -> NDArray[np.uint8]:
+        found: NDArray[np.uint8] = self.map_exponents.cpu().numpy()
+        return found
+
     def _tables(self) -> State | None:
         """The static tables as arrays."""
         return {name: getattr(self, name).cpu().numpy() for name in TABLES} if self.tables == "static" else None
@@ -208,6 +269,8 @@ class EntropyCodec(EntropyCoder, Codec):
 
     def _encode_unknown(self, x: Tensor) -> list[Packet]:
         """Encode features of a shape and type not seen before, or that do not lie in memory as the core reads them."""
+        if self.maps is not None:  # a step by map is NumPy's work, before the core's
+            return super().encode_over(x, None)
         check_layout(x)
         if not len(x):
             return []
@@ -219,6 +282,8 @@ class EntropyCodec(EntropyCoder, Codec):
 
     def _decode_unknown(self, packets: Sequence[Packet | bytes], like: Packet | None) -> Tensor:
         """Decode packets that are none yet, of a shape and type not seen before, or of values that must be put in order."""
+        if self.maps is not None:
+            return super().decode(packets, like=like)
         parsed = self._check_packets(packets, like)
         coder, shape, dtype = self._coder_of_tables(), parsed[0].shape, parsed[0].dtype
         way = self._way(shape, dtype, len(parsed))

@@ -65,7 +65,14 @@ def step_reconstruct(x: Tensor, step: float) -> Tensor:
     return in_blocks(lambda part: _step_reconstruct(part, step), x)
 
 
-def _step_reconstruct(x: Tensor, step: float) -> Tensor:
+def map_steps_reconstruct(x: Tensor, steps: Tensor) -> Tensor:
+    """Return Q_c rint(x / Q_c) of a batch with C maps, as `step_reconstruct` does; `steps` (C,) are doubles on any device."""
+    within = (0, *map_axes(x))
+    each = steps.to(x.device).view([1 if axis in within else -1 for axis in range(x.ndim)])
+    return in_blocks(lambda part: _step_reconstruct(part, each), x)
+
+
+def _step_reconstruct(x: Tensor, step: float | Tensor) -> Tensor:
     symbols = torch.round(x.double() / step)
     coded = (symbols >= -(1 << 15)) & (symbols < 1 << 15)
     return torch.where(coded, saturating_cast((symbols * step).float(), x.dtype), x)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from featcodec import _core
 from featcodec.bitstream import Packet, PayloadKind
-from featcodec.errors import ConfigError
+from featcodec.errors import BitstreamError, ConfigError, FeatureError
 from featcodec.payloads.coder import Payload, PayloadCoder, State
 from featcodec.payloads.layout import AXES, FloatArray
-from featcodec.payloads.quantizer import MAX_BITS
+from featcodec.payloads.quantizer import MAX_BITS, MOST_EXPONENT, from_one_step, map_steps, to_one_step
 from featcodec.spec import check_choice, check_int
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _CONTEXTS = 256
 _MOST_STEP = 1e30  # a step is below it
+_MOST_MAPS = 1 << 16
 # Integer buffers of fixed shapes: what the state of static tables holds.
 TABLES: Mapping[str, tuple[int, type[np.generic]]] = {
     "order0_table": (640, np.uint8),
@@ -39,6 +40,7 @@ class EntropyCoder(PayloadCoder):
 
     family: ClassVar[str]
     _kept: _core.PacketCoder | None = None
+    _kept_exponents: NDArray[np.uint8] | None = None
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"bits": 8},
         {"bits": 4},
@@ -48,16 +50,31 @@ class EntropyCoder(PayloadCoder):
         {"bits": 8, "axis": "token"},
         {"bits": 4, "tables": "static"},
         {"step": 0.25},
+        {"step": 0.25, "axis": "map", "maps": 8},
     )
 
-    def __init__(self, *, bits: int = 8, axis: str = "sample", step: float | None = None, tables: str = "adaptive") -> None:
+    def __init__(
+        self,
+        *,
+        bits: int = 8,
+        axis: str = "sample",
+        step: float | None = None,
+        maps: int | None = None,
+        tables: str = "adaptive",
+    ) -> None:
         super().__init__()
         self.bits = check_int("bits", bits, 1, MAX_BITS)
         self.axis = check_axis(axis, self.bits)
-        self.step = None if step is None else _check_step(step)
+        self.step = None if step is None else _check_step(step, finest=maps is not None)
+        self.maps = None if maps is None else check_int("maps", maps, 1, _MOST_MAPS)
         self.tables = check_choice("tables", tables, ("adaptive", "static"))
-        if step is not None and (bits, axis) != (8, "sample"):
-            raise ConfigError(f"a step quantiser takes no bits and no axis, got bits={bits}, axis={axis!r} beside step={step}")
+        if maps is not None and (step is None or axis != "map"):
+            raise ConfigError(f"maps go with axis=map and a step, got maps={maps}, axis={axis!r}, step={step}")
+        if step is not None and (bits, axis) != (8, "sample" if maps is None else "map"):
+            raise ConfigError(
+                f"a step quantiser takes no bits and no axis (but axis=map with maps), got bits={bits}, axis={axis!r} beside "
+                f"step={step}, maps={maps}"
+            )
         if tables == "static" and not self.has_context_tables and self.new_coder().static_bits > 8:
             raise ConfigError(f"static tables of {self.codec_id!r} take bits 1..8, got {self.bits}: use context")
 
@@ -65,6 +82,9 @@ class EntropyCoder(PayloadCoder):
     def of(cls, params: Mapping[str, Any], state: State) -> Self:
         """Return the coder with its tables in it: see `PayloadCoder.of`."""
         coder = super().of(params, state)
+        if coder.step is not None and coder.maps is not None:
+            coder._kept_exponents = _checked_exponents(state, coder.maps)
+            map_steps(coder.step, coder._kept_exponents)
         try:
             coder._kept = coder._array_coder(_checked(state) if coder.tables == "static" else None)
         except (ValueError, TypeError) as e:  # the core's word on what is in them
@@ -72,8 +92,10 @@ class EntropyCoder(PayloadCoder):
         return coder
 
     def params(self) -> dict[str, Any]:
-        """Return bits and axis or the step; tables where they are not adaptive."""
-        quantizer = {"bits": self.bits, "axis": self.axis} if self.step is None else {"step": self.step}
+        """Return bits and axis, or the step, or axis, step and maps; tables where they are not adaptive."""
+        quantizer: dict[str, Any] = {"bits": self.bits, "axis": self.axis} if self.step is None else {"step": self.step}
+        if self.maps is not None:
+            quantizer = {"axis": self.axis, **quantizer, "maps": self.maps}
         return {**quantizer, **({"tables": self.tables} if self.tables != "adaptive" else {})}
 
     # ---- bytes ----------------------------------------------------------------------------------------------------------
@@ -82,13 +104,19 @@ class EntropyCoder(PayloadCoder):
         """Encode a batch (B, ...) in one call of the core."""
         layout = layout_of(x.shape[1:], self.axis)
         values = np.ascontiguousarray(x.swapaxes(1, 2) if layout.transposes else x)
+        steps = self._steps_of(layout, FeatureError)
+        if self.step is not None and steps is not None:
+            values = to_one_step(values.reshape(-1, *layout.grid), self.step, steps)
         packets = self._coder().encode_at(values.ctypes.data, _array_way(layout, len(x)))
         return [packet.payload for packet in packets]
 
     def decode_payloads(self, payloads: Sequence[Payload], shape: tuple[int, ...]) -> FloatArray:
         """Decode payloads of samples of one shape to (B, ...) float32."""
         layout = layout_of(shape, self.axis)
+        steps = self._steps_of(layout, BitstreamError)
         x = self._coder().decode_payloads(list(payloads), _array_way(layout, len(payloads)))
+        if self.step is not None and steps is not None:
+            from_one_step(x.reshape(-1, *layout.grid), self.step, steps)
         values: FloatArray = x.reshape(-1, *shape[::-1]).swapaxes(1, 2) if layout.transposes else x
         return np.ascontiguousarray(values)
 
@@ -98,6 +126,20 @@ class EntropyCoder(PayloadCoder):
 
     def _array_coder(self, tables: State | None) -> _core.PacketCoder:
         return _core.PacketCoder(self.new_coder(tables), np.ndarray, _as_it_is, Packet, None, 0)
+
+    # ---- steps by maps --------------------------------------------------------------------------------------------------
+
+    def _steps_of(self, layout: Layout, error: type[Exception]) -> NDArray[np.float64] | None:
+        """The steps of a sample's maps; None where there is one step, or none. `error`, where the sample has other maps."""
+        if self.step is None or self.maps is None:
+            return None
+        if layout.grid[0] != self.maps:
+            raise error(f"{self.codec_id!r} has steps for {self.maps} maps, got {layout.grid[0]} in shape {layout.shape}")
+        return map_steps(self.step, self._exponents())
+
+    def _exponents(self) -> NDArray[np.uint8]:
+        """What the state says of the maps' steps."""
+        return np.zeros(self.maps or 0, np.uint8) if self._kept_exponents is None else self._kept_exponents
 
     # ---- tables ---------------------------------------------------------------------------------------------------------
 
@@ -113,7 +155,7 @@ class EntropyCoder(PayloadCoder):
     def new_coder(self, tables: State | None = None, *, zigzag: bool = False) -> _core.FeatureCoder:
         """Return the core's coder of these parameters, and of static tables where they are given, as `TABLES` has them."""
         if tables is None:
-            step, per_map = self.step or 0.0, self.axis != "sample"
+            step, per_map = self.step or 0.0, self.step is None and self.axis != "sample"
             return _core.FeatureCoder(self.family, self.bits, per_map, step, zigzag, zero_level=self.axis == "token")
         number, layout, order0_bytes, signed = (int(size) for size in tables["table_sizes"])
         coder = self.new_coder(zigzag=bool(signed))
@@ -219,8 +261,17 @@ def _checked(state: State) -> State:
     return state
 
 
-def _check_step(step: Any) -> float:
+def _checked_exponents(state: State, maps: int) -> NDArray[np.uint8]:
+    found = state.get("map_exponents")
+    if found is None or found.shape != (maps,) or found.dtype != np.uint8:
+        got = "nothing" if found is None else f"{found.dtype} {found.shape}"
+        raise ConfigError(f"steps by maps need map_exponents, uint8 ({maps},), in the state, got {got}")
+    return found
+
+
+def _check_step(step: Any, *, finest: bool) -> float:
+    most = _MOST_STEP / 2 ** (MOST_EXPONENT // 8) if finest else _MOST_STEP
     # a step is used as float32, where one may be 0 that was not
-    if isinstance(step, bool) or not isinstance(step, (int, float)) or not (0 < step < _MOST_STEP and np.float32(step) > 0):
-        raise ConfigError(f"step must be a number above 0 and below {_MOST_STEP:g}, got {step!r}")
+    if isinstance(step, bool) or not isinstance(step, (int, float)) or not (0 < step < most and np.float32(step) > 0):
+        raise ConfigError(f"step must be a number above 0 and below {most:g}, got {step!r}")
     return float(step)

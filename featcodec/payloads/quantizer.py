@@ -7,6 +7,9 @@ Min-max, n bits (BottleNet eq. 1; Choi and Bajic 2018):
 Unit, for values in [0, 1] (BottleNet++, eq. 2): q = rint((2^n - 1) x), x^ = q / (2^n - 1). The authors' code multiplies by 256
 instead, where x = 1 wraps round to 0: the paper is followed.
 
+A step for every map c (docs/bitstream.md, "Steps by maps"): q = rint(x / Q_c), x^ = q Q_c, Q_c = Q 2^(e_c / 8), with constants
+of 17 bits for the powers of two between octaves, so that Q_c is exact in double.
+
 All steps are IEEE double precision in the order written, rounding half to even; only x^ is rounded to float32. So the span
 of float32 neither overflows nor underflows, x^ of q = 0 is m itself, and every implementation gives the same integers.
 """
@@ -19,10 +22,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featcodec._core import DefaultFloats
+from featcodec.errors import ConfigError
+
 FloatArray = NDArray[np.float32]
 Symbols = NDArray[np.uint16]
 MAX_BITS = 16
+MOST_EXPONENT = 64  # eighths of an octave: no map's step is more than 2^8 times the finest
 _BLOCK = 1 << 18
+_EIGHTHS = np.array([65536, 71468, 77936, 84990, 92682, 101070, 110218, 120194]) / 65536  # 2^(i / 8)
 
 
 def minmax_ranges(groups: FloatArray) -> FloatArray:
@@ -116,6 +124,63 @@ def unit_dequantize(words: NDArray[Any], bits: int) -> FloatArray:
     """Return the values of words, or of expected words (floats), as float32."""
     values: FloatArray = (words.astype(np.float64) / (2**bits - 1)).astype(np.float32)
     return values
+
+
+def map_steps(step: float, exponents: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return each map's step, step 2^(exponent / 8), from its exponent (C,), 0..64; the step as float32.
+
+    Raises
+    ------
+    ConfigError
+        An exponent is above 64.
+    """
+    if exponents.max() > MOST_EXPONENT:
+        raise ConfigError(f"map_exponents of a state are 0..{MOST_EXPONENT}, got {exponents.max()}")
+    steps: NDArray[np.float64] = np.ldexp(_single(step) * _EIGHTHS[exponents % 8], exponents // 8)
+    return steps
+
+
+def to_one_step(x: FloatArray, step: float, steps: NDArray[np.float64]) -> FloatArray:
+    """Return what a quantiser of one step has the symbols of that a step for every map gives.
+
+    Parameters
+    ----------
+    x
+        (B, C, ...) float32, finite.
+    step
+        Q, used as float32.
+    steps
+        (C,): those of `map_steps`, none below Q. So what has no 16-bit integer by its map's step has none by Q, and stays.
+
+    Returns
+    -------
+    FloatArray
+        The shape of `x`: q Q.
+    """
+    out: FloatArray = np.empty(x.shape, np.float32)
+    _exchange(x, out, steps, np.full(len(steps), _single(step)))
+    return out
+
+
+def from_one_step(values: FloatArray, step: float, steps: NDArray[np.float64]) -> None:
+    """Make q Q_c of each q Q in (B, C, ...), contiguous, where it is."""
+    _exchange(values, values, np.full(len(steps), _single(step)), steps)
+
+
+def _single(step: float) -> float:
+    with DefaultFloats():
+        return float(np.float32(step))
+
+
+def _exchange(x: FloatArray, out: FloatArray, old: NDArray[np.float64], new: NDArray[np.float64]) -> None:
+    """Write rint(x / old) new to `out` where that integer has 16 bits, else x."""
+    rows, to = (array.reshape(len(x) * len(old), -1) for array in (x, out))
+    before, after = (np.tile(steps, len(x))[:, None] for steps in (old, new))
+    with DefaultFloats():
+        for some, columns in _blocks(rows.shape):
+            wide = rows[some, columns].astype(np.float64)
+            q = np.rint(wide / before[some])
+            to[some, columns] = np.where((q >= -(1 << 15)) & (q < 1 << 15), q * after[some], wide)
 
 
 def _low_and_span(ranges: FloatArray) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -22,7 +22,8 @@ from tests.kernels import KERNELS, choose
 
 IDS = ("auto", "context", "huffman", "rans")
 AVAILABLE = _core.isas()
-CASES = [(codec_id, example) for codec_id in IDS for example in fc.codec_class(codec_id).examples]
+EXAMPLES = [(codec_id, example) for codec_id in IDS for example in fc.codec_class(codec_id).examples]
+CASES = [(codec_id, example) for codec_id, example in EXAMPLES if "maps" not in example]  # those of features of any shape
 SHAPES = [
     (1, 1, 1),
     (1, 300),
@@ -376,7 +377,7 @@ def test_packets_of_a_known_shape_are_looked_at_all_the_same():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_the_way_there_and_back_in_one_call_is_the_same_way(codec_id, shape, dtype):
     for example in fc.codec_class(codec_id).examples:
-        codec = fc.get_codec({"id": codec_id, **example})
+        codec = fc.get_codec(fc.fit_spec({"id": codec_id, **{k: v for k, v in example.items() if k != "maps"}}, shape[1:]))
         x = torch.randn(shape, generator=torch.Generator().manual_seed(3)).to(dtype)
         x[0, 0] *= 1000
         codec.calibrate(x)
