@@ -67,6 +67,9 @@ def build(wanted: Job) -> fc.Codec:
         return next(one for one in trained_codecs(wanted.layer) if one.name == config["trained"]).codec().eval()
     if wanted.state:
         codec: Any = fc.load_codec(wanted.state)
+        if isinstance(config, dict):  # one calibration tells the maps' steps, whatever the finest is
+            told, codec = codec, fc.get_codec(config)
+            codec.load_state_dict(told.state_dict())
     elif isinstance(config, dict) and config["id"] in RIVALS:
         codec = RIVALS[config["id"]](**{key: value for key, value in config.items() if key != "id"})
     else:

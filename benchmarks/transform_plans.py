@@ -23,6 +23,7 @@ from featcodec.bench.report import machine
 from featcodec.spec import format_spec
 
 JOINT = "transform, 2^20"
+STEPS = "context, steps by maps"
 _BATCH = {"resnet20": 128, "lite0": 16}
 
 
@@ -83,7 +84,7 @@ class Calibrated:
 
 def plans(name: str, layer: str) -> list[Plan]:
     """Return the transforms of a cut that see the tail."""
-    found = [Plan(name, layer, PLAIN)]
+    found = [Plan(name, layer, PLAIN), Plan(name, layer, STEPS, spec="context:step=1,axis=map")]
     if name == "resnet20" and layer != "layer3":  # where a handful of bytes loses nothing
         found += [Plan(name, layer, JOINT, log_table=20, flips=True), Plan(name, layer, LARGEST, log_table=22, flips=True)]
     return found

@@ -81,9 +81,8 @@ def setting_of(row: Mapping[str, Any]) -> str:
     if row["quality"] is not None:
         return f"quality {row['quality']}"
     config = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in row["config"].items()}
-    return " ".join(f"{key} {config[key]}" for key in ("quality", "bits", "levels", "share") if key in config) or format_spec(
-        {"id": config["id"]}
-    )
+    known = ("quality", "bits", "levels", "share", "step")
+    return " ".join(f"{key} {config[key]}" for key in known if key in config) or format_spec({"id": config["id"]})
 
 
 def plan_lines(result: Result) -> str:

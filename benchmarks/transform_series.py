@@ -101,6 +101,32 @@ def contexts() -> list[Series]:
     return [bits_series("context", "context"), bits_series("context, map", "context", axis="map")]
 
 
+def steps(features: Tensor, name: str, path: str, maps: int, few: int) -> list[Series]:
+    """Return the context codec's curves over a step: one for all maps, and one for each, as a calibration's state tells.
+
+    Parameters
+    ----------
+    features
+        (N, ...) of calibration pictures: steps go from a quarter of their standard deviation to eight times that.
+    name, path
+        Of the curve with a step for each map, and its state.
+    maps
+        C.
+    few
+        Rows of each.
+    """
+    spread = float(features.std())
+    sizes = tuple(spread * 2.0 ** (i / 4) for i in range(-8, 13))
+
+    def one(where: Where, step: float) -> Job:
+        return job(where, "context, step", {"id": "context", "step": step})
+
+    def each(where: Where, step: float) -> Job:
+        return job(where, name, {"id": "context", "step": step, "axis": "map", "maps": maps}, state=path)
+
+    return [Series("context, step", sizes, one, 4, few), Series(name, sizes, each, 4, few)]
+
+
 def transforms(states: Sequence[tuple[str, str]], many: int) -> list[Series]:
     """Return the curves of calibrated transforms, each over its one state's qualities: `many`, half where no goal is close."""
 

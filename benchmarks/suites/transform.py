@@ -27,8 +27,8 @@ from benchmarks.cut_jobs import Job, Place, cut_of, job, run_jobs
 from benchmarks.cut_networks import NETWORKS
 from benchmarks.entropy_goals import goals_table
 from benchmarks.transform_goals import PCA, PLAIN, cells_of, goals, sizes_of
-from benchmarks.transform_plans import Calibrated, plain, plans, run_plans
-from benchmarks.transform_series import KL_RANGES, LITE0_RANGE, Series, contexts, rivals, transforms
+from benchmarks.transform_plans import STEPS, Calibrated, plain, plans, run_plans
+from benchmarks.transform_series import KL_RANGES, LITE0_RANGE, Series, contexts, rivals, steps, transforms
 from featcodec.bench.pretrained import trained_codecs
 from featcodec.bench.report import machine
 
@@ -138,12 +138,11 @@ def _series(place: Place, cut: Cut, found: Sequence[Calibrated], args: argparse.
     """Return the curves of a cut, of the whole image codecs' and transforms' rows or, at the last layer, about half of them."""
     many, few = (args.rows, _FEW) if cut[1] != "layer3" else (max(2, args.rows // 2), max(2, _FEW // 2 + 1))
     states = [(one.plan.series, one.path) for one in found if (one.plan.network, one.plan.layer) == cut]
-    ours = transforms(states, many)
-    if cut[0] == "resnet20":
-        calibration, _ = cut_of(place, *cut, "train")
-        others = rivals(torch.from_numpy(np.array(calibration.features)), many, min(many, few))
-    else:
-        others = contexts()
+    ours = transforms([state for state in states if state[0] != STEPS], many)
+    calibration, _ = cut_of(place, *cut, "train")
+    features = torch.from_numpy(np.array(calibration.features))
+    others = rivals(features, many, min(many, few)) if cut[0] == "resnet20" else contexts()
+    others += [one for state in states if state[0] == STEPS for one in steps(features, *state, features.shape[1], few)]
     return [each for each in (*ours, *others) if each.name in (args.series or [each.name])]
 
 
