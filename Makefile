@@ -7,7 +7,7 @@ RAY = build/ray
 # The package is installed in place: only what the build reads asks for another install.
 BUILD_INPUTS = setup.py pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/*/*.inc)
 
-.PHONY: bench bench-entropy bench-channel bench-training bench-accelerator bench-device bench-parts bench-planning bench-transform bench-runtime test test-ray test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results proto clean
+.PHONY: bench bench-entropy bench-channel bench-training bench-accelerator bench-device bench-parts bench-planning bench-prune bench-search bench-transform bench-runtime test test-ray test-wheel test-device test-neon arm-tools sanitize fuzz lint goldens results proto clean
 
 bench: $(VENV)/.installed
 	$(BIN)/featcodec bench --out $(OUT)
@@ -47,6 +47,14 @@ bench-planning: PARTS ?= algorithm1 brute_force rising_load profiles
 bench-planning: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --no-deps efficientnet-lite-pytorch
 	$(BIN)/python -m benchmarks.suites.planning --parts $(PARTS) --out $(OUT)/planning
+
+# Incremental pruning of ResNet-20's head beside the two-step baseline; more than an hour, it goes on where it was stopped.
+bench-prune: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.suites.planning_prune --out $(OUT)/prune
+
+# Twelve trials drawn by TPE beside all 24 points of a space, each of which is trained; it goes on where it was stopped.
+bench-search: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.suites.planning_search --out $(OUT)/search
 
 # What exporting a model costs, how fast a loaded tail is, and every cut of nineteen real models.
 bench-parts: $(VENV)/.installed
