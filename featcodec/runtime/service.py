@@ -276,6 +276,7 @@ def _hello_name(text: Any) -> bytes | None:
 
 def _parsed(hello: Any) -> edge_pb2.Hello:
     try:
-        return edge_pb2.Hello.FromString(hello)
+        parsed: edge_pb2.Hello = edge_pb2.Hello.FromString(hello)
     except Exception as e:  # protobuf's own class
         raise RefusedError(Cause.HELLO, "the hello in the metadata is none") from e
+    return parsed
