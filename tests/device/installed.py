@@ -22,8 +22,9 @@ def main() -> int:
 
 
 def megabytes(folder: Path) -> float:
-    """All files below a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+    """All files below a folder, but the byte code that Python writes beside them."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.parent.name != "__pycache__")
+    return sum(path.stat().st_size for path in files) / 1e6
 
 
 if __name__ == "__main__":
