@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import featcodec as fc
+from featcodec.conditions import Conditions
 from featcodec.sizes import compute, names, parse, text_of
 
 VALUES = {"B": 3, "x.2": 17, "_y": 5}
@@ -100,3 +101,13 @@ def test_refusals(match):
 def test_what_cannot_be_computed(text, match):
     with pytest.raises(fc.PartError, match=match):
         compute(parse(text), VALUES)
+
+
+def test_derived_sizes_are_remembered_for_their_own_sizes_alone():
+    conditions = Conditions([("x", ["B", "n"])], [["half", "n // 2"], ["both", "half * B"]], ["n > 1"])
+    for _ in range(2):
+        for n in range(2, 202):  # more than are remembered
+            assert conditions.check([(3, n)], {}) == {"B": 3, "n": n, "half": n // 2, "both": n // 2 * 3}
+    assert conditions.all_sizes({"B": 3}) == {"B": 3}
+    with pytest.raises(fc.FeatureError, match="n > 1 does not hold"):
+        conditions.check([(3, 1)], {})

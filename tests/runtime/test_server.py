@@ -99,6 +99,14 @@ def test_a_quick_call_that_comes_alone_is_run_in_the_loop_a_slow_one_never():
         assert threads[-1] == "featcodec-server"
         list(stub.edge.Stream(iter([stub.request(one)]), timeout=60))
         assert threads[-1] == "featcodec-batcher"
+        for _ in range(500):
+            alone = stub.request(one)
+            alone.alone = True
+            (answer,) = stub.edge.Stream(iter([alone]), timeout=60)
+            assert answer.id == alone.id
+            if threads[-1] == "featcodec-server":
+                break
+        assert threads[-1] == "featcodec-server"
         stub.close()
 
 
