@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows = list(_shown(_results(client, inputs, tensor, args.in_flight), args.json))
             summary = _summary(rows, client.link)
     except (fc.FeatcodecError, OSError, ValueError) as e:
-        print(e, file=sys.stderr)
+        print(f"featcodec infer: {e}", file=sys.stderr)
         return 2
     print(json.dumps(summary) if args.json else _table(summary))
     return int(any(row["error"] for row in rows))
