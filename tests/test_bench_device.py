@@ -13,6 +13,13 @@ def test_lite0_is_told_or_said_to_be_missing():
     assert "not measured" in device.lite0_line(None)
 
 
+def test_a_share_of_the_disk_is_counted_without_byte_code(tmp_path):
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "module.py").write_bytes(bytes(2_000_000))
+    (tmp_path / "__pycache__" / "module.pyc").write_bytes(bytes(3_000_000))
+    assert device.megabytes(tmp_path.rglob("*")) == 2.0
+
+
 def test_the_suite_measures_and_prints(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(device, "lite0_profile", lambda *_: None)  # its packages are the benchmark's
     assert device.main(["--rounds", "2", "--samples", "50", "--out", str(tmp_path)]) == 0

@@ -12,7 +12,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -122,8 +122,7 @@ def import_seconds(repeats: int = 5) -> float:
 def install_megabytes() -> dict[str, float]:
     """Megabytes on disk of what ``pip install 'featcodec[device]'`` brings, by package; without the benchmark's files."""
     own = Path(fc.__file__).parent
-    files = [path for path in own.rglob("*") if path.is_file() and "assets" not in path.relative_to(own).parts]
-    found = {"featcodec": sum(path.stat().st_size for path in files) / 1e6}
+    found = {"featcodec": megabytes(path for path in own.rglob("*") if "assets" not in path.relative_to(own).parts)}
     waiting = ["onnxruntime", "numpy"]
     while waiting:
         name = waiting.pop()
@@ -133,11 +132,15 @@ def install_megabytes() -> dict[str, float]:
             package = distribution(name)
         except PackageNotFoundError:  # of another system or version of Python
             continue
-        sizes = [path.stat().st_size for file in package.files or [] if (path := Path(file.locate())).is_file()]
-        found[name] = sum(sizes) / 1e6
+        found[name] = megabytes(Path(file.locate()) for file in package.files or [])
         needs = [line for line in package.requires or [] if "extra ==" not in line]
         waiting += [re.match(r"[\w.-]+", line).group().lower() for line in needs]
     return {name: round(size, 1) for name, size in found.items()}
+
+
+def megabytes(paths: Iterable[Path]) -> float:
+    """Megabytes of those paths that are files, but for the byte code that Python writes beside its sources."""
+    return sum(path.stat().st_size for path in paths if path.parent.name != "__pycache__" and path.is_file()) / 1e6
 
 
 def lite0_profile(codec: fc.Codec, path: Path) -> dict[str, Any] | None:
