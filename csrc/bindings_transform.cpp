@@ -1,4 +1,5 @@
 // The transform coder.
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -59,6 +60,7 @@ std::unique_ptr<TransformCoder> make_coder(std::size_t maps, std::size_t block_h
         .offset = arrays.get<std::uint8_t>("offset", {places}),
         .scale_class = arrays.get<std::uint8_t>("scale_class", {places}),
         .tables = arrays.get<std::int32_t>("tables", {signed_size(kTransformTables), signed_size(kTransformEntries)}),
+        .drift = arrays.get<std::int16_t>("drift", {signed_size(kTransformTables), signed_size(kTransformEntries)}),
     };
     if (const char* problem = transform_problem(shape, own); problem != nullptr) raise("ConfigError", std::string("the state's ") + problem);
     return std::make_unique<TransformCoder>(shape, own);
@@ -142,6 +144,20 @@ Array<float> synthesise(const TransformCoder& coder, const Array<std::int32_t>& 
     return values;
 }
 
+Array<std::int64_t> tally(const TransformCoder& coder, const Array<std::int32_t>& components, unsigned quality) {
+    if (components.ndim() != 3 || components.shape(2) != static_cast<py::ssize_t>(coder.shape().places())) {
+        throw py::value_error("expected components (B, blocks, " + std::to_string(coder.shape().places()) + ")");
+    }
+    auto counts = make<std::int64_t>(kTransformTables, kTransformEntries);
+    const auto to = out_view(counts);
+    std::fill(to.begin(), to.end(), 0);
+    {
+        const GilReleaseUnlessBrief release(static_cast<std::size_t>(components.size()));
+        coder.tally({components.data(), static_cast<std::size_t>(components.size())}, static_cast<std::size_t>(components.shape(1)), quality, to);
+    }
+    return counts;
+}
+
 }  // namespace
 
 void bind_transform(py::module_& m) {
@@ -150,7 +166,8 @@ void bind_transform(py::module_& m) {
         .def("encode", &encode, py::arg("values").noconvert(), py::arg("quality"))
         .def("decode", &decode, py::arg("payloads"), py::arg("height"), py::arg("width"))
         .def("analyse", &analyse, py::arg("values").noconvert())
-        .def("synthesise", &synthesise, py::arg("integers").noconvert(), py::arg("quality"), py::arg("height"), py::arg("width"));
+        .def("synthesise", &synthesise, py::arg("integers").noconvert(), py::arg("quality"), py::arg("height"), py::arg("width"))
+        .def("tally", &tally, py::arg("components").noconvert(), py::arg("quality"));
 }
 
 }  // namespace featcodec::python

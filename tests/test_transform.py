@@ -43,6 +43,7 @@ def any_state(layout: Layout, seed: int = 0) -> dict[str, NDArray[Any]]:
     tables = 1 + rng.integers(0, 4000, (33, 16))
     tables[:, 0] += (1 << 16) - tables.sum(1)
     state["tables"] = tables.astype(np.int32)
+    state["drift"] = rng.integers(-2048, 2048, (33, 16)).astype(np.int16)
     return state
 
 

@@ -14,7 +14,7 @@ import featcodec as fc
 from featcodec import _core
 from tests.kernels import KERNELS, choose
 from tests.prior_reference import RangeEncoder
-from tests.transform_reference import Reference, fresh
+from tests.transform_reference import Reference, Scale, fresh
 
 State = dict[str, NDArray[Any]]
 
@@ -64,6 +64,7 @@ def random_state(seed: int, maps: int, block_height: int, block_width: int, grou
     state["offset"][:] = rng.integers(0, 97, places) * (rng.random(places) < 0.2)
     state["scale_class"][:] = np.clip(rng.normal(100, 30, places), 0, 255)
     state["tables"][:] = tables(rng)
+    state["drift"][:] = rng.integers(-(2 ** rng.integers(1, 16)), 2 ** rng.integers(1, 16), (33, 16))
     return state
 
 
@@ -206,6 +207,51 @@ def test_escapes_come_back_bit_for_bit():
     assert payload[0] == 30 + 128
     back = coder.decode([payload], 3, 5)
     assert np.array_equal(back.reshape(-1)[[0, 7, 59]], x.reshape(-1)[[0, 7, 59]])
+
+
+def test_drift_moves_the_scale_as_the_page_says():
+    state = fresh(2, 1, 1, 2, shared=True, joint=0)
+    state["tables"][:] = tables(np.random.default_rng(0))
+    state["drift"][:, 0], state["drift"][:, 1:] = -300, 32767
+    scale = Scale(state["tables"], state["drift"])
+    assert scale.at(-16) == (0, 0)
+    scale.move(0, 3)  # to the limit, 64 classes
+    assert (scale.s, scale.at(-16), scale.at(0)) == (16384, (32, 4), (32, 6))
+    scale.move(16, 0)
+    assert scale.s == 16384 - 128 - 300
+    for _ in range(400):
+        scale.move(16, 0)
+    assert -300 * 128 < scale.s == -16384
+    assert scale.at(60) == (0 + 12, 0)
+    coder, q = _core.TransformCoder(2, 1, 1, 2, state), np.array([[9, 0], [-2, 1], [0, 0]])
+    encoder = RangeEncoder()
+    encoder.encode(Reference(2, 1, 1, 2, state)._intervals(q, 40))
+    payload = np.frombuffer(bytes([40]) + encoder.finish(), np.uint8)
+    wanted = coder.synthesise(q[None].astype(np.int32), 40, 3, 1)
+    assert np.array_equal(coder.decode([payload], 3, 1), wanted)
+
+
+def test_a_tally_counts_what_the_encoder_codes():
+    state = random_state(3, 8, 4, 4, 4, False, 8)
+    reference = Reference(8, 4, 4, 4, state)
+    coder = _core.TransformCoder(8, 4, 4, 4, state)
+    t = coder.analyse(features(3, state, (3, 8, 8, 8)))
+    for quality in (0, 47, 100):
+        wanted = np.zeros((33, 16), np.int64)
+        for sample in t.astype(np.int64):
+            scale = Scale(state["tables"], state["drift"])
+            for block in reference.quantise(sample, quality):
+                for m, r in zip(np.abs(block).tolist(), reference.classes(quality).tolist(), strict=True):
+                    if r >= -16:
+                        number, b = scale.at(r)
+                        wanted[number, min(m >> b, 15)] += 1
+                        scale.move(number, min(m >> b, 15))
+        assert np.array_equal(coder.tally(t, quality), wanted)
+        assert np.array_equal(coder.tally(t[:0], quality), 0 * wanted)
+    with pytest.raises(ValueError, match=r"\(B, blocks, 128\)"):
+        coder.tally(t[:, :, :100].copy(), 47)
+    with pytest.raises(ValueError, match="quality"):
+        coder.tally(t, 101)
 
 
 def with_escapes(*parts: bytes) -> NDArray[np.uint8]:

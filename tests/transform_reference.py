@@ -138,12 +138,12 @@ class Reference:
         return np.where(self.classes(quality) < -16, 0, q)
 
     def _intervals(self, q: Integers, quality: int) -> Iterator[tuple[int, int]]:
-        tables = np.pad(self["tables"].cumsum(1), ((0, 0), (1, 0))).tolist()
+        scale = Scale(self["tables"], self["drift"])
         classes = self.classes(quality).tolist()
         for block in q.tolist():
             for value, r in zip(block, classes, strict=True):
                 if r >= -16:
-                    yield from _coded(value, r, tables)
+                    yield from _coded(value, r, scale)
 
     def _escapes(self, x: NDArray[np.float32], outside: NDArray[np.bool_], quality: int) -> bytes:
         positions = np.flatnonzero(outside).tolist()
@@ -170,14 +170,14 @@ class Reference:
         return x
 
     def _integers(self, data: bytes, blocks: int, quality: int) -> Integers:
-        tables = np.pad(self["tables"].cumsum(1), ((0, 0), (1, 0))).tolist()
+        scale = Scale(self["tables"], self["drift"])
         classes, steps = self.classes(quality).tolist(), self.steps(quality).tolist()
         decoder = RangeDecoder(data)
         q = np.zeros((blocks, len(classes)), np.int64)
         for block in q:
             for i, (r, step) in enumerate(zip(classes, steps, strict=True)):
                 if r >= -16:
-                    block[i] = _decoded(decoder, r, tables)
+                    block[i] = _decoded(decoder, r, scale)
                     if abs(int(block[i])) * step >= 1 << 31:
                         raise BitstreamError("an integer is larger than any that is encoded")
         decoder.finish()
@@ -203,12 +203,31 @@ class Reference:
         return np.ascontiguousarray(x)
 
 
-def _coded(value: int, r: int, tables: list[list[int]]) -> Iterator[tuple[int, int]]:
+class Scale:
+    """What the integers so far say of the scale of those to come."""
+
+    def __init__(self, tables: Integers, drift: Integers) -> None:
+        self.tables = np.pad(tables.cumsum(1), ((0, 0), (1, 0))).tolist()
+        self.drift, self.s = drift.tolist(), 0
+
+    def at(self, r: int) -> tuple[int, int]:
+        """The number of the table, and b."""
+        r = min(max(r + ((self.s + 128) >> 8), -16), 255)
+        b = max(0, -((16 - r) // 8))
+        return r - 8 * b + 16, b
+
+    def move(self, number: int, symbol: int) -> None:
+        """After an integer."""
+        self.s = min(max(self.s + self.drift[number][symbol] - (self.s >> 7), -16384), 16384)
+
+
+def _coded(value: int, r: int, scale: Scale) -> Iterator[tuple[int, int]]:
     """The intervals of one integer."""
-    b = max(0, -((16 - r) // 8))
-    table = tables[r - 8 * b + 16]
+    number, b = scale.at(r)
+    table = scale.tables[number]
     m = abs(value) >> b
     symbol = min(m, 15)
+    scale.move(number, symbol)
     yield table[symbol], table[symbol + 1] - table[symbol]
     bits = [abs(value) >> i & 1 for i in reversed(range(b))]
     if m >= 15:
@@ -220,11 +239,12 @@ def _coded(value: int, r: int, tables: list[list[int]]) -> Iterator[tuple[int, i
         yield bit * _BIT, _BIT
 
 
-def _decoded(decoder: RangeDecoder, r: int, tables: list[list[int]]) -> int:
-    b = max(0, -((16 - r) // 8))
-    table = tables[r - 8 * b + 16]
+def _decoded(decoder: RangeDecoder, r: int, scale: Scale) -> int:
+    number, b = scale.at(r)
+    table = scale.tables[number]
     peeked = decoder.peek()
     m = next(k for k in range(16) if table[k + 1] > peeked)
+    scale.move(number, m)
     decoder.take(table[m], table[m + 1] - table[m])
     if m == 15:
         zeros = 0
@@ -316,4 +336,5 @@ def fresh(maps: int, block_height: int, block_width: int, group: int, *, shared:
         "offset": np.zeros(places, np.uint8),
         "scale_class": np.full(places, 128, np.uint8),
         "tables": np.full((33, 16), 4096, np.int32),
+        "drift": np.zeros((33, 16), np.int16),
     }

@@ -204,10 +204,11 @@ Status TransformCoder::Parts::decode(std::span<const std::uint8_t> payload, cons
         if (const Status status = get_escapes(front, values(grid), nullptr); status != Status::ok) return status;
     }
     ArithmeticDecoder decoder(front.rest());
+    TransformDrift drift(*this);
     const auto own = plan(quality);
     const bool good = make_sample(*own, grid, x, [&](BlockRange range, std::int16_t* components) {
         for (std::size_t b = 0; b < range.count; ++b) {
-            if (!get_block(*this, *own, decoder, components + b * own->size)) return false;
+            if (!get_block(*own, drift, decoder, components + b * own->size)) return false;
         }
         return true;
     });
@@ -297,6 +298,18 @@ void TransformCoder::synthesise(std::span<const std::int32_t> integers, const Tr
             return true;
         });
     });
+}
+
+void TransformCoder::tally(std::span<const std::int32_t> components, std::size_t blocks, unsigned quality, std::span<std::int64_t> counts) const {
+    if (quality > kMostQuality) throw std::invalid_argument("quality must be 0..100");
+    const std::size_t places = parts_->shape.places(), size = blocks * places;
+    if (size == 0 ? !components.empty() : components.size() % size != 0) throw std::invalid_argument("a sample has all blocks' components");
+    if (counts.size() != kTransformTables * kTransformEntries) throw std::invalid_argument("counts are of every table's entries");
+    const auto plan = parts_->plan(quality);
+    for (std::size_t first = 0; first < components.size(); first += size) {
+        TransformDrift drift(*parts_);
+        for (std::size_t b = 0; b < blocks; ++b) tally_block(*plan, drift, components.data() + first + b * places, counts.data());
+    }
 }
 
 }  // namespace featcodec

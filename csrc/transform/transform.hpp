@@ -44,6 +44,7 @@ struct TransformState {
     std::span<const std::uint8_t> offset;
     std::span<const std::uint8_t> scale_class;
     std::span<const std::int32_t> tables;
+    std::span<const std::int16_t> drift;
 };
 
 // What is out of its range, as a clause; nullptr where nothing is. std::invalid_argument where an array has another size than the shape
@@ -84,6 +85,8 @@ public:
     bool analyse(std::span<const float> x, const TransformGrid& grid, std::span<std::int32_t> components) const;
     // What decode makes of such integers, those that the quality leaves out taken for zero.
     void synthesise(std::span<const std::int32_t> integers, const TransformGrid& grid, unsigned quality, std::span<float> x) const;
+    // How often each entry of each table codes such components, [table][entry], added to counts.
+    void tally(std::span<const std::int32_t> components, std::size_t blocks, unsigned quality, std::span<std::int64_t> counts) const;
 
 private:
     struct Parts;

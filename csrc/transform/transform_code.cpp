@@ -11,9 +11,27 @@ constexpr std::uint64_t kEscape = kTransformEntries - 1;
 constexpr unsigned kMostZeros = 24;  // of an escape
 constexpr unsigned kCellShift = 7;   // between components and what the inverse matrices take
 constexpr std::int64_t kMostMiddle = (std::int64_t{1} << 31) - 1;  // of a cell
-// A symbol of 16 bits, an escape of 49, 23 low bits and the sign: 89 bits and what rounding costs, below 2^-20 of them.
-constexpr std::size_t kMostBytes = 12;
+// A symbol of 16 bits, 49 of an escape and low bits (fewer digits the more of these) or 30 low bits, and the sign: 66 bits and what
+// rounding costs, below 2^-20 of them.
+constexpr std::size_t kMostBytes = 9;
 constexpr std::size_t kEndBytes = 8;
+
+constexpr int kMostRelative = 16;  // of a table; above it the low bits are sent raw
+constexpr int kMostMovedRelative = 255;
+constexpr int kDriftBits = 8;
+constexpr int kForgetting = 7;                       // a 128th of what it moved is taken back at each integer
+constexpr std::int32_t kMostDrift = 64 << kDriftBits;  // 8 octaves
+
+struct Scales {
+    TransformDrift::Scale of[kMostMovedRelative - kLeastRelative + 1];  // a relative class less the least
+    constexpr Scales() : of() {
+        for (int relative = kLeastRelative; relative <= kMostMovedRelative; ++relative) {
+            const int low_bits = relative > kMostRelative ? (relative - kMostRelative + 7) / 8 : 0;
+            of[relative - kLeastRelative] = {static_cast<std::uint8_t>(relative - 8 * low_bits - kLeastRelative), static_cast<std::uint8_t>(low_bits)};
+        }
+    }
+};
+constexpr Scales kScales;
 
 struct Step {
     std::int64_t size;
@@ -38,29 +56,43 @@ std::uint64_t cell_of(std::int32_t component, const Step& step) noexcept {
     return twice < size ? 0 : (twice + size) / (2 * size);
 }
 
-void put(ArithmeticEncoder& encoder, const TransformStarts& starts, unsigned low_bits, std::uint64_t size, bool negative) noexcept {
-    const std::uint64_t high = size >> low_bits;
+void put(ArithmeticEncoder& encoder, TransformDrift& drift, int relative, std::uint64_t size, bool negative) noexcept {
+    const TransformDrift::Scale scale = drift.scale(relative);
+    const auto& starts = drift.table(scale).starts;
+    const std::uint64_t high = size >> scale.low_bits;
     const std::uint64_t entry = std::min(high, kEscape);
     encoder.put(starts[entry], starts[entry + 1] - starts[entry]);
     if (entry == kEscape) encoder.put_golomb(high - kEscape + 1);
-    encoder.put_bits(size, low_bits);
+    encoder.put_bits(size, scale.low_bits);
     if (size != 0) encoder.put_bit(negative ? 1 : 0);
+    drift.move(scale, entry);
 }
 
 // The integer, without its sign.
-bool get(ArithmeticDecoder& decoder, const TransformStarts& starts, unsigned low_bits, std::uint64_t& size) noexcept {
+bool get(ArithmeticDecoder& decoder, TransformDrift& drift, int relative, std::uint64_t& size) noexcept {
+    const TransformDrift::Scale scale = drift.scale(relative);
     std::size_t entry = 0;
-    if (!decoder.get(starts.data(), kTransformEntries, entry)) return false;
+    if (!decoder.get(drift.table(scale).starts.data(), kTransformEntries, entry)) return false;
+    drift.move(scale, entry);
     size = entry;
     if (entry == kEscape) {
         std::uint64_t more = 0;
         if (!decoder.get_golomb(kMostZeros, more)) return false;
         size += more - 1;
     }
-    return decoder.get_bits(size, low_bits);
+    return decoder.get_bits(size, scale.low_bits);
 }
 
 }  // namespace
+
+TransformDrift::Scale TransformDrift::scale(int relative) const noexcept {
+    const int moved = relative + ((moved_ + (1 << (kDriftBits - 1))) >> kDriftBits);
+    return kScales.of[std::clamp(moved, kLeastRelative, kMostMovedRelative) - kLeastRelative];
+}
+
+void TransformDrift::move(Scale scale, std::size_t entry) noexcept {
+    moved_ = std::clamp(moved_ + tables_[scale.table].drift[entry] - (moved_ >> kForgetting), -kMostDrift, kMostDrift);
+}
 
 std::int16_t cell_middle(std::int64_t integer, std::int64_t step) noexcept {
     const std::int64_t rounded = (integer * step + (1 << (kCellShift - 1))) >> kCellShift;
@@ -68,10 +100,10 @@ std::int16_t cell_middle(std::int64_t integer, std::int64_t step) noexcept {
 }
 
 TransformCode::TransformCode(const TransformParts& parts, const TransformPlan& plan)
-    : parts_(parts),
-      plan_(plan),
+    : plan_(plan),
       size_(kMostBytes * plan.coded.size() + kEndBytes),
       bytes_(std::make_unique_for_overwrite<std::uint8_t[]>(size_)),
+      drift_(parts),
       encoder_(bytes_.get()) {}
 
 void TransformCode::make_room(std::size_t more) {
@@ -89,7 +121,7 @@ void TransformCode::put_block(const std::int32_t* components) {
     for (const CodedPlace& place : plan_.coded) {
         const std::int32_t component = components[place.at];
         const std::uint64_t size = cell_of(component, step_of(place.level));
-        put(encoder_, parts_.tables[place.table], place.low_bits, size, component < 0);
+        put(encoder_, drift_, place.relative, size, component < 0);
     }
 }
 
@@ -98,10 +130,10 @@ std::span<const std::uint8_t> TransformCode::finish() noexcept {
     return {bytes_.get(), size};
 }
 
-bool get_block(const TransformParts& parts, const TransformPlan& plan, ArithmeticDecoder& decoder, std::int16_t* components) noexcept {
+bool get_block(const TransformPlan& plan, TransformDrift& drift, ArithmeticDecoder& decoder, std::int16_t* components) noexcept {
     for (const CodedPlace& place : plan.coded) {
         std::uint64_t size = 0;
-        if (!get(decoder, parts.tables[place.table], place.low_bits, size)) return false;
+        if (!get(decoder, drift, place.relative, size)) return false;
         if (size == 0) continue;
         const Step& step = step_of(place.level);
         std::uint64_t negative = 0;
@@ -110,6 +142,16 @@ bool get_block(const TransformParts& parts, const TransformPlan& plan, Arithmeti
         components[place.at] = cell_middle(negative != 0 ? -integer : integer, step.size);
     }
     return true;
+}
+
+void tally_block(const TransformPlan& plan, TransformDrift& drift, const std::int32_t* components, std::int64_t* counts) noexcept {
+    for (const CodedPlace& place : plan.coded) {
+        const std::uint64_t size = cell_of(components[place.place], step_of(place.level));
+        const TransformDrift::Scale scale = drift.scale(place.relative);
+        const std::uint64_t entry = std::min(size >> scale.low_bits, kEscape);
+        ++counts[scale.table * kTransformEntries + entry];
+        drift.move(scale, entry);
+    }
 }
 
 }  // namespace featcodec

@@ -6,9 +6,7 @@
 namespace featcodec {
 namespace {
 
-constexpr int kFinestLevel = 156;    // of quality 0
-constexpr int kLeastRelative = -16;  // a component's scale class less its level, below which it is not coded
-constexpr int kMostRelative = 16;    // of a table; above it the low bits are sent raw
+constexpr int kFinestLevel = 156;  // of quality 0
 
 unsigned level_of(const TransformParts& parts, std::size_t place, unsigned quality) {
     return std::min(static_cast<unsigned>(kFinestLevel) - quality + parts.offset[place], kMostLevel);
@@ -65,22 +63,21 @@ void load_needs(TransformParts& parts) {
     for (const std::uint32_t place : parts.chosen) parts.computed[place] = least;
 }
 
-void load_tables(TransformParts& parts, std::span<const std::int32_t> frequencies) {
+void load_tables(TransformParts& parts, const TransformState& state) {
     parts.tables.resize(kTransformTables);
-    for (std::size_t i = 0; i < frequencies.size(); ++i) {
-        TransformStarts& starts = parts.tables[i / kTransformEntries];
+    for (std::size_t i = 0; i < state.tables.size(); ++i) {
+        TransformTable& table = parts.tables[i / kTransformEntries];
         const std::size_t entry = i % kTransformEntries;
-        if (entry == 0) starts[0] = 0;
-        starts[entry + 1] = starts[entry] + static_cast<std::uint32_t>(frequencies[i]);
+        if (entry == 0) table.starts[0] = 0;
+        table.starts[entry + 1] = table.starts[entry] + static_cast<std::uint32_t>(state.tables[i]);
+        table.drift[entry] = state.drift[i];
     }
 }
 
 CodedPlace coded_place(const TransformParts& parts, std::size_t place, std::uint32_t at, unsigned quality) {
     const unsigned level = level_of(parts, place, quality);
     const int relative = parts.scale_class[place] - static_cast<int>(level);
-    const int low_bits = std::max(0, relative - kMostRelative + 7) / 8;
-    return {static_cast<std::uint32_t>(place), at, static_cast<std::uint8_t>(level),
-            static_cast<std::uint8_t>(relative - 8 * low_bits - kLeastRelative), static_cast<std::uint8_t>(low_bits)};
+    return {static_cast<std::uint32_t>(place), at, static_cast<std::uint8_t>(level), static_cast<std::int16_t>(relative)};
 }
 
 }  // namespace
@@ -105,7 +102,7 @@ TransformParts::TransformParts(const TransformShape& of, const TransformState& s
     load_needs(*this);
     load_groups(*this, state);
     load_joint(*this, state);
-    load_tables(*this, state.tables);
+    load_tables(*this, state);
 }
 
 TransformPlan::TransformPlan(const TransformParts& parts, unsigned quality) {
@@ -127,7 +124,7 @@ TransformPlan::TransformPlan(const TransformParts& parts, unsigned quality) {
         frequency_columns = std::max(frequency_columns, frequency % shape.block_width + 1);
     }
     for (std::size_t i = 0; i < shape.places(); ++i) {
-        if (all) coded.push_back({static_cast<std::uint32_t>(i), at_place[i], 0, 0, 0});
+        if (all) coded.push_back({static_cast<std::uint32_t>(i), at_place[i], 0, 0});
         else if (parts.needed[i] <= quality) coded.push_back(coded_place(parts, i, at_place[i], quality));
     }
     while (joint_rows < parts.chosen.size() && (all || parts.needed[parts.chosen[parts.joint.order[joint_rows]]] <= quality)) ++joint_rows;

@@ -13,7 +13,12 @@
 namespace featcodec {
 
 inline constexpr unsigned kEveryComponent = kMostQuality + 1;  // a plan's quality with which all are computed
-using TransformStarts = std::array<std::uint32_t, kTransformEntries + 1>;
+
+// Frequencies summed up, and what each entry moves the scale by.
+struct TransformTable {
+    std::array<std::uint32_t, kTransformEntries + 1> starts;
+    std::array<std::int16_t, kTransformEntries> drift;
+};
 
 // Maps that are transformed together, at a frequency or at all: their components in the order in which rising qualities need them.
 struct TransformGroup {
@@ -39,7 +44,7 @@ struct TransformParts {
     std::vector<std::uint8_t> offset, scale_class;
     std::vector<std::uint8_t> needed;      // [places]: the lowest quality at which one is coded
     std::vector<std::uint8_t> computed;    // [places]: or at which the joint stage needs it
-    std::vector<TransformStarts> tables;
+    std::vector<TransformTable> tables;
     Dct rows, columns;
     DctShifts shifts;
 };
@@ -48,8 +53,7 @@ struct CodedPlace {
     std::uint32_t place;
     std::uint32_t at;        // in a block's components, as a plan has them
     std::uint8_t level;      // of its step
-    std::uint8_t table;
-    std::uint8_t low_bits;   // sent raw
+    std::int16_t relative;   // its scale class less the level
 };
 
 // Components of a block as they lie in memory: for each frequency and group its first ranks, up to a multiple of kPanelRows.
@@ -73,5 +77,6 @@ struct TransformPlan {
 // STEP[level] of docs/transform.md.
 std::int64_t transform_step(unsigned level) noexcept;
 inline constexpr unsigned kMostLevel = 208;
+inline constexpr int kLeastRelative = -16;  // a component's scale class less its level, below which it is not coded
 
 }  // namespace featcodec

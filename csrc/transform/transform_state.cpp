@@ -42,6 +42,7 @@ void check_sizes(const TransformShape& shape, const TransformState& state) {
         {state.offset.size(), places},
         {state.scale_class.size(), places},
         {state.tables.size(), kTransformTables * kTransformEntries},
+        {state.drift.size(), kTransformTables * kTransformEntries},
     };
     for (const auto& [size, wanted] : sizes) {
         if (size != wanted) throw std::invalid_argument("the state's arrays are of another shape");

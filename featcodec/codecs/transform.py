@@ -15,7 +15,7 @@ from featcodec.codec import Codec, Payload
 from featcodec.errors import FeatureError
 from featcodec.families.transform import fit
 from featcodec.families.transform_layouts import layouts
-from featcodec.families.transform_tables import classes_of, tables_of
+from featcodec.families.transform_tables import coding_of
 from featcodec.features import check_feature
 from featcodec.ops.cast import to_floats
 from featcodec.ops.versions import version_of
@@ -111,9 +111,7 @@ class TransformCodec(TransformCoder, Codec):
         if moved is not None and not bool(moved.any()):
             raise FeatureError("the output does not depend on the feature: every gradient is 0")
         state = {**self.layout.fresh_state(), **fit(self.layout, grids, moved, strength)}
-        t = core_coder(self.layout, state).analyse(grids.numpy()).reshape(-1, self.layout.places)
-        state["scale_class"] = classes_of(t)
-        state["tables"] = tables_of(t, state["scale_class"], state["offset"])
+        state |= coding_of(self.layout, state, grids.numpy())
         for name, array in state.items():
             getattr(self, name).copy_(torch.from_numpy(array))
         return self

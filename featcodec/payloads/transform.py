@@ -103,6 +103,7 @@ class Layout(NamedTuple):
             "offset": np.zeros(self.places, np.uint8),
             "scale_class": np.full(self.places, 128, np.uint8),
             "tables": np.full((NUM_TABLES, NUM_SYMBOLS), 1 << 12, np.int32),
+            "drift": np.zeros((NUM_TABLES, NUM_SYMBOLS), np.int16),
         }
 
 

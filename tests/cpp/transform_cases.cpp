@@ -63,6 +63,12 @@ std::vector<std::int32_t> tables(Draws& draws) {
     return made;
 }
 
+std::vector<std::int16_t> drifts(Draws& draws) {
+    std::vector<std::int16_t> made(fc::kTransformTables * fc::kTransformEntries);
+    for (std::size_t i = 0; i < made.size(); ++i) made[i] = static_cast<std::int16_t>(draws.below(600) - (i % fc::kTransformEntries == 0 ? 400 : 100));
+    return made;
+}
+
 std::vector<std::int16_t> means(std::size_t count, Draws& draws) {
     std::vector<std::int16_t> made(count);
     for (std::int16_t& mean : made) mean = static_cast<std::int16_t>(draws.below(4000) - 1000);
@@ -83,9 +89,10 @@ std::unique_ptr<fc::TransformCoder> transform_coder(const TransformCase& of, std
     const auto chosen = places(shape);
     const auto offset = numbers(shape.places(), 0, 97, draws), scale_class = numbers(shape.places(), 60, 140, draws);
     const auto frequencies = tables(draws);
+    const auto drift = drifts(draws);
     return std::make_unique<fc::TransformCoder>(
         shape, fc::TransformState{kScale, mean, analysis, analysis_shift, synthesis, synthesis_shift, chosen, joint_analysis, joint_analysis_shift,
-                                  joint_synthesis, joint_synthesis_shift, offset, scale_class, frequencies});
+                                  joint_synthesis, joint_synthesis_shift, offset, scale_class, frequencies, drift});
 }
 
 std::vector<float> transform_feature(const TransformCase& of, std::size_t samples, std::uint64_t seed) {
