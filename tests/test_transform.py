@@ -190,6 +190,16 @@ def test_calibration_pays():
     assert mean_size(calibrated, x, error) < 0.7 * mean_size(fresh_codec, x, error)
 
 
+def test_drift_pays_where_blocks_differ():
+    loudness = torch.tensor([1.0, 0.1]).repeat_interleave(8)
+    x = smooth_features(96, 8, 16, 16) * loudness * (1 + torch.arange(96) % 7)[:, None, None, None]
+    codec = fc.get_codec("transform:maps=8").calibrate(x)
+    still = copy.deepcopy(codec)
+    still.drift.zero_()
+    sizes = [sum(packet.payload.size for packet in each.encode(x[:16])) for each in (codec, still)]
+    assert sizes[0] < 0.9 * sizes[1]
+
+
 def test_gradients_put_the_error_where_the_output_does_not_look():
     features = smooth_features(96, 8, 8, 8)
     g = torch.zeros(96, 8, 8, 8)

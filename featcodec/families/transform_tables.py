@@ -54,7 +54,7 @@ def classes_of(t: NDArray[np.int32]) -> NDArray[np.uint8]:
 
 
 def drift_of(gain: float) -> NDArray[np.int16]:
-    """Return the drift (33, 16): the derivative of each entry's logarithm by the class, of Laplace's distribution, limited to 1."""
+    """Return the drift (33, 16): the derivative of each entry's logarithm by the class (Laplace), 1 at most, times the gain."""
     per_class = math.log(2) / 8
     rows = []
     for relative in range(_LOWEST, _LOWEST + NUM_TABLES):
