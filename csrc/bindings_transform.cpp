@@ -43,15 +43,16 @@ std::unique_ptr<TransformCoder> make_coder(std::size_t maps, std::size_t block_h
     const TransformShape shape{maps, block_height, block_width, group, static_cast<std::size_t>(arrays.rows_of("analysis")),
                                static_cast<std::size_t>(arrays.rows_of("chosen"))};
     const auto signed_size = [](std::size_t size) { return static_cast<py::ssize_t>(size); };
-    const py::ssize_t frequencies = signed_size(shape.frequencies), c = signed_size(maps), g = signed_size(group), n = signed_size(shape.joint);
+    const py::ssize_t zones = signed_size(shape.zones), c = signed_size(maps), g = signed_size(group), n = signed_size(shape.joint);
     const py::ssize_t bh = signed_size(block_height), bw = signed_size(block_width), places = bh * bw * c;
     const TransformState own{
         .scale = arrays.get<std::int32_t>("scale", {1})[0],
         .mean = arrays.get<std::int16_t>("mean", {c, bh, bw}),
-        .analysis = arrays.get<std::int16_t>("analysis", {frequencies, c, g}),
-        .analysis_shift = arrays.get<std::uint8_t>("analysis_shift", {frequencies, c}),
-        .synthesis = arrays.get<std::int16_t>("synthesis", {frequencies, c, g}),
-        .synthesis_shift = arrays.get<std::uint8_t>("synthesis_shift", {frequencies, c}),
+        .zone = arrays.get<std::int16_t>("zone", {bh * bw}),
+        .analysis = arrays.get<std::int16_t>("analysis", {zones, c, g}),
+        .analysis_shift = arrays.get<std::uint8_t>("analysis_shift", {zones, c}),
+        .synthesis = arrays.get<std::int16_t>("synthesis", {zones, c, g}),
+        .synthesis_shift = arrays.get<std::uint8_t>("synthesis_shift", {zones, c}),
         .chosen = arrays.get<std::int32_t>("chosen", {n}),
         .joint_analysis = arrays.get<std::int16_t>("joint_analysis", {n, n}),
         .joint_analysis_shift = arrays.get<std::uint8_t>("joint_analysis_shift", {n}),

@@ -218,7 +218,7 @@ def test_tokens_and_inputs_by_name():
     model, g = Tokens().eval(), torch.Generator().manual_seed(1)
     loader = [{"x": torch.randn(16, 5, 6, generator=g).cumsum(1)} for _ in range(3)]
     codec = fc.calibrate(model, "head", "transform", loader, budget_bytes=12, max_table=80, report=None)
-    assert codec.layout == (12, 1, 1, "shared", 6, 0)
+    assert codec.layout == (12, 1, 1, 1, 6, 0)
     with torch.no_grad(), fc.insert(model, "head", codec) as cut:
         model(**loader[-1])
     assert cut.stats.bits_per_sample <= 8 * (12 + 24)  # of a payload and a header

@@ -43,7 +43,7 @@ def work():
                 for x in (random, smooth, random[:, :8, :9], smooth[:, :4]):
                     codec.decode(codec.encode(x))
         for joint in (0, 100):
-            state = fresh(64, 8, 8, 64, shared=False, joint=joint)
+            state = fresh(64, 8, 8, 64, zones=None, joint=joint)
             coder = _core.TransformCoder(64, 8, 8, 64, state)
             coder.decode(coder.encode(smooth.numpy(), 80), 48, 48)
         done.append(isa)
@@ -172,7 +172,7 @@ def status(name):
         return next(int(line.split()[1]) << 10 for line in file if line.startswith(name))
 
 maps, side = int(sys.argv[1]), int(sys.argv[2])
-coder = _core.TransformCoder(maps, 8, 8, maps, fresh(maps, 8, 8, maps, shared=True, joint=0))
+coder = _core.TransformCoder(maps, 8, 8, maps, fresh(maps, 8, 8, maps, zones=1, joint=0))
 x = np.zeros((1, maps, side, side), np.float32)
 x[0, 0, 0, 0] = 1e30
 payload = coder.encode(x, 100) if sys.argv[3] == "own" else [np.array([100], np.uint8)]

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 import featcodec as fc
 from featcodec import _core, device
 from featcodec.families.transform_layouts import layouts
-from featcodec.payloads.transform import Layout
+from featcodec.payloads.transform import Layout, zones_of
 from tests.transform_reference import Reference, fresh, varint
 
 LAYOUTS = [
-    Layout(8, 7, 5, "frequency", 8, 0),
-    Layout(8, 4, 4, "shared", 4, 10),
-    Layout(6, 8, 8, "frequency", 3, 100),
-    Layout(8, 1, 1, "frequency", 8, 0),
-    Layout(3, 16, 2, "shared", 3, 40),
+    Layout(8, 7, 5, 35, 8, 0),
+    Layout(8, 4, 4, 1, 4, 10),
+    Layout(6, 8, 8, 20, 3, 100),
+    Layout(8, 1, 1, 1, 8, 0),
+    Layout(3, 16, 2, 3, 3, 40),
 ]
 GRIDS = [(7, 5), (7, 5), (9, 17), (5, 3), (20, 5)]
 
@@ -83,7 +83,7 @@ def test_the_core_is_the_page(layout, grid):
 
 def test_the_fresh_state_is_the_page_s():
     for layout in LAYOUTS:
-        wanted = fresh(*layout[:3], layout.group, shared=layout.basis == "shared", joint=layout.joint)
+        wanted = fresh(*layout[:3], layout.group, zones=layout.zones, joint=layout.joint)
         ours = layout.fresh_state()
         assert list(ours) == list(wanted)
         for name, array in wanted.items():
@@ -259,7 +259,7 @@ def test_parameters_that_do_not_fit_are_refused():
         ("transform:maps=8,group=3", "group must divide maps"),
         ("transform:maps=8,joint=513", r"joint must be an integer 0\.\.512"),
         ("transform:maps=8,block_height=33", r"block_height must be an integer 1\.\.32"),
-        ("transform:maps=8,basis=all", "basis must be one of"),
+        ("transform:maps=8,zones=65", "zones must be"),
         ("transform:maps=4096", "numbers"),
     ]:
         with pytest.raises(fc.ConfigError, match=words):
@@ -314,8 +314,33 @@ def test_layouts_keep_to_the_memory_and_to_what_is_given(shape, max_table):
     assert all(layout.numbers <= max_table and layout.joint <= 1024 for layout in found)
     assert len(found) == len(set(found)) <= 6
     assert all((layout.block_height, layout.block_width) == (1, 1) for layout in found) == (len(shape) < 3)
-    given = layouts({"block_height": 4, "block_width": 2, "basis": "shared", "joint": 0}, shape, 1024, max_table)
-    assert {layout[1:4] + layout[5:] for layout in given} == {(4, 2, "shared", 0)}
+    given = layouts({"block_height": 4, "block_width": 2, "zones": 3, "joint": 0}, shape, 1024, max_table)
+    assert {layout[1:4] + layout[5:] for layout in given} == {(4, 2, 3, 0)}
+
+
+def test_there_are_as_many_zones_as_the_memory_holds():
+    found = layouts({}, (112, 14, 14), 300, 1 << 18)
+    assert found[:2] == [Layout(112, 14, 14, 20, 112, 0), Layout(112, 14, 14, 5, 112, 288)]
+    assert Layout(112, 7, 7, 20, 112, 0) in found
+    assert layouts({"joint": 300}, (112, 14, 14), 300, 1 << 18)[0] == Layout(112, 14, 14, 13, 112, 300)
+    assert layouts({}, (32, 16, 16), 1024, 1 << 18)[:2] == [Layout(32, 16, 16, 256, 32, 0), Layout(32, 16, 16, 64, 32, 432)]
+    sizes = np.bincount(zones_of(14, 14, 20)).tolist()
+    assert sizes == [1] * 14 + [2, 5, 11, 23, 47, 94]
+
+
+def test_a_zone_has_the_steps_of_its_frequencies():
+    g = torch.nn.functional.avg_pool2d(torch.randn(96, 8, 8, 8, generator=torch.Generator().manual_seed(2)), 3, 1, 1)
+    x = smooth_features(96, 8, 8, 8)
+    offsets = {}
+    for zones in (1, 12, 64):
+        codec = fc.get_codec("transform", maps=8, zones=zones).calibrate_for(x, g)
+        offsets[zones] = codec.offset.reshape(64, 8)
+        sizes = np.bincount(codec.zone.numpy())
+        alone = torch.from_numpy(sizes == 1)[codec.zone.long()]
+        assert not offsets[zones][alone].any()
+        assert codec.zone[0] == 0
+    assert offsets[1][-1].min() > 8 > offsets[1][0].float().mean()  # the tail looks at what is smooth
+    assert offsets[12].float().mean() < offsets[1].float().mean()
 
 
 def test_no_layout_is_small_enough():

@@ -20,17 +20,17 @@ State = dict[str, NDArray[Any]]
 
 # maps, block_height, block_width, group, shared, joint, height, width
 SHAPES = [
-    (1, 1, 1, 1, True, 0, 1, 1),
-    (3, 2, 1, 3, False, 2, 5, 3),
-    (6, 1, 3, 2, False, 5, 2, 10),
-    (8, 7, 5, 8, False, 40, 7, 5),
-    (17, 4, 4, 17, True, 0, 6, 9),
-    (32, 8, 8, 32, False, 70, 8, 8),
-    (20, 3, 2, 5, True, 33, 7, 5),
-    (40, 1, 1, 20, False, 9, 11, 1),
-    (2, 32, 16, 1, True, 3, 33, 20),
-    (33, 1, 7, 11, False, 1, 3, 14),
-    (70, 2, 2, 70, False, 0, 34, 2),
+    (1, 1, 1, 1, 1, 0, 1, 1),
+    (3, 2, 1, 3, None, 2, 5, 3),
+    (6, 1, 3, 2, None, 5, 2, 10),
+    (8, 7, 5, 8, None, 40, 7, 5),
+    (17, 4, 4, 17, 5, 0, 6, 9),
+    (32, 8, 8, 32, None, 70, 8, 8),
+    (20, 3, 2, 5, 1, 33, 7, 5),
+    (40, 1, 1, 20, None, 9, 11, 1),
+    (2, 32, 16, 1, 37, 3, 33, 20),
+    (33, 1, 7, 11, None, 1, 3, 14),
+    (70, 2, 2, 70, None, 0, 34, 2),
 ]
 
 
@@ -42,17 +42,18 @@ def matrices(rng: np.random.Generator, count: int, rows: int, columns: int) -> N
     return np.rint(made * 4096 / max(1, columns / 256) ** 0.5).astype(np.int16).reshape(count, rows, columns)
 
 
-def random_state(seed: int, maps: int, block_height: int, block_width: int, group: int, shared: bool, joint: int) -> State:
+def random_state(seed: int, maps: int, block_height: int, block_width: int, group: int, zones: int | None, joint: int) -> State:
     """A state such as calibration makes."""
     rng = np.random.default_rng(seed)
-    state = fresh(maps, block_height, block_width, group, shared=shared, joint=joint)
-    frequencies, places = len(state["analysis"]), maps * block_height * block_width
+    state = fresh(maps, block_height, block_width, group, zones=zones, joint=joint)
+    count, places = len(state["analysis"]), maps * block_height * block_width
     state["scale"][:] = rng.integers(5, 10)
     state["mean"][:] = rng.integers(-2000, 2000, state["mean"].shape)
-    state["analysis"] = matrices(rng, frequencies, maps, group)
+    state["zone"][:] = rng.permuted(state["zone"])
+    state["analysis"] = matrices(rng, count, maps, group)
     state["analysis_shift"][:] = rng.integers(5, 9, state["analysis_shift"].shape)
     state["synthesis"] = np.ascontiguousarray(
-        state["analysis"].reshape(frequencies, -1, group, group).swapaxes(2, 3).reshape(state["analysis"].shape)
+        state["analysis"].reshape(count, -1, group, group).swapaxes(2, 3).reshape(state["analysis"].shape)
     )
     state["synthesis_shift"][:] = rng.integers(10, 13, state["synthesis_shift"].shape)
     state["chosen"] = np.sort(rng.choice(places, joint, replace=False)).astype(np.int32)
@@ -182,12 +183,12 @@ def test_any_bytes_give_what_the_page_says_or_are_refused(data):
 
 
 def small() -> tuple[_core.TransformCoder, State]:
-    state = fresh(4, 2, 2, 2, shared=False, joint=3)
+    state = fresh(4, 2, 2, 2, zones=None, joint=3)
     return _core.TransformCoder(4, 2, 2, 2, state), state
 
 
 def test_a_feature_that_is_its_mean_costs_two_bytes_at_most():
-    state = random_state(1, 32, 8, 8, 32, False, 0)
+    state = random_state(1, 32, 8, 8, 32, None, 0)
     state["scale_class"][:] = 80
     state["tables"][:, :] = 1
     state["tables"][:, 0] = 65536 - 15
@@ -210,7 +211,7 @@ def test_escapes_come_back_bit_for_bit():
 
 
 def test_drift_moves_the_scale_as_the_page_says():
-    state = fresh(2, 1, 1, 2, shared=True, joint=0)
+    state = fresh(2, 1, 1, 2, zones=1, joint=0)
     state["tables"][:] = tables(np.random.default_rng(0))
     state["drift"][:, 0], state["drift"][:, 1:] = -300, 32767
     scale = Scale(state["tables"], state["drift"])
@@ -232,7 +233,7 @@ def test_drift_moves_the_scale_as_the_page_says():
 
 
 def test_a_tally_counts_what_the_encoder_codes():
-    state = random_state(3, 8, 4, 4, 4, False, 8)
+    state = random_state(3, 8, 4, 4, 4, None, 8)
     reference = Reference(8, 4, 4, 4, state)
     coder = _core.TransformCoder(8, 4, 4, 4, state)
     t = coder.analyse(features(3, state, (3, 8, 8, 8)))
@@ -289,7 +290,7 @@ def test_every_damage_is_named(payload, why):
 
 def one_place(quality: int, scale_class: int) -> tuple[_core.TransformCoder, Reference]:
     """Of grids of one value, whose table makes escapes likely."""
-    state = fresh(1, 1, 1, 1, shared=True, joint=0)
+    state = fresh(1, 1, 1, 1, zones=1, joint=0)
     state["scale_class"][:] = scale_class
     state["tables"][:] = [1] * 15 + [65536 - 15]
     return _core.TransformCoder(1, 1, 1, 1, state), Reference(1, 1, 1, 1, state)
@@ -318,6 +319,8 @@ def test_an_escape_s_length_ends():
     [
         ("scale", lambda a: a + 92, "scale must be"),
         ("mean", lambda a: a + np.int16(24577), "mean must be"),
+        ("zone", lambda a: a - np.int16(1), "zone must be"),
+        ("zone", lambda a: a + np.int16(1), "zone must be"),
         ("analysis", lambda a: a * 0 + np.int16(30721), "analysis must have"),
         ("analysis_shift", lambda a: a * 0 + np.uint8(25), "analysis must have"),
         ("synthesis", lambda a: a * 0 - np.int16(30721), "synthesis must have"),
@@ -338,7 +341,7 @@ def test_a_state_out_of_range_is_refused(name, change, why):
         _core.TransformCoder(4, 2, 2, 2, state | {name: change(state[name])})
 
 
-@pytest.mark.parametrize("name", list(fresh(1, 1, 1, 1, shared=True, joint=1)))
+@pytest.mark.parametrize("name", list(fresh(1, 1, 1, 1, zones=1, joint=1)))
 def test_an_array_of_another_shape_or_type_is_refused(name):
     _, state = small()
     with pytest.raises(ValueError, match=f"{name} has another shape"):
@@ -353,7 +356,7 @@ def test_an_array_of_another_shape_or_type_is_refused(name):
     ("maps", "height", "width", "group"), [(4, 0, 1, 2), (4, 33, 1, 2), (4, 1, 33, 2), (4, 2, 2, 3), (4, 2, 2, 0), (0, 1, 1, 1)]
 )
 def test_a_shape_that_is_none_is_refused(maps, height, width, group):
-    state = fresh(maps, height, width, max(1, group), shared=True, joint=0)
+    state = fresh(maps, height, width, max(1, group), zones=1, joint=0)
     if group == 0:
         state["analysis"] = state["synthesis"] = np.zeros((1, maps, 0), np.int16)
     with pytest.raises(ValueError, match=r"sides of 1 to 32|multiple of group|1 to 2\^26"):

@@ -106,7 +106,7 @@ class Reference:
         t = rounded(np.einsum("bx,ncyx->ncyb", cosines(self.block_width), v), r1)
         y = rounded(np.einsum("ay,ncyb->ncab", cosines(self.block_height), t), r2)
         y = y.transpose(0, 2, 3, 1).reshape(len(v), -1, self.maps)
-        t = rounded(self._by_groups(self["analysis"], y), self["analysis_shift"]).reshape(len(v), -1)
+        t = rounded(self._by_groups(self["analysis"], y), self["analysis_shift"][self["zone"]]).reshape(len(v), -1)
         chosen = self["chosen"]
         if len(chosen):
             z = saturated(rounded(t[:, chosen], 7))
@@ -114,9 +114,9 @@ class Reference:
         return t
 
     def _by_groups(self, matrices: Integers, y: Integers) -> Integers:
-        """Rows (F', C, G) times (blocks, F, C), group by group."""
+        """Rows (F', C, G) of each frequency's zone times (blocks, F, C), group by group."""
         _, c, g = matrices.shape
-        rows = np.broadcast_to(matrices, (y.shape[1], c, g)).reshape(-1, c // g, g, g)
+        rows = matrices[self["zone"]].reshape(-1, c // g, g, g)
         return np.einsum("fgkj,nfgj->nfgk", rows, y.reshape(len(y), -1, c // g, g)).reshape(y.shape)
 
     def levels(self, quality: int) -> Integers:
@@ -190,7 +190,7 @@ class Reference:
         if len(chosen):
             w[:, chosen] = saturated(rounded(w[:, chosen] @ self["joint_synthesis"].T, self["joint_synthesis_shift"]))
         w = w.reshape(len(q), -1, self.maps)
-        y = saturated(rounded(self._by_groups(self["synthesis"], w), self["synthesis_shift"]))
+        y = saturated(rounded(self._by_groups(self["synthesis"], w), self["synthesis_shift"][self["zone"]]))
         y = y.reshape(len(q), self.block_height, self.block_width, self.maps).transpose(0, 3, 1, 2)
         r1, bound = shift_of(8191, self.block_width)
         r2, _ = shift_of(bound, self.block_height)
@@ -316,18 +316,33 @@ class _Reader:
         return positions, values
 
 
-def fresh(maps: int, block_height: int, block_width: int, group: int, *, shared: bool, joint: int) -> dict[str, NDArray[Any]]:
-    """The state before calibration."""
-    frequencies = 1 if shared else block_height * block_width
+def zones_of(height: int, width: int, zones: int) -> NDArray[np.int16]:
+    """The zone of each frequency."""
+    order = sorted(range(height * width), key=lambda f: (f // width * width) ** 2 + (f % width * height) ** 2)
+    found = [0] * len(order)
+    for z in range(zones):
+        size = max(1, len(order) // (2 ** (zones - z) - 1))
+        for f in order[:size]:
+            found[f] = z
+        order = order[size:]
+    return np.array(found, np.int16)
+
+
+def fresh(
+    maps: int, block_height: int, block_width: int, group: int, *, zones: int | None, joint: int
+) -> dict[str, NDArray[Any]]:
+    """The state before calibration; a zone for each frequency where `zones` is None."""
+    count = zones or block_height * block_width
     places = maps * block_height * block_width
-    rows = np.broadcast_to(np.arange(maps)[:, None] % group == np.arange(group), (frequencies, maps, group))
+    rows = np.broadcast_to(np.arange(maps)[:, None] % group == np.arange(group), (count, maps, group))
     return {
         "scale": np.array([9], np.int32),
         "mean": np.zeros((maps, block_height, block_width), np.int16),
+        "zone": zones_of(block_height, block_width, count),
         "analysis": (rows * (1 << 14)).astype(np.int16),
-        "analysis_shift": np.full((frequencies, maps), 9, np.uint8),
+        "analysis_shift": np.full((count, maps), 9, np.uint8),
         "synthesis": (rows * (1 << 12)).astype(np.int16),
-        "synthesis_shift": np.full((frequencies, maps), 10, np.uint8),
+        "synthesis_shift": np.full((count, maps), 10, np.uint8),
         "chosen": np.arange(joint, dtype=np.int32),
         "joint_analysis": (np.eye(joint) * (1 << 13)).astype(np.int16),
         "joint_analysis_shift": np.full(joint, 6, np.uint8),

@@ -22,16 +22,18 @@ struct TransformShape {
     std::size_t block_height = 1;
     std::size_t block_width = 1;
     std::size_t group = 1;      // maps that are transformed together
-    std::size_t frequencies = 1;  // that have a matrix of their own: block_height * block_width, or 1
+    std::size_t zones = 1;      // of the block's frequencies, a matrix each
     std::size_t joint = 0;
 
-    std::size_t places() const noexcept { return block_height * block_width * maps; }
+    std::size_t frequencies() const noexcept { return block_height * block_width; }
+    std::size_t places() const noexcept { return frequencies() * maps; }
 };
 
 // The arrays of docs/transform.md, "State".
 struct TransformState {
     std::int32_t scale = 0;
     std::span<const std::int16_t> mean;
+    std::span<const std::int16_t> zone;
     std::span<const std::int16_t> analysis;
     std::span<const std::uint8_t> analysis_shift;
     std::span<const std::int16_t> synthesis;

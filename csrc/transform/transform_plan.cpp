@@ -28,20 +28,23 @@ std::vector<std::uint32_t> ordered(std::size_t count, const Needed& needed) {
     return order;
 }
 
-std::uint8_t needed_at_any(const TransformParts& parts, std::size_t matrix_frequency, std::size_t map) {
-    const std::size_t frequencies = parts.shape.block_height * parts.shape.block_width;
-    if (parts.shape.frequencies == frequencies) return parts.computed[matrix_frequency * parts.shape.maps + map];
-    std::uint8_t least = kEveryComponent;
-    for (std::size_t f = 0; f < frequencies; ++f) least = std::min(least, parts.computed[f * parts.shape.maps + map]);
+// The lowest quality at which any frequency of a zone needs a component: [zones][maps].
+std::vector<std::uint8_t> needed_by_zones(const TransformParts& parts) {
+    std::vector<std::uint8_t> least(parts.shape.zones * parts.shape.maps, kEveryComponent);
+    for (std::size_t i = 0; i < parts.computed.size(); ++i) {
+        std::uint8_t& known = least[parts.zone[i / parts.shape.maps] * parts.shape.maps + i % parts.shape.maps];
+        known = std::min(known, parts.computed[i]);
+    }
     return least;
 }
 
 void load_groups(TransformParts& parts, const TransformState& state) {
     const std::size_t group = parts.shape.group;
-    for (std::size_t i = 0; i < parts.shape.frequencies * parts.groups(); ++i) {
-        const std::size_t frequency = i / parts.groups(), first = i % parts.groups() * group, row = i * group;
+    const auto needed = needed_by_zones(parts);
+    for (std::size_t i = 0; i < parts.shape.zones * parts.groups(); ++i) {
+        const std::size_t row = i * group;
         TransformGroup& made = parts.matrices.emplace_back();
-        made.order = ordered(group, [&](std::uint32_t k) { return needed_at_any(parts, frequency, first + k); });
+        made.order = ordered(group, [&](std::uint32_t k) { return needed[row + k]; });
         made.forward = {state.analysis.data() + row * group, state.analysis_shift.data() + row, made.order, PackedMatrix::Ordered::rows};
         made.inverse = {state.synthesis.data() + row * group, state.synthesis_shift.data() + row, made.order, PackedMatrix::Ordered::columns};
     }
@@ -91,6 +94,7 @@ TransformParts::TransformParts(const TransformShape& of, const TransformState& s
     : shape(of),
       scale(state.scale),
       mean(state.mean.size()),
+      zone(state.zone.begin(), state.zone.end()),
       chosen(state.chosen.begin(), state.chosen.end()),
       offset(state.offset.begin(), state.offset.end()),
       scale_class(state.scale_class.begin(), state.scale_class.end()),

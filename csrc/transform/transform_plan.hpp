@@ -32,13 +32,14 @@ struct TransformParts {
 
     std::size_t groups() const noexcept { return shape.maps / shape.group; }
     const TransformGroup& group_at(std::size_t frequency, std::size_t group) const noexcept {
-        return matrices[(shape.frequencies == 1 ? 0 : frequency) * groups() + group];
+        return matrices[zone[frequency] * groups() + group];
     }
 
     TransformShape shape;
     std::int32_t scale;
     std::vector<std::int16_t> mean;        // [y in block][x in block][map]
-    std::vector<TransformGroup> matrices;  // [frequencies][groups]
+    std::vector<std::uint16_t> zone;       // [frequencies]
+    std::vector<TransformGroup> matrices;  // [zones][groups]
     TransformGroup joint;
     std::vector<std::uint32_t> chosen;     // places
     std::vector<std::uint8_t> offset, scale_class;

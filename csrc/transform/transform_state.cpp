@@ -22,14 +22,15 @@ void check_shape(const TransformShape& shape) {
     const std::size_t positions = shape.block_height * shape.block_width;
     if (shape.maps == 0 || shape.maps > kMostGrid / positions) throw std::invalid_argument("a block has 1 to 2^26 values");
     if (shape.group == 0 || shape.maps % shape.group != 0) throw std::invalid_argument("maps must be a multiple of group");
-    if (shape.frequencies != 1 && shape.frequencies != positions) throw std::invalid_argument("matrices are of all frequencies or of one");
+    if (shape.zones == 0 || shape.zones > positions) throw std::invalid_argument("a block has as many zones as frequencies at most");
     if (shape.joint > shape.places()) throw std::invalid_argument("joint must be at most the values of a block");
 }
 
 void check_sizes(const TransformShape& shape, const TransformState& state) {
-    const std::size_t rows = shape.frequencies * shape.maps, places = shape.places(), joint = shape.joint;
+    const std::size_t rows = shape.zones * shape.maps, places = shape.places(), joint = shape.joint;
     const std::pair<std::size_t, std::size_t> sizes[] = {
         {state.mean.size(), places},
+        {state.zone.size(), shape.frequencies()},
         {state.analysis.size(), rows * shape.group},
         {state.analysis_shift.size(), rows},
         {state.synthesis.size(), rows * shape.group},
@@ -84,6 +85,9 @@ const char* transform_problem(const TransformShape& shape, const TransformState&
     check_sizes(shape, state);
     if (std::abs(std::int64_t{state.scale}) > kMostScale) return "scale must be -100..100";
     if (!std::all_of(state.mean.begin(), state.mean.end(), [](int mean) { return std::abs(mean) <= kMostMean; })) return "mean must be -24576..24576";
+    if (!std::all_of(state.zone.begin(), state.zone.end(), [&](int zone) { return zone >= 0 && static_cast<std::size_t>(zone) < shape.zones; })) {
+        return "zone must be one of the matrices' numbers for each frequency";
+    }
     if (!matrix_fits(state.analysis, state.analysis_shift, shape.group)) return "analysis must have rows whose absolutes sum to at most 61440, and shifts 0..24";
     if (!matrix_fits(state.synthesis, state.synthesis_shift, shape.group)) return "synthesis must have rows whose absolutes sum to at most 61440, and shifts 0..24";
     if (!matrix_fits(state.joint_analysis, state.joint_analysis_shift, shape.joint) ||

@@ -40,8 +40,8 @@ class TransformCodec(TransformCoder, Codec):
         C, maps of the feature (D of tokens (T, D) or of a vector).
     block_height, block_width
         Of a block, 1..32: the whole map where that is small; 1 for tokens and vectors. A map of any size is filled up.
-    basis
-        "frequency": a transform across maps for every frequency of a block; "shared": one for all.
+    zones
+        Of a block's frequencies, each with a transform across maps of its own: as many as there are frequencies unless given.
     group
         Maps that are transformed together, a divisor of `maps`; all unless given.
     joint
@@ -55,7 +55,7 @@ class TransformCodec(TransformCoder, Codec):
 
     examples = (
         {"maps": 8},
-        {"maps": 8, "block_height": 7, "block_width": 5, "basis": "shared", "joint": 24},
+        {"maps": 8, "block_height": 7, "block_width": 5, "zones": 3, "joint": 24},
         {"maps": 8, "block_height": 1, "block_width": 1, "group": 4},
     )
     wants_sensitivity = True
@@ -67,17 +67,17 @@ class TransformCodec(TransformCoder, Codec):
         maps: int,
         block_height: int = 8,
         block_width: int = 8,
-        basis: str = "frequency",
+        zones: int | None = None,
         group: int | None = None,
         joint: int = 0,
     ) -> None:
-        super().__init__(maps=maps, block_height=block_height, block_width=block_width, basis=basis, group=group, joint=joint)
+        super().__init__(maps=maps, block_height=block_height, block_width=block_width, zones=zones, group=group, joint=joint)
         for name, array in self.layout.fresh_state().items():
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array)))
 
     @classmethod
     def fitted(cls, params: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
-        """Add maps, and the largest blocks and the finest basis that 2^18 numbers hold."""
+        """Add maps, and the largest blocks and the most zones that 2^18 numbers hold."""
         return cls.choices(params, shape, 0, _MOST_NUMBERS)[0]
 
     @classmethod

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from featcodec.payloads.transform import Layout
+from featcodec.payloads.transform import Layout, zones_of
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -82,12 +82,19 @@ def klt(covariance: Tensor, metric: Tensor) -> tuple[Tensor, Tensor]:
     return vectors.mT @ half, inverse @ vectors
 
 
-def second_moments(y: Tensor, layout: Layout) -> Tensor:
-    """Return y's mean product (F', groups, G, G), double: of coefficients (n, F, C)."""
-    n, frequencies, maps = y.shape
-    grouped = y.reshape(n, frequencies, maps // layout.group, layout.group).permute(1, 2, 3, 0)
-    products = torch.matmul(grouped, grouped.mT).double() / n
-    return products if layout.basis == "frequency" else products.mean(0, keepdim=True)
+def second_moments(y: Tensor, zone: Tensor, group: int) -> Tensor:
+    """Return y's mean product in each zone (F', groups, G, G), double: of coefficients (n, F, C), `zone` (F,)."""
+    n, _, maps = y.shape
+    found = []
+    for frequencies in _members(zone):
+        grouped = y[:, frequencies].reshape(-1, maps // group, group).permute(1, 2, 0)
+        found.append(torch.matmul(grouped, grouped.mT).double() / (n * len(frequencies)))
+    return torch.stack(found)
+
+
+def _members(zone: Tensor) -> list[Tensor]:
+    """The frequencies of each zone."""
+    return [torch.nonzero(zone == number)[:, 0] for number in range(int(zone.max()) + 1)]
 
 
 def regular(metric: Tensor, share: float) -> Tensor:
@@ -102,12 +109,15 @@ def to_diagonal(moments: Tensor, share: float) -> Tensor:
     return (1 - share) * moments + share * torch.diag(moments.diagonal())
 
 
-def multiply(matrices: Tensor, y: Tensor) -> Tensor:
-    """Return matrices (F', groups, G, G) times coefficients (n, F, C)."""
-    n, frequencies, maps = y.shape
+def multiply(matrices: Tensor, y: Tensor, zone: Tensor) -> Tensor:
+    """Return matrices (F', groups, G, G) times coefficients (n, F, C) of their zones' frequencies, `zone` (F,)."""
     group = matrices.shape[-1]
-    grouped = y.reshape(n, frequencies, maps // group, group).permute(1, 2, 3, 0)
-    return torch.matmul(matrices.float(), grouped).permute(3, 0, 1, 2).reshape(n, frequencies, maps)
+    made = torch.empty_like(y)
+    for matrix, frequencies in zip(matrices.float(), _members(zone), strict=True):
+        part = y[:, frequencies]
+        grouped = part.reshape(-1, y.shape[2] // group, group).permute(1, 2, 0)
+        made[:, frequencies] = torch.matmul(matrix, grouped).permute(2, 0, 1).reshape(part.shape)
+    return made
 
 
 # ---- to integers --------------------------------------------------------------------------------------------------------
@@ -142,18 +152,17 @@ def fit(layout: Layout, grids: Tensor, gradients: Tensor | None, shrinkage: floa
     v = grids * 2.0**scale - spread_mean(mean, *grids.shape[2:])
     y = coefficients(layout, v, "replicate") * gain(layout)
     g = None if gradients is None else coefficients(layout, gradients, "constant")
-    forward, inverse = stages(layout, y, g, shrinkage)
-    offset = torch.zeros(y.shape[1:])
-    if layout.basis == "shared" and g is not None:
-        forward, inverse, offset = weighted(forward, inverse, g)
-    z = multiply(forward, y).reshape(len(y), -1)
+    zones = zones_of(layout.block_height, layout.block_width, layout.zones)
+    zone = torch.from_numpy(zones).long()
+    forward, inverse, offset = stages(layout.group, zone, y, g, shrinkage)
+    z = multiply(forward, y, zone).reshape(len(y), -1)
     offset = offset.reshape(-1)
     weight = 2.0 ** (-offset / 8)
     spread = z.square().mean(0)
     chosen = torch.argsort(spread * weight**2, descending=True)[: layout.joint].sort().values
     joint = torch.zeros(2, 0, 0, dtype=torch.float64)
     if layout.joint:
-        moved = None if g is None else multiply(inverse.mT, g).reshape(len(g), -1)[:, chosen].double()
+        moved = None if g is None else multiply(inverse.mT, g, zone).reshape(len(g), -1)[:, chosen].double()
         joint = torch.stack(joint_stage(z[:, chosen].double(), moved, shrinkage))
         spread[chosen] = (z[:, chosen] @ joint[0].float().T).square().mean(0)
         offset[chosen] = 0
@@ -162,6 +171,7 @@ def fit(layout: Layout, grids: Tensor, gradients: Tensor | None, shrinkage: floa
     return {
         "scale": np.array([scale], np.int32),
         "mean": mean.numpy().astype(np.int16),
+        "zone": zones,
         "chosen": chosen.numpy().astype(np.int32),
         "offset": offset.numpy().astype(np.uint8),
         **_integers(layout, forward * unit, inverse * (2.0**_JOINT_BITS / unit), joint),
@@ -185,26 +195,30 @@ def pass_shifts(layout: Layout) -> tuple[int, int]:
     return shifts[0], shifts[1]
 
 
-def stages(layout: Layout, y: Tensor, g: Tensor | None, shrinkage: float) -> tuple[Tensor, Tensor]:
-    """Return the transform of each group of maps and its inverse, (F', groups, G, G) double."""
-    covariance = second_moments(y, layout)
+def stages(group: int, zone: Tensor, y: Tensor, g: Tensor | None, shrinkage: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the transforms of each zone's groups of maps and their inverses, (F', groups, G, G) double, and offsets (F, C).
+
+    A zone's transform is scaled to the most sensitive of its frequencies, component by component; the others' steps are coarser
+    by their offset.
+    """
+    covariance = second_moments(y, zone, group)
+    offset = torch.zeros(y.shape[1:])
     if g is None:
-        metric = torch.eye(layout.group, dtype=torch.float64).expand_as(covariance)
-    else:
-        raw = second_moments(g, layout)
-        raw = raw / raw.diagonal(dim1=-2, dim2=-1).mean().clamp_min(1e-300)
-        metric = regular(raw, shrinkage)
-    return klt(covariance, metric)
-
-
-def weighted(forward: Tensor, inverse: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a shared transform scaled to the most sensitive frequency of each component, and the offsets (F, C) of others."""
-    moved = multiply(inverse.mT, g).square().mean(0)
+        metric = torch.eye(group, dtype=torch.float64).expand_as(covariance)
+        return *klt(covariance, metric), offset
+    raw = second_moments(g, zone, group)
+    length = raw.diagonal(dim1=-2, dim2=-1).mean().clamp_min(1e-300)
+    forward, inverse = klt(covariance, regular(raw / length, shrinkage))
+    moved = multiply(inverse.mT, g, zone).square().mean(0) / length
     sensitivity = (moved + 1e-3 * moved.mean()).sqrt()
-    most = sensitivity.amax(0)
-    offset = (8 * torch.log2(most / sensitivity)).round().clamp(0, 96)
-    rows = (most / most.mean()).reshape(1, *forward.shape[1:3]).double()
-    return forward * rows[..., None], inverse / rows.unsqueeze(-2), offset
+    for number, frequencies in enumerate(_members(zone)):
+        if len(frequencies) > 1:
+            most = sensitivity[frequencies].amax(0)
+            offset[frequencies] = (8 * torch.log2(most / sensitivity[frequencies])).round().clamp(0, 96)
+            rows = most.reshape(forward.shape[1:3]).double()
+            forward[number] *= rows[..., None]
+            inverse[number] /= rows[:, None]
+    return forward, inverse, offset
 
 
 def joint_stage(z: Tensor, g: Tensor | None, shrinkage: float) -> tuple[Tensor, Tensor]:
@@ -220,7 +234,7 @@ def joint_stage(z: Tensor, g: Tensor | None, shrinkage: float) -> tuple[Tensor, 
 
 def _integers(layout: Layout, forward: Tensor, inverse: Tensor, joint: Tensor) -> Arrays:
     found: Arrays = {}
-    shape = (layout.matrices, layout.maps, layout.group)
+    shape = (layout.zones, layout.maps, layout.group)
     named = {"analysis": forward.reshape(shape), "synthesis": inverse.reshape(shape)}
     named |= {"joint_analysis": joint[0] * 2.0**_JOINT_BITS, "joint_synthesis": joint[1]}
     for name, rows in named.items():

@@ -12,6 +12,7 @@ from featcodec.payloads.transform import LARGEST_BLOCK, Layout, grid_of
 _SIDES = (16, 14, 8, 7, 4)
 _SMALLEST_JOINT = 256
 _LARGEST_JOINT = 2048
+_ZONES_BESIDE_JOINT = 4  # the share of the zones that stay where they would leave no room for a joint stage
 
 
 def layouts(params: Mapping[str, Any], shape: tuple[int, ...], samples: int, max_table: int) -> list[Layout]:
@@ -58,26 +59,33 @@ def _of_block(
 ) -> Iterator[Layout]:
     maps, height, width = grid
     sides = {"block_height": block[0], "block_width": block[1]}
-    has_plain = has_joint = False
-    # a shared transform saves memory, and that is all
-    for basis in ("frequency", "shared"):
-        plain = Layout(**{"maps": maps, **sides, "basis": basis, "group": maps, "joint": 0, **params})
-        if plain.basis != basis:
-            continue
-        if "group" not in params and basis == "shared":
-            plain = plain._replace(group=_largest_group(plain, max_table))
-        found = [plain] if plain.numbers <= max_table and not has_plain else []
-        has_plain = has_plain or bool(found)
-        if "joint" not in params and not has_joint and (plain.block_height, plain.block_width) == (height, width):
-            found += [plain._replace(joint=joint) for joint in _joints(plain, samples, max_table)]
-            has_joint = any(layout.joint for layout in found)
-        yield from found
+    plain = Layout(**{"maps": maps, **sides, "zones": 1, "group": maps, "joint": 0, **params})
+    if "group" not in params:
+        plain = plain._replace(group=_largest_group(plain, max_table))
+    if "zones" not in params:
+        plain = plain._replace(zones=_most_zones(plain, max_table))
+    if plain.numbers <= max_table:
+        yield plain
+    if "joint" in params or (plain.block_height, plain.block_width) != (height, width):
+        return
+    fewer = [] if "zones" in params else [plain._replace(zones=max(1, plain.zones // _ZONES_BESIDE_JOINT))]
+    for layout in (plain, *fewer):
+        joints = list(_joints(layout, samples, max_table))
+        yield from (layout._replace(joint=joint) for joint in joints)
+        if joints:
+            return
 
 
 def _largest_group(layout: Layout, max_table: int) -> int:
     """The most maps together that the numbers allow."""
     divisors = (g for g in range(layout.maps, 0, -1) if layout.maps % g == 0)
     return next((g for g in divisors if layout._replace(group=g).numbers <= max_table), 1)
+
+
+def _most_zones(layout: Layout, max_table: int) -> int:
+    """The most zones that the numbers allow, and one where they allow none."""
+    room = max_table - layout.joint * layout.joint
+    return max(1, min(layout.frequencies, room // (layout.maps * layout.group)))
 
 
 def _joints(layout: Layout, samples: int, max_table: int) -> Iterator[int]:

@@ -12,12 +12,11 @@ from featcodec import _core
 from featcodec.errors import BitstreamError, ConfigError, FeatureError
 from featcodec.payloads.coder import Payload, PayloadCoder, State
 from featcodec.payloads.layout import FloatArray
-from featcodec.spec import check_choice, check_int
+from featcodec.spec import check_int
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-BASES = ("frequency", "shared")
 LARGEST_BLOCK = 32
 NUM_TABLES, NUM_SYMBOLS = 33, 16
 FINEST = 100  # of qualities 0..100
@@ -36,8 +35,8 @@ class Layout(NamedTuple):
         C.
     block_height, block_width
         Of a block, 1..32.
-    basis
-        "frequency": a matrix for every frequency of a block; "shared": one for all.
+    zones
+        F', of a block's frequencies: a matrix for each; at most the block's positions.
     group
         Maps that are transformed together; a divisor of `maps`.
     joint
@@ -47,31 +46,31 @@ class Layout(NamedTuple):
     maps: int
     block_height: int
     block_width: int
-    basis: str
+    zones: int
     group: int
     joint: int
 
     @property
-    def places(self) -> int:
-        """N, a block's components."""
-        return self.maps * self.block_height * self.block_width
+    def frequencies(self) -> int:
+        """F, a block's."""
+        return self.block_height * self.block_width
 
     @property
-    def matrices(self) -> int:
-        """F', how many matrices a group of maps has."""
-        return self.block_height * self.block_width if self.basis == "frequency" else 1
+    def places(self) -> int:
+        """N, a block's components."""
+        return self.maps * self.frequencies
 
     @property
     def numbers(self) -> int:
         """What the matrices of one side hold."""
-        return self.matrices * self.maps * self.group + self.joint * self.joint
+        return self.zones * self.maps * self.group + self.joint * self.joint
 
     def checked(self) -> Layout:
         """Return self; ConfigError where a number is out of range."""
         check_int("maps", self.maps, 1, _MOST_MAPS)
         check_int("block_height", self.block_height, 1, LARGEST_BLOCK)
         check_int("block_width", self.block_width, 1, LARGEST_BLOCK)
-        check_choice("basis", self.basis, BASES)
+        check_int("zones", self.zones, 1, self.frequencies)
         check_int("group", self.group, 1, self.maps)
         check_int("joint", self.joint, 0, self.places)
         if self.maps % self.group:
@@ -86,11 +85,12 @@ class Layout(NamedTuple):
     def fresh_state(self) -> dict[str, NDArray[Any]]:
         """Return the state before calibration: every component a coefficient of the cosine transform, tables flat."""
         rows = np.arange(self.maps)[:, None] % self.group == np.arange(self.group)
-        rows = np.broadcast_to(rows, (self.matrices, *rows.shape))
+        rows = np.broadcast_to(rows, (self.zones, *rows.shape))
         eye = np.eye(self.joint, dtype=np.int16)
         return {
             "scale": np.array([9], np.int32),
             "mean": np.zeros((self.maps, self.block_height, self.block_width), np.int16),
+            "zone": zones_of(self.block_height, self.block_width, self.zones),
             "analysis": rows * np.int16(1 << 14),
             "analysis_shift": np.full(rows.shape[:2], 9, np.uint8),
             "synthesis": rows * np.int16(1 << 12),
@@ -105,6 +105,20 @@ class Layout(NamedTuple):
             "tables": np.full((NUM_TABLES, NUM_SYMBOLS), 1 << 12, np.int32),
             "drift": np.zeros((NUM_TABLES, NUM_SYMBOLS), np.int16),
         }
+
+
+def zones_of(height: int, width: int, zones: int) -> NDArray[np.int16]:
+    """Return the zone of each frequency (F,) of a block: the lowest alone, and the last ones as large as all before."""
+    a, b = np.divmod(np.arange(height * width), width)
+    ranks = np.argsort((a * width) ** 2 + (b * height) ** 2, kind="stable")
+    found = np.zeros(height * width, np.int16)
+    first = 0
+    for zone in range(zones):
+        left = height * width - first
+        count = max(1, left // ((1 << (zones - zone)) - 1))
+        found[ranks[first : first + count]] = zone
+        first += count
+    return found
 
 
 def grid_of(shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -154,13 +168,14 @@ class TransformCoder(PayloadCoder):
         maps: int,
         block_height: int = 8,
         block_width: int = 8,
-        basis: str = "frequency",
+        zones: int | None = None,
         group: int | None = None,
         joint: int = 0,
     ) -> None:
         super().__init__()
         self.maps, self.block_height, self.block_width = maps, block_height, block_width
-        self.basis, self.group, self.joint = basis, maps if group is None else group, joint
+        self.zones, self.group = block_height * block_width if zones is None else zones, maps if group is None else group
+        self.joint = joint
         self.layout.checked()
 
     @property

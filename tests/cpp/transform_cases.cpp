@@ -50,6 +50,12 @@ std::vector<std::int32_t> places(const fc::TransformShape& shape) {
     return chosen;
 }
 
+std::vector<std::int16_t> zones(const fc::TransformShape& shape) {
+    std::vector<std::int16_t> made(shape.frequencies());
+    for (std::size_t f = 0; f < made.size(); ++f) made[f] = static_cast<std::int16_t>(f * shape.zones / made.size());
+    return made;
+}
+
 std::vector<std::int32_t> tables(Draws& draws) {
     std::vector<std::int32_t> made(fc::kTransformTables * fc::kTransformEntries);
     for (std::size_t first = 0; first < made.size(); first += fc::kTransformEntries) {
@@ -80,8 +86,9 @@ std::vector<std::int16_t> means(std::size_t count, Draws& draws) {
 std::unique_ptr<fc::TransformCoder> transform_coder(const TransformCase& of, std::uint64_t seed) {
     Draws draws(seed);
     const fc::TransformShape& shape = of.shape;
-    const std::size_t rows = shape.frequencies * shape.maps, joint = shape.joint;
+    const std::size_t rows = shape.zones * shape.maps, joint = shape.joint;
     const auto mean = means(shape.places(), draws);
+    const auto zone = zones(shape);
     const auto analysis = matrices(rows, shape.group, draws), synthesis = matrices(rows, shape.group, draws);
     const auto joint_analysis = matrices(joint, joint, draws), joint_synthesis = matrices(joint, joint, draws);
     const auto analysis_shift = numbers(rows, 7, 3, draws), synthesis_shift = numbers(rows, 10, 4, draws);
@@ -91,7 +98,7 @@ std::unique_ptr<fc::TransformCoder> transform_coder(const TransformCase& of, std
     const auto frequencies = tables(draws);
     const auto drift = drifts(draws);
     return std::make_unique<fc::TransformCoder>(
-        shape, fc::TransformState{kScale, mean, analysis, analysis_shift, synthesis, synthesis_shift, chosen, joint_analysis, joint_analysis_shift,
+        shape, fc::TransformState{kScale, mean, zone, analysis, analysis_shift, synthesis, synthesis_shift, chosen, joint_analysis, joint_analysis_shift,
                                   joint_synthesis, joint_synthesis_shift, offset, scale_class, frequencies, drift});
 }
 

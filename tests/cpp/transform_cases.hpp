@@ -14,10 +14,10 @@ struct TransformCase {
     std::size_t width;
 };
 
-// The maps of a vector that levels take at a time and more or fewer, blocks that fill a grid and others, every kind of matrices.
+// The maps of a vector that levels take at a time and more or fewer, blocks that fill a grid and others, one zone, some, and all.
 inline constexpr TransformCase kTransformCases[] = {
     {{1, 1, 1, 1, 1, 0}, 1, 1},       {{3, 2, 1, 3, 2, 2}, 5, 3},      {{6, 1, 3, 2, 3, 5}, 2, 10},      {{8, 7, 5, 8, 35, 40}, 7, 5},
-    {{17, 4, 4, 17, 1, 0}, 6, 9},     {{32, 8, 8, 32, 64, 70}, 16, 8}, {{40, 1, 1, 20, 1, 9}, 11, 1},    {{2, 32, 16, 1, 1, 3}, 33, 20},
+    {{17, 4, 4, 17, 5, 0}, 6, 9},     {{32, 8, 8, 32, 64, 70}, 16, 8}, {{40, 1, 1, 20, 1, 9}, 11, 1},    {{2, 32, 16, 1, 37, 3}, 33, 20},
     {{16, 14, 14, 16, 1, 1}, 28, 14}, {{33, 1, 7, 11, 7, 1}, 3, 14},   {{48, 2, 2, 48, 4, 192}, 30, 10}, {{24, 16, 16, 8, 256, 0}, 16, 16},
 };
 
