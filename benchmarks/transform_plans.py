@@ -84,7 +84,7 @@ class Calibrated:
 
 def plans(name: str, layer: str) -> list[Plan]:
     """Return the transforms of a cut that see the tail."""
-    found = [Plan(name, layer, PLAIN), Plan(name, layer, STEPS, spec="context:step=1,axis=map")]
+    found = [Plan(name, layer, PLAIN, flips=name == "lite0"), Plan(name, layer, STEPS, spec="context:step=1,axis=map")]
     if name == "resnet20" and layer != "layer3":  # where a handful of bytes loses nothing
         found += [Plan(name, layer, JOINT, log_table=20, flips=True), Plan(name, layer, LARGEST, log_table=22, flips=True)]
     return found

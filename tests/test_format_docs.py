@@ -156,6 +156,8 @@ def test_the_table_of_parameters_is_what_codecs_have(codec_id):
             wanted = max(1, 40 // int(default.split()[2].strip(",")))
         elif default == "`maps`":
             wanted = needed["maps"]
+        elif default == "block_height * block_width":
+            wanted = params["block_height"] * params["block_width"]
         elif default == "that of `huffman`":
             wanted = fc.get_codec("huffman").config()
         else:
