@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
+from statistics import median
+from typing import NamedTuple
 
-_WEIGHT = 1 / 16  # of the newest round trip in a mean
-_SPREAD = 0.2  # sizes that differ by less than this share of their mean tell no rate
+from featcodec.planning.links import Link as PlannedLink
+
+_RECENT = 6  # requests that tell how the link is now
+_SPREAD = 0.2  # sizes that differ by less than this share of the larger one tell no rate
+_JITTER_MS = 1.0  # differences below it tell nothing
+_TOLERANCE = 0.2  # of a round trip: what is within it is no change
+_LEAST = 0.01  # of a round trip: what is left to the bytes, at the least
+
+
+class _Told(NamedTuple):
+    """What the recent round trips tell: milliseconds without a byte, and those a byte adds; `known`: by sizes that differed."""
+
+    delay_ms: float
+    ms_a_byte: float
+    known: bool
 
 
 class Link:
@@ -24,17 +40,18 @@ class Link:
     strays
         Answers to nothing that was asked, or too late: counted, never handed on.
     round_trip_ms
-        Smoothed: the network's part of a request. None until one was answered.
+        The network's part of a request, the median of the last six. None until one was answered.
     rate_mbit_s, delay_ms
-        What fits the round trips of differently large requests best: time = delay + bits / rate, recent ones weighing more.
-        None until sizes differed enough to tell, and where larger requests took no longer.
+        What the last six round trips tell: time = delay + bits sent / rate. What two sizes told is held while one size is sent
+        and takes as long as that says. None until larger requests were seen to take longer, by a millisecond at the least.
     """
 
     def __init__(self) -> None:
         self.bytes_sent = self.bytes_received = self.round_trips = 0
         self.resent = self.losses = self.strays = 0
         self._lock = threading.Lock()
-        self._means: tuple[float, ...] = (0.0,) * 4  # of bytes, milliseconds, bytes^2, bytes * milliseconds
+        self._recent: deque[tuple[int, float]] = deque(maxlen=_RECENT)  # bytes sent, milliseconds
+        self._told: _Told | None = None
 
     def __repr__(self) -> str:
         """Show what is known."""
@@ -45,15 +62,17 @@ class Link:
 
     def answered(self, sent: int, received: int, network_ms: float) -> None:
         """Count a round trip of so many bytes there and back."""
-        size = float(sent + received)
         with self._lock:
             self.round_trips += 1
             self.bytes_sent += sent
             self.bytes_received += received
-            # plain means at first, then of about the last 16
-            weight = max(_WEIGHT, 1 / self.round_trips)
-            new = (size, network_ms, size * size, size * network_ms)
-            self._means = tuple(m + weight * (x - m) for m, x in zip(self._means, new, strict=True))
+            self._recent.append((sent, network_ms))
+            self._told = _told(list(self._recent), self._told)
+
+    def forget(self) -> None:
+        """Take what comes next for the link as it is: after a pause, what was measured before it tells nothing of now."""
+        with self._lock:
+            self._recent.clear()
 
     def count(self, *, resent: int = 0, losses: int = 0, strays: int = 0) -> None:
         """Count what went wrong."""
@@ -62,28 +81,76 @@ class Link:
             self.losses += losses
             self.strays += strays
 
+    def planned(self) -> PlannedLink | None:
+        """Return the link as planning takes it; None until a request was answered.
+
+        Its round trip is the delay, 0 until that is known.
+        """
+        told = self._told
+        return None if told is None else PlannedLink(8e3 / told.ms_a_byte, told.delay_ms, name="measured")
+
     @property
     def round_trip_ms(self) -> float | None:
-        """Smoothed; None until known."""
-        return self._means[1] if self.round_trips else None
+        """The median; None until known."""
+        recent = list(self._recent)
+        return median(ms for _, ms in recent) if recent else None
 
     @property
     def rate_mbit_s(self) -> float | None:
-        """Fitted; None until known."""
-        slope = self._ms_per_byte()
-        return None if slope is None else 8e-3 / slope
+        """None until known."""
+        return 8e-3 / self._told.ms_a_byte if self._told is not None and self._told.known else None
 
     @property
     def delay_ms(self) -> float | None:
-        """Fitted; None until the rate is known."""
-        slope = self._ms_per_byte()
-        size, network = self._means[:2]
-        return None if slope is None else max(network - slope * size, 0.0)
+        """None until the rate is known."""
+        return self._told.delay_ms if self._told is not None and self._told.known else None
 
-    def _ms_per_byte(self) -> float | None:
-        size, network, square, product = self._means
-        variance = square - size * size
-        if variance <= (_SPREAD * size) ** 2:
-            return None
-        slope = (product - size * network) / variance
-        return slope if slope > 0 else None
+
+def _told(recent: list[tuple[int, float]], before: _Told | None) -> _Told:
+    """What round trips tell: two sizes tell delay and rate; else what was known is held while it fits."""
+    sizes = [size for size, _ in recent]
+    middle = (min(sizes) + max(sizes)) / 2
+    small, large = ([pair for pair in recent if (pair[0] > middle) is above] for above in (False, True))
+    enough = 1 if before is None or not before.known else 2
+    if min(len(small), len(large)) >= enough and max(sizes) - min(sizes) >= _SPREAD * max(sizes):
+        fitted = _fitted(_middle(small), _middle(large))
+        if fitted is not None:
+            return fitted
+    return _held(_middle(large or recent), before)
+
+
+class _Middle(NamedTuple):
+    """Median size and time of round trips, and the times' median deviation: one slow one changes little."""
+
+    size: float
+    ms: float
+    deviation_ms: float
+
+
+def _middle(pairs: list[tuple[int, float]]) -> _Middle:
+    ms = max(median(ms for _, ms in pairs), 1e-3)
+    return _Middle(max(median(size for size, _ in pairs), 1.0), ms, median(abs(time - ms) for _, time in pairs))
+
+
+def _fitted(small: _Middle, large: _Middle) -> _Told | None:
+    """Delay and rate; None where the larger ones took no longer than chance would have it."""
+    longer_ms = large.ms - small.ms
+    if longer_ms < max(_JITTER_MS, 2 * (small.deviation_ms + large.deviation_ms)):
+        return None
+    slope = longer_ms / (large.size - small.size)
+    if slope * small.size > small.ms:  # no delay is left
+        return _Told(0.0, large.ms / large.size, known=True)
+    return _Told(small.ms - slope * small.size, slope, known=True)
+
+
+def _held(now: _Middle, before: _Told | None) -> _Told:
+    """What one size tells. A longer time is put down to the rate; of a shorter one the bytes' share cannot be told where it is
+    small, and is taken for next to nothing: who then sends more finds out."""
+    if before is None:
+        return _Told(0.0, now.ms / now.size, known=False)
+    expected = before.delay_ms + before.ms_a_byte * now.size
+    if abs(now.ms - expected) <= max(_JITTER_MS, _TOLERANCE * expected):
+        return before
+    can_tell = now.ms > before.delay_ms + _JITTER_MS
+    delay = before.delay_ms if can_tell else (1 - _LEAST) * now.ms
+    return _Told(delay, (now.ms - delay) / now.size, can_tell and before.known)
