@@ -3,7 +3,7 @@
     python examples/changing_link.py
 
 Client and server are real, on loopback; between them is a relay whose rate changes (examples/relay.py). The device is this
-machine, slowed down 30 times. Two qualities of one codec share a session: the server does not notice which is used.
+machine, made slow. Two qualities of one codec share a session: the server does not notice which is used.
 """
 
 from __future__ import annotations
@@ -26,24 +26,25 @@ from featcodec.bench.models import resnet20
 from featcodec.planning import Selector
 from featcodec.runtime import Client, Follower, Served, Server, measure_candidates
 
-LAYER, SLOWDOWN = "layer1", 30
+LAYER = "layer1"
+HEAD_S, WHOLE_S = 0.04, 0.08  # what the device takes
 QUALITIES = {"layer1, quality 80": 80, "layer1, quality 50": 50}
-LINK = ((20, 12), (0.5, 12), (0.02, 12), (0, 12), (20, 60))  # Mbit/s, and for how many requests; 0: it is lost
+LINK = ((20, 12), (0.3, 12), (0.02, 12), (0, 12), (20, 60))  # Mbit/s, and for how many requests; 0: it is lost
 IN_TIME = 0.85  # of what the device takes by itself: until then an answer is wanted
 
 
 class SlowDevice:
-    """A part of the model as a slower machine runs it: it works, and then sleeps."""
+    """A part of the model as a slow machine runs it: it works, and sleeps until so many seconds are over."""
 
-    def __init__(self, part: Callable[[Tensor], Tensor]) -> None:
-        self._part = part
+    def __init__(self, part: Callable[[Tensor], Tensor], takes_s: float) -> None:
+        self._part, self._takes_s = part, takes_s
 
     def __call__(self, x: Tensor) -> Tensor:
         """Work and sleep."""
-        start = time.perf_counter()
+        end = time.perf_counter() + self._takes_s
         with torch.no_grad():
             y = self._part(x)
-        time.sleep((SLOWDOWN - 1) * (time.perf_counter() - start))
+        time.sleep(max(end - time.perf_counter(), 0.0))
         return y
 
 
@@ -63,7 +64,9 @@ def main() -> None:
     with (
         Server(served, max_batch=1) as server,
         Relay(server.address, LINK[0][0]) as link,
-        Client(link.address, codec, head=SlowDevice(head), fallback=SlowDevice(model), patience_s=0.2) as client,
+        Client(
+            link.address, codec, head=SlowDevice(head, HEAD_S), fallback=SlowDevice(model, WHOLE_S), patience_s=0.2
+        ) as client,
     ):
         sessions = dict.fromkeys(QUALITIES, client)
         found = measure_candidates(client, sessions, pictures[:8], settings=settings)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from featcodec.planning.links import Link as PlannedLink
 
 _RECENT = 6  # requests that tell how the link is now
-_SPREAD = 0.2  # sizes that differ by less than this share of the larger one tell no rate
+_SPREAD = 0.5  # sizes that differ by less than this share of the larger one, as those of one codec may, tell no rate
 _JITTER_MS = 1.0  # differences below it tell nothing
 _TOLERANCE = 0.2  # of a round trip: what is within it is no change
 _LEAST = 0.01  # of a round trip: what is left to the bytes, at the least
