@@ -34,8 +34,8 @@ class Follower:
 
     A request that no answer came to in time, or that found no server, is the fallback's, and the link counts as lost: then, as
     while all runs on the device by choice, nothing is sent but a *probe* now and then. That is an input which was answered on
-    the device already, sent by the candidate of the fewest bytes in a thread beside, with the deadline of any request; its
-    answer is dropped, and tells of the link. No request waits for a probe.
+    the device already, sent by the candidate of the fewest bytes in a thread beside (its head and codec run there), with the
+    deadline of any request; its answer is dropped, and tells of link and load. No request waits for a probe.
 
     Parameters
     ----------
@@ -130,13 +130,12 @@ class Follower:
             return self._sending[0]
         if self._client.link.rate_mbit_s is None and self._untried:
             return self._untried.popleft()
-        return self._selector.decide(self._link(), self.load)
-
-    def _link(self) -> Link | None:
         link = self._client.link.planned()
-        if link is None or self._power is None:
-            return link
-        return replace(link, alpha_mw_per_mbps=self._power.alpha_mw_per_mbps, beta_mw=self._power.beta_mw)
+        if link is None:  # what was tried came to nothing that tells of the link
+            return self._sending[0]
+        if self._power is not None:
+            link = replace(link, alpha_mw_per_mbps=self._power.alpha_mw_per_mbps, beta_mw=self._power.beta_mw)
+        return self._selector.decide(link, self.load)
 
     def _on_device(self, x: Any) -> Result:
         start = time.perf_counter_ns()
@@ -196,5 +195,6 @@ class Follower:
         except Exception:  # the input has its answer already: whatever went wrong says that the edge does not answer
             self._lost = True
             return
+        self._loads.clear()
         self._learn(candidate, result)
         self._lost = False

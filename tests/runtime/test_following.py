@@ -170,6 +170,16 @@ def test_without_the_model_here_a_late_answer_is_an_error_and_the_next_request_t
         assert [asked.one().candidate for _ in range(3)] == [CODED.name] * 3
 
 
+def test_inputs_that_are_none_do_not_keep_it_from_finding_the_link(relay, halves, pictures, wanted):
+    with Client(relay.address, head=halves["layer1"].head, entry="layer1") as client:
+        sessions = {RAW.name: client, CODED.name: client.session(head=halves["layer2"].head, entry="layer2")}
+        asked = Asked(Follower(client, Selector([RAW, CODED]), sessions), pictures, wanted)
+        for _ in range(3):
+            with pytest.raises(fc.FeatcodecError):
+                asked.follower.infer("no picture")
+        assert asked.one().candidate == CODED.name
+
+
 def test_qualities_of_one_codec_share_a_session_and_the_decoder_does_not_notice(resnet20, images):
     head, tail = fc.split(resnet20, "layer2", images[0][:1])
     with torch.no_grad():
@@ -251,9 +261,8 @@ def sleepy(slow, x):
 
 
 def test_a_busy_server_is_left_and_found_idle_again():
-    slow, codec = threading.Event(), fc.get_codec("huffman:bits=6").eval()
+    slow, codec, x = threading.Event(), fc.get_codec("huffman:bits=6").eval(), torch.randn(1, 2, 3, 3)
     candidates = [Candidate("edge", 40, 1.0, 10.0), Candidate("local", 0, 50.0, 0.0, kind="local")]
-    x = torch.randn(1, 2, 3, 3)
     with (
         Server(Served(partial(sleepy, slow), codec), max_batch=1) as server,
         Client(server.address, codec, shape=(2, 3, 3), fallback=torch.clone) as client,
@@ -265,11 +274,21 @@ def test_a_busy_server_is_left_and_found_idle_again():
         while follower.infer(x).candidate == "edge":
             pass
         assert follower.load > 5
+        trips = client.link.round_trips
+        assert follower.infer(x).candidate == "local"  # which is probed beside
+        _wait_for(lambda: client.link.round_trips > trips)
+        assert follower.load > 5
         slow.clear()
-        end = time.monotonic() + 20
-        while follower.infer(x).candidate == "local" and time.monotonic() < end:
-            time.sleep(0.05)
+        _wait_for(lambda: follower.infer(x).candidate == "edge")
+        # it was told by the first probe that met it idle, whatever came before
         assert follower.load < 3
+
+
+def _wait_for(happened, most_s=20.0):
+    end = time.monotonic() + most_s
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_energy_needs_the_power_of_a_link_like_this(client, sessions, pictures):
