@@ -11,6 +11,7 @@ from featcodec.planning.links import Link as PlannedLink
 
 _RECENT = 6  # requests that tell how the link is now
 _SPREAD = 0.5  # sizes that differ by less than this share of the larger one, as those of one codec may, tell no rate
+_ENOUGH = 2  # of each size, to overturn what two sizes told before
 _JITTER_MS = 1.0  # differences below it tell nothing
 _TOLERANCE = 0.2  # of a round trip: what is within it is no change
 _LEAST = 0.01  # of a round trip: what is left to the bytes, at the least
@@ -22,6 +23,15 @@ class _Told(NamedTuple):
     delay_ms: float
     ms_a_byte: float
     known: bool
+
+    def ms(self, size: float) -> float:
+        """Return what a round trip of so many bytes takes."""
+        return self.delay_ms + self.ms_a_byte * size
+
+    def fits(self, size: float, ms: float, chance_ms: float = 0.0) -> bool:
+        """Whether a round trip of so many bytes may take so long."""
+        expected = self.ms(size)
+        return abs(ms - expected) <= max(chance_ms, 3 * _JITTER_MS, _TOLERANCE * expected)
 
 
 class Link:
@@ -52,6 +62,7 @@ class Link:
         self._lock = threading.Lock()
         self._recent: deque[tuple[int, float]] = deque(maxlen=_RECENT)  # bytes sent, milliseconds
         self._told: _Told | None = None
+        self._has_fitted = False
 
     def __repr__(self) -> str:
         """Show what is known."""
@@ -67,7 +78,25 @@ class Link:
             self.bytes_sent += sent
             self.bytes_received += received
             self._recent.append((sent, network_ms))
-            self._told = _told(list(self._recent), self._told)
+            self._told = self._newly_told()
+
+    def _newly_told(self) -> _Told:
+        """What two sizes tell; else what was told, while the newest round trips fit it."""
+        recent, before = list(self._recent), self._told
+        sizes = [size for size, _ in recent]
+        middle = (min(sizes) + max(sizes)) / 2
+        small, large = ([pair for pair in recent if (pair[0] > middle) is above] for above in (False, True))
+        if large and max(sizes) - min(sizes) >= _SPREAD * max(sizes):
+            if before is not None and self._has_fitted and min(len(small), len(large)) < _ENOUGH:
+                return before  # the next one of this size tells
+            fitted = _fitted(_middle(small), _middle(large))
+            self._has_fitted |= fitted.known
+            if fitted.known or not self._has_fitted:
+                return fitted
+        told = _held(_middle(large if sizes[-1] > middle else small), before)
+        if before is not None and told is not before:  # the link is another one: what it was like before tells nothing
+            self._recent = deque((pair for pair in recent if told.fits(*pair)), _RECENT)
+        return told
 
     def forget(self) -> None:
         """Take what comes next for the link as it is: after a pause, what was measured before it tells nothing of now."""
@@ -106,19 +135,6 @@ class Link:
         return self._told.delay_ms if self._told is not None and self._told.known else None
 
 
-def _told(recent: list[tuple[int, float]], before: _Told | None) -> _Told:
-    """What round trips tell: two sizes tell delay and rate; else what was known is held while it fits."""
-    sizes = [size for size, _ in recent]
-    middle = (min(sizes) + max(sizes)) / 2
-    small, large = ([pair for pair in recent if (pair[0] > middle) is above] for above in (False, True))
-    enough = 1 if before is None or not before.known else 2
-    if min(len(small), len(large)) >= enough and max(sizes) - min(sizes) >= _SPREAD * max(sizes):
-        fitted = _fitted(_middle(small), _middle(large))
-        if fitted is not None:
-            return fitted
-    return _held(_middle(large or recent), before)
-
-
 class _Middle(NamedTuple):
     """Median size and time of round trips, and the times' median deviation: one slow one changes little."""
 
@@ -132,25 +148,29 @@ def _middle(pairs: list[tuple[int, float]]) -> _Middle:
     return _Middle(max(median(size for size, _ in pairs), 1.0), ms, median(abs(time - ms) for _, time in pairs))
 
 
-def _fitted(small: _Middle, large: _Middle) -> _Told | None:
-    """Delay and rate; None where the larger ones took no longer than chance would have it."""
+def _fitted(small: _Middle, large: _Middle) -> _Told:
+    """Delay and rate; not known where the larger ones took no longer than by chance.
+
+    Nor are they where the small ones took less time than their bytes should: then the link has changed between.
+    """
     longer_ms = large.ms - small.ms
-    if longer_ms < max(_JITTER_MS, 2 * (small.deviation_ms + large.deviation_ms)):
-        return None
-    slope = longer_ms / (large.size - small.size)
-    if slope * small.size > small.ms:  # no delay is left
-        return _Told(0.0, large.ms / large.size, known=True)
-    return _Told(small.ms - slope * small.size, slope, known=True)
+    slope = max(longer_ms, _LEAST * large.ms) / (large.size - small.size)
+    delay = min(small.ms - slope * small.size, large.ms)
+    by_chance = longer_ms < 3 * max(_JITTER_MS, small.deviation_ms, large.deviation_ms)
+    return _Told(max(delay, 0.0), slope, known=not by_chance and delay >= 0)
 
 
 def _held(now: _Middle, before: _Told | None) -> _Told:
-    """What one size tells. A longer time is put down to the rate; of a shorter one the bytes' share cannot be told where it is
-    small, and is taken for next to nothing: who then sends more finds out."""
+    """What one size tells, where it is no chance.
+
+    A longer time is put down to the rate. So is a shorter one where the bytes take most of it; else their share cannot be told,
+    and is taken for next to nothing: who then sends more finds out.
+    """
     if before is None:
         return _Told(0.0, now.ms / now.size, known=False)
-    expected = before.delay_ms + before.ms_a_byte * now.size
-    if abs(now.ms - expected) <= max(_JITTER_MS, _TOLERANCE * expected):
+    chance_ms = 3 * max(_JITTER_MS, now.deviation_ms)
+    if before.fits(now.size, now.ms, chance_ms):
         return before
-    can_tell = now.ms > before.delay_ms + _JITTER_MS
+    can_tell = now.ms - before.delay_ms > chance_ms
     delay = before.delay_ms if can_tell else (1 - _LEAST) * now.ms
     return _Told(delay, (now.ms - delay) / now.size, can_tell and before.known)

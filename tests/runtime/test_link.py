@@ -39,7 +39,7 @@ def test_two_requests_tell_what_is_not_known_and_one_of_another_size_does_not_ov
     link.answered(500, 0, 1.0)
     assert told(link) == (2.0, 8.0)
     link.answered(500, 0, 1.0)
-    assert link.delay_ms == pytest.approx(1.0 - 0.5 * 10 / 8.5, abs=0.01)
+    assert told(link) == (pytest.approx(1 - 0.5 * 10 / 8.5), pytest.approx(8 * 8.5 / 10))
 
 
 def test_a_slower_link_is_told_from_one_size_by_the_rate():
@@ -58,10 +58,13 @@ def test_a_faster_link_under_messages_too_small_to_tell_is_taken_for_as_fast_as_
     answered(link, [1000] * 6, 2.0, 100.0)
     assert (link.rate_mbit_s, link.delay_ms) == (None, None)
     assert link.planned().rate_bps > 100e6
-    # one larger message then tells
-    link.answered(9000, 0, 2.72)
-    link.answered(9000, 0, 4.0)
-    assert link.rate_mbit_s == pytest.approx(8e-3 * 8000 / 1.28, rel=0.05)
+    # two larger messages then tell
+    answered(link, [9000], 2.0, 1.0)
+    assert link.planned().rate_bps > 100e6
+    answered(link, [9000], 2.0, 1.0)
+    assert link.planned().rate_bps == pytest.approx(1e6, rel=0.05)
+    answered(link, [1000, 9000] * 3, 2.0, 1.0)
+    assert told(link) == (2.0, 1.0)
 
 
 def test_one_slow_round_trip_changes_nothing():
@@ -86,6 +89,26 @@ def test_larger_messages_that_take_no_longer_tell_no_rate():
         link.answered(size, 0, 0.5)
     assert (link.rate_mbit_s, link.delay_ms) == (None, None)
     assert link.planned().upload_ms(60_000) <= 0.5
+
+
+def test_where_the_first_two_tell_little_they_tell_at_least_that_it_is_the_delay():
+    link = Link()
+    answered(link, [600, 4000], 15.0, 18.88)
+    assert (link.rate_mbit_s, link.delay_ms) == (None, None)
+    assert (link.planned().rtt_ms, link.planned().rate_bps) == (pytest.approx(15.0), pytest.approx(18.88e6))
+    slow_start = Link()
+    slow_start.answered(600, 0, 60.0)
+    slow_start.answered(4000, 0, 2.0)
+    assert slow_start.planned().rtt_ms == pytest.approx(2.0)
+
+
+def test_a_change_in_the_middle_is_not_taken_for_a_rate():
+    """Large messages before it, small ones after: these take less than their bytes should."""
+    link = Link()
+    answered(link, [1000, 9000], 2.0, 0.1)
+    answered(link, [9000] * 3, 2.0, 0.1)
+    answered(link, [1000] * 3, 1.0, 50.0)
+    assert link.planned().rate_bps > 50e6
 
 
 def test_after_a_pause_the_next_request_tells():
