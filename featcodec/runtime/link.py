@@ -50,10 +50,12 @@ class Link:
     strays
         Answers to nothing that was asked, or too late: counted, never handed on.
     round_trip_ms
-        The network's part of a request, the median of the last six. None until one was answered.
+        The network's part of a request, the median of the last six at most that tell of the link as it is. None until one was
+        answered, and behind `forget`.
     rate_mbit_s, delay_ms
-        What the last six round trips tell: time = delay + bits sent / rate. What two sizes told is held while one size is sent
-        and takes as long as that says. None until larger requests were seen to take longer, by a millisecond at the least.
+        What these round trips tell: time = delay + bits sent / rate. What two sizes told is held while one size is sent and
+        takes as long as that says. None until larger requests were seen to take longer by more than chance, and after smaller
+        ones that got quicker: then the rate has risen, nobody knows how far.
     """
 
     def __init__(self) -> None:
@@ -95,7 +97,7 @@ class Link:
                 return fitted
         told = _held(_middle(large if sizes[-1] > middle else small), before)
         if before is not None and told is not before:  # the link is another one: what it was like before tells nothing
-            self._recent = deque((pair for pair in recent if told.fits(*pair)), _RECENT)
+            self._recent = deque((pair for pair in recent if pair is recent[-1] or told.fits(*pair)), _RECENT)
         return told
 
     def forget(self) -> None:
@@ -113,7 +115,7 @@ class Link:
     def planned(self) -> PlannedLink | None:
         """Return the link as planning takes it; None until a request was answered.
 
-        Its round trip is the delay, 0 until that is known.
+        Its round trip is the delay, 0 while nothing tells it; where the rate is not known it is what is likely.
         """
         told = self._told
         return None if told is None else PlannedLink(8e3 / told.ms_a_byte, told.delay_ms, name="measured")

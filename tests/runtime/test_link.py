@@ -115,5 +115,6 @@ def test_after_a_pause_the_next_request_tells():
     link = Link()
     answered(link, [1000, 9000] * 3, 2.0, 8.0)
     link.forget()
+    assert link.round_trip_ms is None
     answered(link, [1000], 2.0, 0.5)
     assert told(link) == (2.0, 0.5)
