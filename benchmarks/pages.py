@@ -20,7 +20,7 @@ from benchmarks.channel_goals import goals as channel_goals
 from benchmarks.entropy_goals import goals as entropy_goals
 from benchmarks.entropy_goals import goals_table
 from benchmarks.planning_goals import goals as planning_goals
-from benchmarks.planning_goals import profiles_table
+from benchmarks.planning_goals import links_table, profiles_table
 from benchmarks.runtime_goals import goals as runtime_goals
 from featcodec.bench import measure, pictures
 from featcodec.bench.pretrained import trained_codecs
@@ -106,6 +106,14 @@ _PLANNING = """
 Algorithm 1 of BottleNet on what the paper publishes, `select` beside trying every candidate, and whether `profile` finds
 every legal cut: those of `torch.export`'s graph whose operation, taken away, parts the outputs from the inputs
 (`make bench-planning`). [The guide](../guide/where_to_cut.md) says what these are for.
+"""
+
+_PREDICTED = """
+ResNet-20 on embedded pictures, from the picture to the class, over links that `tc` shapes between two network namespaces, with
+5 ms each way. *predicted* is `latency_ms`: the head's, codec's and tail's milliseconds as a client on plain loopback measured
+them, the bytes over the rate that was set, and the round trip, which the client measured on the link with a request of ten
+numbers that come back. *measured* is the median of the client's requests, with the 10 % and 90 % quantiles. What the
+prediction leaves out: the frames around TCP's segments (5 % of what is sent), and the client's own work between the stages.
 """
 
 
@@ -247,7 +255,8 @@ def planning_page(result: Result) -> str:
     machine = result["machine"]
     where = f"{machine['cpu']}, {machine['threads']} threads, torch {machine['versions']['torch']}, commit {machine['commit']}."
     tables = ["## Goals", goals_table(planning_goals(dict(result))), "## Profiles", profiles_table(dict(result))]
-    return _page("planning", [_PLANNING, where, *tables])
+    predicted = ["## Predicted and measured", _PREDICTED, links_table(dict(result))] if "links" in result else []
+    return _page("planning", [_PLANNING, where, *tables, *predicted])
 
 
 def transform_page(result: Result) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 PROFILE_SECONDS = 10.0
+OFF, OFF_MS = 0.15, 2.0  # a prediction, of what is measured: by one or the other
 
 
 def goals(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -75,6 +76,45 @@ def _profiles(found: dict[str, Any]) -> list[dict[str, Any]]:
     return judged
 
 
+def _links(found: dict[str, Any]) -> list[dict[str, Any]]:
+    goal = f"within {OFF:.0%} or {OFF_MS:g} ms"
+    if found["rows"] is None:
+        return [_goal("predictions over shaped links", goal, f"not measured: {found['left_out']}", None)]
+    judged = []
+    for link in dict.fromkeys(row["link"] for row in found["rows"]):
+        rows = [row for row in found["rows"] if row["link"] == link]
+        worst = max(rows, key=lambda row: _excess(row))
+        kept = sum(_excess(row) <= 1 for row in rows)
+        off = worst["predicted_ms"] - worst["ms"]["median"]
+        measured = f"{kept} of {len(rows)}; the worst, {worst['way']}, by {off:+.1f} ms, {off / worst['ms']['median']:+.0%}"
+        judged.append(_goal(f"predictions over {link}, {rows[0]['rate_mbit']} Mbit/s", goal, measured, kept == len(rows)))
+    return judged
+
+
+def _excess(row: dict[str, Any]) -> float:
+    """By how many times of what is allowed a prediction is off."""
+    measured: float = row["ms"]["median"]
+    off = abs(row["predicted_ms"] - measured)
+    return off / max(OFF * measured, OFF_MS)
+
+
+def links_table(result: dict[str, Any]) -> str:
+    """Return what was predicted and measured as a Markdown table, a row each link and way."""
+    found = result.get("links", {"rows": None, "left_out": "the part was not run"})
+    if found["rows"] is None:
+        return f"Left out: {found['left_out']}\n"
+    lines = [
+        "| link | Mbit/s | way | bytes | round trip ms | predicted ms | measured ms |",
+        "|---|---:|---|---:|---:|---:|---:|",
+    ]
+    for row in found["rows"]:
+        ms = row["ms"]
+        figures = f"{row['bytes']:,.0f} | {row['rtt_ms']:.1f} | {row['predicted_ms']:.1f}"
+        measured = f"{ms['median']:.1f} [{ms['low']:.1f}, {ms['high']:.1f}]"
+        lines.append(f"| {row['link']} | {row['rate_mbit']} | {row['way']} | {figures} | {measured} |")
+    return "\n".join(lines) + "\n"
+
+
 def profiles_table(result: dict[str, Any]) -> str:
     """Return what was profiled as a Markdown table."""
     lines = [
@@ -89,4 +129,10 @@ def profiles_table(result: dict[str, Any]) -> str:
 
 
 # Of each part of the suite.
-JUDGES = {"algorithm1": _algorithm1, "brute_force": _brute_force, "rising_load": _rising_load, "profiles": _profiles}
+JUDGES = {
+    "algorithm1": _algorithm1,
+    "brute_force": _brute_force,
+    "rising_load": _rising_load,
+    "profiles": _profiles,
+    "links": _links,
+}

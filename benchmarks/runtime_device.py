@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,29 +48,35 @@ def measure_links(folder: Path, delays_ms: Sequence[float], pictures: int, say: 
 
 
 def _over(folder: Path, rate: float, delay_ms: float, pictures: int) -> list[dict[str, Any]]:
-    port, near = 50071, 50072
-    with links.link(rate) as link, servers.serving(folder, servers.Options(namespace=link.edge), f"{link.edge_address}:{port}"):
-        shaped = [str(near), link.edge_address, str(port), "--delay-ms", str(delay_ms), "--rate-mbit", str(rate)]
-        delaying = [sys.executable, "-m", "benchmarks.runtime_links", *shaped]
-        proxy = subprocess.Popen(links.inside(link.device, delaying), stdout=subprocess.PIPE)
-        try:
-            wait_until_ready(proxy)
-            command = [sys.executable, "-m", "benchmarks.runtime_device", f"127.0.0.1:{near}", str(folder)]
-            device = links.inside(link.device, [*command, "--pictures", str(pictures)])
-            done = subprocess.run(device, capture_output=True, text=True)
-        finally:
-            proxy.terminate()
-            proxy.wait()
-    if done.returncode:
-        raise RuntimeError(f"the device fails: {done.stderr.strip()[-2000:]}")
-    found: list[dict[str, Any]] = json.loads(done.stdout)
+    command = [sys.executable, "-m", "benchmarks.runtime_device", "ADDRESS", str(folder), "--pictures", str(pictures)]
+    found: list[dict[str, Any]] = over_link(folder, rate, delay_ms, command, servers.Options())
     return found
 
 
-def wait_until_ready(process: subprocess.Popen[bytes]) -> None:
-    """Wait for a process's first line."""
-    if process.stdout is None or not process.stdout.readline():
-        raise RuntimeError(f"a process ended before it was ready: status {process.wait()}")
+def over_link(folder: Path, rate: float, delay_ms: float, command: Sequence[str], options: servers.Options) -> Any:
+    """Run a command on the device, a server at the other end of a link, and return what it prints, which is JSON.
+
+    Parameters
+    ----------
+    command
+        Its word "ADDRESS" becomes what the device sees of the server.
+
+    Raises
+    ------
+    RuntimeError
+        The command fails.
+    """
+    listen = f"{links.EDGE_ADDRESS}:{links.EDGE_PORT}"
+    with (
+        links.link(rate) as link,
+        servers.serving(folder, replace(options, namespace=link.edge), listen),
+        links.delaying(link, links.EDGE_PORT, delay_ms, rate) as address,
+    ):
+        here = [address if word == "ADDRESS" else word for word in command]
+        done = subprocess.run(links.inside(link.device, here), capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"the device fails: {done.stderr.strip()[-2000:]}")
+    return json.loads(done.stdout)
 
 
 def measure_ways(address: str, folder: Path, pictures: int) -> list[dict[str, Any]]:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 
 RATES = {"3G": 1.1, "4G": 5.85, "Wi-Fi": 18.88}  # Mbit/s up the link, of the papers
 BURST_BYTES = 1600  # of the token bucket: one frame, the least that tc takes
+EDGE_ADDRESS = "10.231.7.2"
+EDGE_PORT, NEAR_PORT = 50071, 50072  # of the server in its namespace, of the proxy in the device's
 _CHUNK = 1 << 16
 _QUEUE_MS = 400  # what the bucket's queue may hold
 
@@ -55,7 +57,7 @@ def why_not() -> str | None:
 def link(rate_mbit: float) -> Iterator[Link]:
     """Make two namespaces whose cable carries `rate_mbit` Mbit/s each way; remove them on the way out."""
     here = os.getpid()
-    ends = Link(f"fcdevice{here}", f"fcedge{here}", "10.231.7.2")
+    ends = Link(f"fcdevice{here}", f"fcedge{here}", EDGE_ADDRESS)
     try:
         for namespace, cable, address in ((ends.device, "head", "10.231.7.1"), (ends.edge, "tail", ends.edge_address)):
             _ip("netns", "add", namespace)
@@ -85,6 +87,21 @@ def shaping(namespace: str, cable: str, rate_mbit: float) -> list[str]:
 def inside(namespace: str, command: Sequence[str]) -> list[str]:
     """Return a command as it is run in a namespace."""
     return ["ip", "netns", "exec", namespace, *command]
+
+
+@contextmanager
+def delaying(link: Link, port: int, delay_ms: float, rate_mbit: float) -> Iterator[str]:
+    """Run the proxy on the device, to a port of the edge; give the address by which the device then sees the edge."""
+    shaped = [str(NEAR_PORT), link.edge_address, str(port), "--delay-ms", str(delay_ms), "--rate-mbit", str(rate_mbit)]
+    command = inside(link.device, [sys.executable, "-m", "benchmarks.runtime_links", *shaped])
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        if process.stdout is None or not process.stdout.readline():
+            raise RuntimeError(f"the proxy ended before it was ready: status {process.wait()}")
+        yield f"127.0.0.1:{NEAR_PORT}"
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def _ip(*words: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import signal
 import socket
@@ -74,12 +75,15 @@ class Options:
         Of the network, in which it listens.
     replicas
         On Ray Serve; None: the local server.
+    entries
+        MODULE:FUNCTION that makes what the local server serves, of the folder.
     """
 
     max_batch: int = 32
     core: int | None = SERVER_CORE
     namespace: str | None = None
     replicas: int | None = None
+    entries: str = "benchmarks.runtime_servers:entries"
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ class Starting:
         self._signs = Path(tempfile.mkdtemp(prefix="server", dir=folder))
         self._said = self._signs / "said"
         command = [sys.executable, "-m", "benchmarks.runtime_servers", str(folder), "--listen", address]
-        command += ["--signs", str(self._signs), "--max-batch", str(options.max_batch)]
+        command += ["--signs", str(self._signs), "--max-batch", str(options.max_batch), "--entries", options.entries]
         command += [] if options.core is None else ["--core", str(options.core)]
         command += [] if options.replicas is None else ["--replicas", str(options.replicas)]
         if options.namespace is not None:
@@ -188,12 +192,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--signs", type=Path, required=True, help="a folder: loaded and ready are written, go is waited for")
     p.add_argument("--max-batch", type=int, default=32)
     p.add_argument("--core", type=int)
+    p.add_argument("--entries", required=True, help="MODULE:FUNCTION")
     p.add_argument("--replicas", type=int, help="on Ray Serve")
     args = p.parse_args(argv)
     if args.core is not None:
         os.sched_setaffinity(0, {args.core})
     torch.set_num_threads(1)
-    tails = entries(args.folder)
+    module, _, function = args.entries.partition(":")
+    tails = getattr(importlib.import_module(module), function)(args.folder)
     (args.signs / "loaded").touch()
     while not (args.signs / "go").is_file():
         time.sleep(0.005)

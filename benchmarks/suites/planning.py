@@ -1,4 +1,7 @@
-"""Planning: Algorithm 1 on published inputs, select beside brute force, the split under load, what profiling takes."""
+"""Planning: Algorithm 1 on published inputs, select beside brute force, the split under load, profiling, predictions.
+
+Predictions are beside what is measured over shaped links, which need root; where it lacks, the result says so.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,19 @@ import torch
 from benchmarks.entropy_goals import goals_table
 from benchmarks.planning_exact import algorithm1, brute_force, rising_load
 from benchmarks.planning_goals import goals
+from benchmarks.planning_links import measure_prediction
 from benchmarks.planning_profiles import profiles
 from featcodec.bench.report import machine
 
 INSTANCES = 10_000
+REQUESTS = 200  # by each way over each link
 # A part's name in the result, and what measures it; `benchmarks.planning_goals.JUDGES` has its goals.
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "algorithm1": algorithm1,
     "brute_force": partial(brute_force, INSTANCES),
     "rising_load": partial(rising_load, INSTANCES),
     "profiles": profiles,
+    "links": partial(measure_prediction, REQUESTS),
 }
 
 

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = {"entry": args.entry, "deadline_s": args.deadline, "ca": args.ca, "cert": args.cert, "key": args.key}
         with Client(args.server, head=head, token=token, **options) as client:
             rows = list(_shown(_results(client, inputs, tensor, args.in_flight), args.json))
-            summary = _summary(rows, client.link)
+            summary = {**_about(head), **_summary(rows, client.link)}
     except (fc.FeatcodecError, OSError, ValueError) as e:
         print(f"featcodec infer: {e}", file=sys.stderr)
         return 2
@@ -131,6 +131,12 @@ def _line(row: Mapping[str, Any]) -> str:
         return f"{row['name']}: {row['error']}"
     times = " ".join(f"{stage} {ms:.2f}" for stage in STAGES if (ms := row["ms"][stage]) is not None)
     return f"{row['name']}: {row['prediction']}  {times} | {row['ms']['wall']:.2f} ms, {row['bytes']} bytes, {row['source']}"
+
+
+def _about(head: Any) -> dict[str, Any]:
+    """Where the head ends, and the configs of the codecs of what crosses; None for a tensor that is sent as it is."""
+    codecs = [json.loads(outline.codec) if outline.codec else None for outline in head.outlines()]
+    return {"layer": head.layer, "codecs": codecs}
 
 
 def _summary(rows: Sequence[Mapping[str, Any]], link: Link) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from featcodec.bench.measure import (
     table_width,
 )
 from featcodec.bench.options import Collect
+from featcodec.bench.plan_measured import Run, compared, lines, link_of_runs, read_run
 from featcodec.bench.report import machine
 from featcodec.bench.tables import row_name
 from featcodec.layers import evaluating, find_layer
@@ -69,29 +70,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     args = parser().parse_args(argv)
     try:
-        link = link_of(args)
+        runs = [read_run(path) for path in args.measured]
+        link = link_of(args, runs)
         model = load_model(args.model).eval()
         found = candidates(args, model, load(args.data, args.image_size))
         choice = select(found, link, objective=args.objective, load=args.load, **limits(args))
         cells = choice_map(found, link, objective=args.objective, limits=Limits(**limits(args)))
-        write(args, found, choice, cells)
+        beside = compared(runs, found, link, args.load)
+        write(args, found, choice, cells, beside)
     except (fc.FeatcodecError, OSError, ValueError, ImportError, AttributeError, KeyError) as e:
         print(f"featcodec plan: {e}", file=sys.stderr)
         return 2
     width = table_width()
     print("\n".join([*choice_lines(choice, changes(choice), width), *accuracy_lines(found, choice, args, width)]))
+    if beside:
+        print("\n".join(lines(beside, width)))
     print("\n".join(["", *map_lines(cells, width)]))
     print(f"written: {args.out / 'plan.json'}, {args.out / 'plan.png'}")
     return 0
 
 
-def write(args: argparse.Namespace, found: Sequence[Candidate], choice: Choice, cells: ChoiceMap) -> None:
+def write(
+    args: argparse.Namespace, found: Sequence[Candidate], choice: Choice, cells: ChoiceMap, beside: Sequence[dict[str, Any]]
+) -> None:
     """Write the answer as JSON, and the map, finer than the printed one, as a picture."""
     rates = [choice.link.rate_bps * 10 ** (i / 15 - 2) for i in range(61)]
     loads = [2 ** (i / 4) for i in range(21)]
     kept = Limits(**limits(args))
     drawn = choice_map(found, choice.link, objective=choice.objective, rates_bps=rates, loads=loads, limits=kept)
     result = {"machine": machine(), "link": dataclasses.asdict(choice.link), **answer(choice), "map": cells.to_dict()}
+    result |= {"measured": beside} if beside else {}
     args.out.mkdir(parents=True, exist_ok=True)
     draw_map(drawn, args.out / "plan.png")
     (args.out / "plan.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -101,7 +109,15 @@ def parser() -> argparse.ArgumentParser:
     """Return the options' parser."""
     p = argparse.ArgumentParser(prog="featcodec plan", description=__doc__)
     p.add_argument("--model", help="package.module:function that returns an nn.Module (default: the embedded ResNet-20)")
-    p.add_argument("--link", default="wifi", help="3g, 4g, wifi, 10Mbit/s, shannon:snr_db=14.5,bandwidth_hz=1e6")
+    p.add_argument("--link", help="3g, 4g, wifi (default), 10Mbit/s, shannon:snr_db=14.5,bandwidth_hz=1e6")
+    p.add_argument(
+        "--measured",
+        nargs="+",
+        default=[],
+        type=Path,
+        metavar="RUN",
+        help="what featcodec infer --json printed: measured beside predicted, and the link unless --link is given",
+    )
     p.add_argument("--rtt", default=None, help="round trip, such as 5ms")
     p.add_argument("--loss", type=float, default=None, help="share of what is sent that is sent again")
     p.add_argument("--load", type=float, default=1.0, help="how many times as long as idle the server takes")
@@ -129,9 +145,9 @@ def limits(args: argparse.Namespace) -> dict[str, float | None]:
     return {"max_drop": args.max_drop, "max_share": args.max_share, "max_memory_bytes": memory}
 
 
-def link_of(args: argparse.Namespace) -> Link:
-    """Return the link that the options name: --rtt and --loss win over what --link says of them."""
-    link = get_link(args.link)
+def link_of(args: argparse.Namespace, runs: Sequence[Run] = ()) -> Link:
+    """Return the link that the options name, or that runs measured: --rtt and --loss win over what that says of them."""
+    link = link_of_runs(runs) if runs and args.link is None else get_link(args.link or "wifi")
     rtt_ms = link.rtt_ms if args.rtt is None else milliseconds(args.rtt)
     return dataclasses.replace(link, rtt_ms=rtt_ms, loss=link.loss if args.loss is None else args.loss)
 

@@ -25,7 +25,8 @@ from featcodec.bench.options import Collect
 from featcodec.bench.search_picture import plot
 from featcodec.bench.train import batches, datasets, make_schedule
 from featcodec.planning.findings import OBJECTIVES, Findings, Trial
-from featcodec.planning.measuring import CodecTrial, Wire
+from featcodec.planning.links import get_link
+from featcodec.planning.measuring import CodecTrial
 from featcodec.planning.pruning import FINAL, Pruning
 from featcodec.planning.search import SAMPLERS, findings, search
 from featcodec.planning.space import point_name, read_space
@@ -74,9 +75,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--show", action="store_true", help="show what the study has found, and try nothing")
     p.add_argument("--least-accuracy", type=float, help="validation below which a trial is stopped early")
     p.add_argument("--warm-up", type=int, default=1, help="epochs before a trial may be stopped")
-    p.add_argument("--rate", type=float, help="bits a second of the link that latency_ms is taken over")
-    p.add_argument("--rtt", type=float, default=0.0, help="milliseconds of its round trip")
-    p.add_argument("--device-factor", type=float, default=1.0, help="how many times as long as this machine the device takes")
+    p.add_argument("--link", help="what latency_ms is taken over, as for featcodec plan: wifi:rtt=5ms, 10Mbit/s:rtt=5ms")
+    p.add_argument("--slowdown", type=float, default=1.0, help="how many times as long as this machine the device takes")
     p.add_argument("--schedule", default="bottleneck-only", help=f"of learned codecs: {', '.join(SCHEDULES)}")
     p.add_argument("--set", nargs="*", action=Collect, default=[], metavar="NAME=VALUE", help="its arguments: epochs=8")
     p.add_argument("--weight", nargs="*", action=Collect, default=[], metavar="LOSS=VALUE", help="of the codecs' losses")
@@ -112,9 +112,9 @@ def run(args: argparse.Namespace) -> Findings:
         torch.set_num_threads(args.threads)
         fc.set_num_threads(args.threads)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
-    wire = None if args.rate is None else Wire(args.rate, args.rtt, args.device_factor)
-    if "latency_ms" in args.objective and wire is None:
-        raise ValueError("latency_ms is taken over a link: give its --rate in bits a second")
+    link = None if args.link is None else get_link(args.link)
+    if "latency_ms" in args.objective and link is None:
+        raise ValueError("latency_ms is taken over a link: give --link, such as 10Mbit/s:rtt=5ms")
     training, held_out = images_of(args)
     normalization = args.normalize or ("cifar10" if training.name.startswith("CIFAR-10") else "imagenet")
     schedule = make_schedule(args)
@@ -126,7 +126,8 @@ def run(args: argparse.Namespace) -> Findings:
         schedule=schedule,
         cache=None if any(phase.train == "all" for phase in schedule) else args.cache or args.out / "cache",
         pruning=Pruning(filters=0.5, rounds=args.prune_rounds, final=dataclasses.replace(FINAL, epochs=args.prune_epochs)),
-        wire=wire,
+        link=link,
+        slowdown=args.slowdown,
         keep=args.out / "codecs",
         seed=args.seed,
         device=device,
@@ -136,7 +137,7 @@ def run(args: argparse.Namespace) -> Findings:
         "data": f"{training.name}, {len(training.images)} and {len(held_out.images)} held out",
         "schedule": [phase.to_dict() for phase in schedule],
         "pruning": [args.prune_rounds, args.prune_epochs],
-        "link": None if wire is None else vars(wire),
+        "link": None if link is None else {**dataclasses.asdict(link), "slowdown": args.slowdown},
     }
     with _Live(args.trials) as live:
         measure.progress = live.event

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,17 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featcodec.errors import ConfigError
+from featcodec.errors import ConfigError, PlanError
 from featcodec.evaluation import Metric, Report, evaluate, top1
 from featcodec.inputs import head_of, to_device
 from featcodec.insertion import Insertion, feature_shape, insert
 from featcodec.layers import evaluating
+from featcodec.planning.candidates import Candidate
+from featcodec.planning.cost import latency_ms
+from featcodec.planning.links import Link
 from featcodec.planning.prune import prune
 from featcodec.planning.pruning import Pruning
 from featcodec.planning.search import Report as Epochs
 from featcodec.planning.space import LAYER, RATE_WEIGHT, SPARSITY, Point, codec_spec, point_name
 from featcodec.registry import fit_spec, get_codec
-from featcodec.spec import check_number
 from featcodec.training import Event, Phase, Progress, bottleneck_only, fit
 from featcodec.training.batches import read
 from featcodec.training.parts import features_at
@@ -34,35 +37,6 @@ CALIBRATION_SAMPLES = 2048
 def file_name(point: Point) -> str:
     """Return a point as the name of a file."""
     return re.sub(r"[^\w.=-]+", "_", point_name(point))
-
-
-@dataclass(frozen=True)
-class Wire:
-    """A link, in plain numbers.
-
-    Attributes
-    ----------
-    rate_bps
-        Bits a second, above 0.
-    rtt_ms
-        Milliseconds that a message and its answer take beside that.
-    device_factor
-        How many times as long as this machine the device takes.
-    """
-
-    rate_bps: float
-    rtt_ms: float = 0.0
-    device_factor: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_number("rate_bps", self.rate_bps, 1e-3, 1e15)
-        check_number("rtt_ms", self.rtt_ms, 0.0, 1e9)
-        check_number("device_factor", self.device_factor, 1e-6, 1e6)
-
-    def latency_ms(self, figures: Mapping[str, float]) -> float:
-        """Return a sample's milliseconds end to end: head and encoding, 8 bytes / rate, the round trip, decoding and tail."""
-        device = self.device_factor * (figures["head_ms"] + figures["encode_ms"])
-        return device + 8e3 * figures["bytes"] / self.rate_bps + self.rtt_ms + figures["decode_ms"] + figures["tail_ms"]
 
 
 @dataclass
@@ -84,8 +58,8 @@ class CodecTrial:
         It must be None where a phase trains the head.
     pruning
         How a head is pruned to a point's sparsity, the share of its filters.
-    wire
-        What latency is taken over.
+    link, slowdown
+        What latency is taken over, by `planning.latency_ms`; the device takes so many times as long as this machine.
     keep
         A folder for the trained codecs, a file each by the point's name (this needs the extra `learned`).
     metric, seed, device, progress
@@ -99,7 +73,8 @@ class CodecTrial:
     schedule: Sequence[Phase] = field(default_factory=bottleneck_only)
     cache: Path | None = None
     pruning: Pruning = field(default_factory=lambda: Pruning(filters=0.5))
-    wire: Wire | None = None
+    link: Link | None = None
+    slowdown: float = 1.0
     keep: Path | None = None
     metric: Metric = top1
     seed: int = 0
@@ -107,6 +82,8 @@ class CodecTrial:
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
+        if not 0 < self.slowdown < math.inf:
+            raise PlanError(f"slowdown is a number above 0, got {self.slowdown!r}")
         self._backbones: dict[tuple[str, float], tuple[nn.Module, int | None]] = {}
 
     def __call__(self, point: Point, report: Epochs) -> dict[str, float]:
@@ -197,4 +174,8 @@ class CodecTrial:
             "encode_ms": stats["encode_ms"] or 0.0,
             "decode_ms": stats["decode_ms"] or 0.0,
         }
-        return figures if self.wire is None else {**figures, "latency_ms": self.wire.latency_ms(figures)}
+        return figures if self.link is None else {**figures, "latency_ms": self._latency_ms(figures, self.link)}
+
+    def _latency_ms(self, figures: Mapping[str, float], link: Link) -> float:
+        head, encode = (self.slowdown * figures[name] for name in ("head_ms", "encode_ms"))
+        return latency_ms(Candidate("", figures["bytes"], head, figures["tail_ms"], encode, figures["decode_ms"]), link)

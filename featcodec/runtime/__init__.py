@@ -13,8 +13,10 @@ from featcodec.errors import MissingDependencyError as _MissingDependencyError
 if TYPE_CHECKING:
     from featcodec.runtime.client import Client
     from featcodec.runtime.edge_session import EdgeSession
+    from featcodec.runtime.following import Follower
     from featcodec.runtime.limits import Limits
     from featcodec.runtime.link import Link
+    from featcodec.runtime.measuring import measure_candidates
     from featcodec.runtime.result import Result, Timing
     from featcodec.runtime.security import Tls
     from featcodec.runtime.served import Served
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Client": "featcodec.runtime.client",
     "EdgeSession": "featcodec.runtime.edge_session",
+    "Follower": "featcodec.runtime.following",
     "Limits": "featcodec.runtime.limits",
     "Link": "featcodec.runtime.link",
     "Result": "featcodec.runtime.result",
@@ -31,10 +34,23 @@ _HOMES = {
     "Server": "featcodec.runtime.server",
     "Timing": "featcodec.runtime.result",
     "Tls": "featcodec.runtime.security",
+    "measure_candidates": "featcodec.runtime.measuring",
 }
 _EXTRAS = {"torch": "torch"}  # what is not in the extra "runtime"
 
-__all__ = ["Client", "EdgeSession", "Limits", "Link", "Result", "Served", "Server", "Timing", "Tls"]
+__all__ = [
+    "Client",
+    "EdgeSession",
+    "Follower",
+    "Limits",
+    "Link",
+    "Result",
+    "Served",
+    "Server",
+    "Timing",
+    "Tls",
+    "measure_candidates",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -109,6 +109,11 @@ class Client:
         return self._line.link
 
     @property
+    def fallback(self) -> Callable[[Any], Any] | None:
+        """What answers where the edge does not; None: nothing."""
+        return self._manners.fallback
+
+    @property
     def welcome(self) -> Welcome | None:
         """The server's limits; None before it was reached."""
         return self._first.welcome
@@ -140,6 +145,19 @@ class Client:
         """
         manners = self._manners if fallback is None else replace(self._manners, fallback=fallback)
         return self._opened(sender_of(codec, head, shape, dtype), entry, manners)
+
+    def own(self, session: Client | EdgeSession) -> EdgeSession:
+        """Return a session of this client, its first one where the client itself is given.
+
+        Raises
+        ------
+        ConfigError
+            The session is another client's.
+        """
+        found = session._first if isinstance(session, Client) else session
+        if found not in self._sessions:
+            raise ConfigError("the session is another client's, or closed: sessions of one client share its connection")
+        return found
 
     def _opened(self, sender: Sender, entry: str, manners: Manners) -> EdgeSession:
         session = EdgeSession(self._line, sender, entry, manners)

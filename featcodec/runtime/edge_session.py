@@ -76,6 +76,13 @@ class EdgeSession:
         self._through(pending)
         return _raised(pending)
 
+    def ask(self, x: Any, *, deadline_s: float | None = None) -> Result:
+        """Return what the edge answers, as `infer` does; no fallback is asked."""
+        pending = self._exchange.began(x, deadline_s)
+        pending.fallback = None
+        self._through(pending)
+        return _raised(pending)
+
     def map(
         self, inputs: Iterable[Any], *, in_flight: int = 8, ordered: bool = True, deadline_s: float | None = None
     ) -> Iterator[Result]:

@@ -55,13 +55,14 @@ class Result:
     id
         Of the request; 0 where none was made.
     source
-        Who computed the output: "edge", or "fallback" where the edge was lost or the deadline would have passed.
+        Who computed the output: "edge", or "fallback" where the edge was lost, the deadline would have passed, or a `Follower`
+        decided for the device.
     timing
         Where the time went.
     size_bytes
         Of the message that was sent; 0 where none was made.
     error
-        Why there is no output; in a result of the fallback, why it was asked; else None.
+        Why there is no output; in a result of the fallback, why it was asked, None where it was chosen; else None.
     value
         The output, None where there is none: read `output`, which says why.
     """
@@ -72,6 +73,7 @@ class Result:
     size_bytes: int = 0
     error: Exception | None = None
     value: Any = None
+    candidate: str = ""
 
     @property
     def failed(self) -> bool:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from featcodec import cli
-from featcodec.bench import plan, profile
+from featcodec.bench import infer, plan, profile
 from featcodec.bench.models import resnet20
 from featcodec.planning import changes, choice_lines, choice_map, map_lines, select
 from featcodec.planning import profile as profile_of
@@ -61,15 +61,22 @@ def test_the_guide_s_python_runs():
 
 
 def test_the_guide_s_options_are_those_of_the_commands():
-    known = {option for p in (profile.parser(), plan.parser()) for action in p._actions for option in action.option_strings}
+    parsers = (profile.parser(), plan.parser(), infer.parser())
+    known = {option for p in parsers for action in p._actions for option in action.option_strings}
     assert set(re.findall(r"--[a-z][a-z-]+", GUIDE)) - {"--out"} <= known
 
 
-def test_the_example_of_a_changing_link_shows_every_candidate():
-    done = subprocess.run([sys.executable, "examples/changing_link.py"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+def test_the_example_of_a_changing_link_goes_all_its_ways():
+    done = subprocess.run([sys.executable, "examples/changing_link.py"], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    for name in ("layer1, 8 bits", "layer2, 4 bits", "all on the device"):
-        assert re.search(rf"Mbit/s +{name}", done.stdout), name
+    about, *phases = done.stdout.split("\n\n")
+    assert "wanted: the most accurate within" in about
+    links = ["20 Mbit/s", "0.3 Mbit/s", "0.02 Mbit/s", "no link", "20 Mbit/s"]
+    assert [phase.splitlines()[0] for phase in phases] == links
+    answered = [set(re.findall(r" x (.+?)  ", phase)) for phase in phases]
+    assert answered[3] == {"all on the device"}
+    wanted = ("layer1, quality 80", "layer1, quality 50", "all on the device", "all on the device", "layer1, quality 80")
+    assert all(name in names for name, names in zip(wanted, answered, strict=True)), done.stdout
 
 
 def test_a_plan_for_a_network_of_one_s_own_measures_its_narrow_cuts(tmp_path, capsys):
@@ -98,9 +105,73 @@ def test_a_plan_from_rows_measures_no_codec(tmp_path, capsys):
     assert any(name.endswith("(trained)") for name in names)
 
 
+def run_of(path, layer, codec, size, network, wall):
+    """As the last lines of featcodec infer --json."""
+    said = {"layer": layer, "codecs": [codec], "bytes": size, "ms": {"network": {"median": network}, "wall": {"median": wall}}}
+    path.write_text('{"name": "an input"}\n' + json.dumps(said) + "\n")
+    return str(path)
+
+
+CONTEXT = {"id": "context", "bits": 4, "axis": "sample"}
+
+
+def test_measured_runs_stand_beside_what_is_predicted_and_tell_the_link(tmp_path, capsys):
+    few = run_of(tmp_path / "few.jsonl", "layer2", CONTEXT, 2000, 21.0, 30.0)
+    many = run_of(tmp_path / "many.jsonl", "layer1", {"id": "raw"}, 66000, 277.0, 300.0)
+    argv = [
+        "plan",
+        "--layer",
+        "layer1",
+        "layer2",
+        "--codec",
+        "raw",
+        "context:bits=4",
+        "--samples",
+        "20",
+        "--measured",
+        few,
+        many,
+    ]
+    status, said = run(argv, tmp_path / "out", capsys)
+    assert status == 0, said.err
+    assert said.out.startswith("measured: 2 Mbit/s, round trip 13.00 ms\n")
+    found = json.loads((tmp_path / "out/plan.json").read_text())
+    names = {row["name"]: row["cost"] for row in found["ranking"]}
+    assert [(row["name"], row["measured_ms"], row["bytes"]) for row in found["measured"]] == [
+        ("layer2 context:bits=4", 30.0, 2000),
+        ("layer1 raw", 300.0, 66000),
+    ]
+    assert [row["predicted_ms"] for row in found["measured"]] == [names["layer2 context:bits=4"], names["layer1 raw"]]
+    assert re.search(r"^layer1 raw +\d+ +300 +-\d+% +66,000$", said.out, re.MULTILINE)
+    status, said = run([*argv, "--link", "3g"], tmp_path / "out", capsys)
+    assert (status, said.out.splitlines()[0][:4]) == (0, "3G: ")
+
+
+@pytest.mark.parametrize(
+    ("layer", "codec", "message"),
+    [
+        (
+            "layer1",
+            CONTEXT,
+            "a run is of layer1 context:bits=4,axis=sample, which is no candidate: name it by --layer and --codec",
+        ),
+        ("layer2", None, "run.jsonl is no answered run of featcodec infer --json with one codec"),
+    ],
+)
+def test_a_run_of_nothing_that_was_planned_is_refused(layer, codec, message, tmp_path, capsys):
+    path = run_of(tmp_path / "run.jsonl", layer, codec, 2000, 21.0, 30.0)
+    argv = ["plan", "--layer", "layer2", "--codec", "context:bits=4", "--samples", "5", "--measured", path]
+    status, said = run(argv, tmp_path / "out", capsys)
+    assert (status, said.out) == (2, "")
+    assert message in said.err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        (["plan", "--measured", "README.md"], "featcodec plan: README.md is no answered run of featcodec infer --json"),
+        (["plan", "--measured", "/no/run.jsonl"], "featcodec plan: [Errno 2] No such file"),
         (["plan", "--link", "wifi:bps=0"], "featcodec plan: a link's rate_bps is a number above 0, got 0"),
         (["plan", "--link", "6g"], "featcodec plan: no link '6g'"),
         (["plan", "--rtt", "soon"], "featcodec plan: a duration is written 5ms"),

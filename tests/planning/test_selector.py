@@ -128,3 +128,54 @@ def test_coding_that_saves_nothing_never_pays_and_coding_that_takes_no_time_alwa
 def test_what_no_advice_is_given_on_says_why(args, message):
     with pytest.raises(PlanError, match=message):
         advise(*args)
+
+
+# 2 ms and the bits of 1000, 500 and 250 bytes: at 1 Mbit/s 10, 6 and 4 ms
+FINE, MIDDLE, COARSE = (
+    candidate(name, size, 1.0, 1.0, accuracy=accuracy)
+    for name, size, accuracy in (("fine", 1000, 0.92), ("middle", 500, 0.91), ("coarse", 250, 0.88))
+)
+
+
+def test_the_most_accurate_that_is_in_time_is_taken_and_the_cheapest_where_none_is():
+    qualities = [FINE, MIDDLE, COARSE]
+    selector = Selector(qualities, within_ms=10.0, margin=0.0, patience=1)
+    assert decided(selector, [8, 1.0, 0.9, 0.4, 0.1, 8]) == ["fine", "fine", "middle", "coarse", "coarse", "fine"]
+    assert decided(Selector(qualities, patience=1), [8, 0.1]) == ["coarse", "coarse"]
+    # none in time, and the device is the fastest
+    assert decided(Selector([*qualities, LOCAL], within_ms=3.0, patience=1), [8, 0.1]) == ["fine", "local"]
+
+
+def test_what_is_late_is_left_at_once_and_what_is_finer_must_be_in_time_by_the_margin():
+    selector = Selector([FINE, MIDDLE, COARSE], within_ms=10.0, margin=0.2, patience=2)
+    assert decided(selector, [1.0, 0.9, 0.9, 1.2, 1.2, 1.2]) == ["fine", "fine", "middle", "middle", "middle", "middle"]
+    assert decided(selector, [1.4, 1.4]) == ["middle", "fine"]
+    # fine is not in time by the margin, middle is
+    assert decided(selector, [0.2, 0.2, 1.2, 1.2]) == ["fine", "coarse", "coarse", "middle"]
+
+
+def test_of_equally_accurate_ones_the_cheapest_is_taken_if_by_the_margin():
+    slow = candidate("slow", 0, 5.0, 0.5, accuracy=FINE.accuracy)
+    selector = Selector([FINE, slow], within_ms=20.0, margin=0.2, patience=1)
+    # 5.5 beside 2 + 8 / r
+    assert decided(selector, [8, 2.0, 1.0, 4.0]) == ["fine", "fine", "slow", "fine"]
+
+
+@pytest.mark.parametrize(
+    ("candidates", "within", "message"),
+    [
+        ([FINE], 0, "within_ms is a number of milliseconds above 0, got 0"),
+        ([FINE, candidate("unknown", 1, 1.0, 1.0)], 9.0, "within_ms chooses by accuracy, which is not known of 'unknown'"),
+    ],
+)
+def test_what_no_accuracy_is_chosen_within_says_why(candidates, within, message):
+    with pytest.raises(PlanError, match=message):
+        Selector(candidates, within_ms=within)
+
+
+def test_who_starts_over_takes_the_best_at_once():
+    selector = Selector([SPLIT, LOCAL], patience=3)
+    assert decided(selector, [8, 0.4]) == ["split", "split"]
+    selector.start_over()
+    assert selector.current is None
+    assert decided(selector, [0.4, 8]) == ["local", "local"]

@@ -223,21 +223,6 @@ def test_a_step_asks_no_fallback(twin):
             c.step(rows(1), deadline_s=0.1)
 
 
-def test_the_link_s_rate_is_fitted_where_sizes_differ():
-    from featcodec.runtime.link import Link
-
-    link = Link()
-    assert (link.round_trip_ms, link.rate_mbit_s, link.delay_ms) == (None, None, None)
-    for _ in range(20):
-        link.answered(1000, 0, 3.0)
-    assert (link.round_trip_ms, link.rate_mbit_s) == (pytest.approx(3.0), None)
-    for size in (1000, 5000, 3000, 9000) * 20:
-        link.answered(size, 1000, 2.0 + 8e-3 * (size + 1000) / 8)
-    assert link.rate_mbit_s == pytest.approx(8.0, rel=0.05)
-    assert link.delay_ms == pytest.approx(2.0, rel=0.2)
-    assert link.bytes_sent == 20 * 1000 + 20 * 18000
-
-
 def test_time_that_no_stage_covers():
     assert Timing(head=1, encode=1, network=2, queue=None, wall=5.5).uncovered == 1.5
 

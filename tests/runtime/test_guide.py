@@ -73,6 +73,7 @@ def check_predictions(out: str, as_json: bool, count: int) -> None:
         *rows, summary = map(json.loads, lines)
         assert summary["answered"] == summary["inputs"] == len(rows) == count
         assert summary["ms"]["tail"]["median"] > 0
+        assert (summary["layer"], summary["codecs"]) == ("layer2", [{"id": "context", "bits": 4, "axis": "sample"}])
         assert sum(row["prediction"] == row["label"] for row in rows) == round(summary["accuracy"] * count) > 0.8 * count
     else:
         assert sum(line.startswith("embedded/") and line.endswith(", edge") for line in lines) == count

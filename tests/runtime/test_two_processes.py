@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +13,7 @@ import torch
 import featcodec as fc
 from featcodec import device
 from featcodec.runtime import Client
-from tests.runtime.processes import ServerProcess, free_port
+from tests.runtime.processes import ROOT, ServerProcess, free_port
 from tests.runtime.served_parts import write_all
 
 CODECS = fc.list_codecs()
@@ -67,6 +69,24 @@ def test_predictions_are_those_of_one_process(codec_id, pairs, folder, address, 
 def onnx(folder, pairs):
     pairs["context"][0].to_onnx(folder / "head.onnx")
     return folder / "head.onnx"
+
+
+def test_a_device_without_torch_follows_a_selector(onnx, address):
+    code = """if True:
+        import sys; sys.modules["torch"] = None
+        import numpy as np
+        from featcodec.device import Head
+        from featcodec.planning import Selector
+        from featcodec.runtime import Client, Follower, measure_candidates
+        inputs = np.random.default_rng(0).standard_normal((6, 1, 3, 32, 32)).astype(np.float32)
+        with Client(sys.argv[2], head=Head(sys.argv[1], threads=1), entry="context.tail", fallback=lambda x: 0) as client:
+            found = measure_candidates(client, {"edge": client}, inputs)
+            follower = Follower(client, Selector(found[:1]), {"edge": client})
+            results = [follower.infer(x) for x in inputs]
+            print(results[-1].candidate, results[-1].output.shape)
+    """
+    done = subprocess.run([sys.executable, "-c", code, onnx, address], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == ("edge (1, 10)", "")
 
 
 def test_a_device_s_head_is_answered_by_the_same_server(onnx, pairs, address, pictures):
