@@ -23,7 +23,9 @@ from featcodec.spec import Spec, format_spec, parse_spec
 
 _LEAST = 16  # inputs; a quarter of them is held out
 _MOST_HELD_OUT = 256
-_PROJECTIONS = 2
+_PROJECTIONS = (2, 4)  # of each output: at least, and at most
+_MOST_GRADIENTS = 1 << 28  # numbers: beyond the least projections, no more are taken
+_NEAR = 1.02  # of configs whose bytes differ by less, the smaller is taken
 _TRIED = range(28, 97, 8)  # of 100: where configs are compared
 # of relative L2, which is much the same thing as the KL divergence, but does not hang on the few inputs that are near a border
 _LEVELS = (0.1, 0.15, 0.2)
@@ -168,6 +170,7 @@ class _Run:
     """One calibration."""
 
     held_out: HeldOut
+    projections: int
 
     def __init__(
         self, model: nn.Module, tap: Tap, generator: torch.Generator, flips: bool, fallback: bool, say: Callable[[str], None]
@@ -181,6 +184,8 @@ class _Run:
         fitting, kept = _parted(batches, min(_MOST_HELD_OUT, found // 4))
         self.held_out = HeldOut(self.model, self.tap, kept)
         wants = cls.wants_gradients(codec.params() if isinstance(codec, Codec) else parse_spec(codec)[1])
+        inputs = found * (2 if self.flips else 1)
+        self.projections = _projections(inputs * self.held_out.features[0][0].numel())
         seen, rest = self.see(fitting, wants), self.see(kept, wants)
         if rest.gradients is None:
             seen.gradients = None
@@ -205,7 +210,7 @@ class _Run:
     def _see(self, inputs: Any, seen: _Seen) -> None:
         if seen.gradients is not None:
             try:
-                feature, moved = gradients(self.tap, self.model, inputs, _PROJECTIONS, self.generator)
+                feature, moved = gradients(self.tap, self.model, inputs, self.projections, self.generator)
                 seen.gradients.append(moved.cpu())
                 seen.features.append(feature.float().cpu())
                 return
@@ -223,21 +228,18 @@ class _Run:
         """Return the arguments and the strength that take the fewest bytes at equal change."""
         if cls.qualities is None or (len(choices) == 1 and seen.gradients is None):
             return choices[0], _STRENGTH
-        tried: dict[tuple[str, float], float] = {}
-        best, strength = choices[0], _STRENGTH
-        for params in choices:
-            size = self._try(cls, params, _STRENGTH, seen)
-            if size < tried.get((str(best), _STRENGTH), math.inf):
-                best = params
-            tried[str(params), _STRENGTH] = size
-        least = tried[str(best), _STRENGTH]
+        tried = [(self._try(cls, params, _STRENGTH, seen), _numbers(cls, params), i) for i, params in enumerate(choices)]
+        near = min(tried)[0] * _NEAR
+        _, least, i = min((numbers, size, i) for size, numbers, i in tried if size <= near)
+        best, strength = choices[i], _STRENGTH
         for other in _OTHER_STRENGTHS if seen.gradients is not None else ():
             size = self._try(cls, best, other, seen)
             if size < least:
                 least, strength = size, other
                 break
         named = format_spec({"id": cls.codec_id, **best})
-        self.say(f"chosen: {named}, strength {strength:g}: the fewest bytes, {least:.0f}, at equal change")
+        why = "the fewest at equal change, or the smaller config of those within 2 %"
+        self.say(f"chosen: {named}, strength {strength:g}: {least:.0f} bytes, {why}")
         return best, strength
 
     def _try(self, cls: type[Codec], params: dict[str, Any], strength: float, seen: _Seen) -> float:
@@ -292,6 +294,17 @@ class _Run:
         coarser = _last(list(reversed(qualities)), lambda quality: changes(quality) <= max_change)
         self.say(f"quality {coarser}: the coarsest within a change ({name}) of {max_change:g}, {changes(coarser):.4g}")
         return coarser
+
+
+def _projections(numbers: int) -> int:
+    """How many of each output, where the gradients of one have so many numbers."""
+    least, most = _PROJECTIONS
+    return max(least, min(most, _MOST_GRADIENTS // max(1, numbers)))
+
+
+def _numbers(cls: type[Codec], params: dict[str, Any]) -> int:
+    """What a config's state holds."""
+    return sum(tensor.numel() for tensor in get_codec({"id": cls.codec_id, **params}).state_dict().values())
 
 
 def _qualities(codec: Codec) -> Sequence[int]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import featcodec as fc
+from featcodec.calibration import _projections, _Run, _Seen
 from featcodec.held_out import changes
 from featcodec.outputs import ALL
 from featcodec.sensitivity import gradients, tapped
@@ -158,6 +159,16 @@ def test_gradients_are_those_of_projections_without_what_all_classes_share():
     y = model.act(model.norm(leaf.clone())) * torch.tensor([1.0, 1, 0, 0, 0, 0])[:, None, None]
     (wanted,) = torch.autograd.grad(((v - v.mean(1, keepdim=True)) * model.tail(y.flatten(1))).sum(), leaf)
     assert torch.allclose(found[:3], wanted, atol=1e-6)
+
+
+def test_of_configs_that_are_as_good_the_smaller_is_taken(monkeypatch):
+    sizes = {0: 100.0, 8: 99.0, 16: 97.9, 24: 98.5}
+    monkeypatch.setattr(_Run, "_try", lambda self, cls, params, strength, seen: sizes[params["joint"]])
+    run = _Run(net(), None, torch.Generator(), False, False, lambda line: None)
+    choices = [{"maps": 6, "joint": joint} for joint in sizes]
+    best, _ = run.choose(fc.codec_class("transform"), choices, _Seen())
+    assert best["joint"] == 8  # 0 is more than 2 % above the best, 24 larger
+    assert [_projections(1 << n) for n in (0, 26, 27, 28, 40)] == [4, 4, 2, 2, 2]
 
 
 def test_mirror_images_count_as_inputs():
