@@ -113,9 +113,7 @@ def calibrated(place: Place, plan: Plan) -> Calibrated:
 
 
 def _calibrate(plan: Plan, model: nn.Module, pictures: Tensor, say: Callable[[str], None]) -> fc.Codec:
-    if (
-        plan.network == "resnet20"
-    ):  # the other's stay in order: what is held out, the last, are photographs of which no crop is fitted
+    if plan.network == "resnet20":  # crops stay in order: those held out, the last, are of photographs that are not fitted
         pictures = pictures[torch.randperm(len(pictures), generator=torch.Generator().manual_seed(0))]
     loader = pictures.split(_BATCH[plan.network])
     if plan.log_table is None:
