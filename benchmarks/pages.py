@@ -132,7 +132,8 @@ first. Intervals of changes are Tango's for pairs; those of ratios are percentil
 every codec sees the same draw. A dash: no two rows enclose the loss.
 
 - *transform*: tables of at most 2^18 numbers a side, calibrated on 1,024 unlabelled pictures and the tail's sensitivity to
-  them (EfficientNet-lite0: crops of few photographs, and their mirror images); *2^20* and *2^22*: larger tables, and mirror images too.
+  them (EfficientNet-lite0: crops of few photographs, and their mirror images); *2^20* and *2^22*: larger tables, and mirror
+  images too.
 - *PCA*: the same codec, calibrated on features alone.
 - *context*: 1 to 6 bits, one range a sample or (*map*) a map. *jpeg*, *webp*, *heif*: the maps as one picture.
 - *clip*: clipping and few levels (Cohen, Choi, Bajic); *top*: the largest values alone, 4 bits each (after SLICER); both
