@@ -173,7 +173,7 @@ def _whole(model: torch.nn.Module, x: Tensor) -> Tensor:
 
 def stages(ways: Ways, count: int) -> list[dict[str, Any]]:
     """Return the candidates, as JSON."""
-    found = measure_candidates(ways.client, ways.sessions, ways.pictures(_WARM_UP + count))
+    found = measure_candidates(ways.client, ways.sessions, ways.pictures(_WARM_UP + count), rest_s=_PAUSE_S)
     return [asdict(candidate) for candidate in found]
 
 

@@ -17,7 +17,7 @@ ON_DEVICE = "all on the device"
 
 
 def measure_candidates(
-    client: Client, sessions: Sessions, inputs: Iterable[Any], *, settings: Settings | None = None
+    client: Client, sessions: Sessions, inputs: Iterable[Any], *, settings: Settings | None = None, rest_s: float = 0.0
 ) -> list[Candidate]:
     """Return what the ways to answer take, as a Selector weighs them: every input goes every way, one after the other.
 
@@ -29,6 +29,9 @@ def measure_candidates(
         As for `Follower`.
     inputs
         At least two; the first one is not counted.
+    rest_s
+        Seconds of rest before each way. Requests that come now and then take longer than those that follow one another, whose
+        code and weights are still in the caches.
 
     Returns
     -------
@@ -47,10 +50,12 @@ def measure_candidates(
     local_ms: list[float] = []
     for x in inputs:
         for name, session in own.items():
+            time.sleep(rest_s)
             if settings is not None and name in settings:
                 settings[name]()
             results[name].append(session.ask(x))
         if client.fallback is not None:
+            time.sleep(rest_s)
             start = time.perf_counter_ns()
             client.fallback(x)
             local_ms.append((time.perf_counter_ns() - start) / 1e6)

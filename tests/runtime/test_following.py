@@ -329,3 +329,8 @@ def test_what_is_measured_on_the_device_is_a_candidate(client, sessions, picture
     assert (here.name, here.kind, here.size_bytes, here.server_ms) == ("all on the device", "local", 0, 0.0)
     assert here.head_ms > 0
     assert isinstance(client.link.planned(), Link)
+    rests = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("featcodec.runtime.measuring.time.sleep", rests.append)
+        measure_candidates(client, sessions, pictures[:2], rest_s=0.25)
+    assert rests.count(0.25) == 6
