@@ -36,7 +36,8 @@ def measure_candidates(
     Returns
     -------
     list of Candidate
-        Mean bytes of a message, and median milliseconds here and on the server. Accuracies are not known.
+        Mean bytes of a message, and median milliseconds here and on the server: ``encode_ms`` is all that the client does
+        beside the head, ``tail_ms`` has the wait for the tail. Accuracies are not known.
 
     Raises
     ------
@@ -66,7 +67,12 @@ def measure_candidates(
 
 
 def _candidate(name: str, results: list[Result]) -> Candidate:
-    head, encode, decode, tail = (
-        median(getattr(result.timing, stage) or 0.0 for result in results) for stage in ("head", "encode", "decode", "tail")
+    timings = [result.timing for result in results]
+    return Candidate(
+        name,
+        fmean(result.size_bytes for result in results),
+        head_ms=median(of.head or 0.0 for of in timings),
+        tail_ms=median((of.queue or 0.0) + (of.tail or 0.0) for of in timings),
+        encode_ms=median((of.encode or 0.0) + of.uncovered for of in timings),
+        decode_ms=median(of.decode or 0.0 for of in timings),
     )
-    return Candidate(name, fmean(result.size_bytes for result in results), head, tail, encode, decode)

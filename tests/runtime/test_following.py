@@ -14,7 +14,8 @@ import torch
 
 import featcodec as fc
 from featcodec.planning import Candidate, Link, Selector, advise, get_link
-from featcodec.runtime import Client, Follower, Served, Server, measure_candidates
+from featcodec.runtime import Client, Follower, Result, Served, Server, Timing, measure_candidates
+from featcodec.runtime.measuring import _candidate
 from tests.runtime.processes import ROOT
 
 Relay = runpy.run_path(str(ROOT / "examples/relay.py"))["Relay"]
@@ -329,6 +330,9 @@ def test_what_is_measured_on_the_device_is_a_candidate(client, sessions, picture
     assert (here.name, here.kind, here.size_bytes, here.server_ms) == ("all on the device", "local", 0, 0.0)
     assert here.head_ms > 0
     assert isinstance(client.link.planned(), Link)
+    timing = Timing(head=1.0, encode=0.5, network=3.0, queue=0.25, decode=0.5, tail=2.0, wall=8.0)
+    of_one = _candidate("one", [Result(100, "edge", timing)] * 3)
+    assert (of_one.head_ms, of_one.encode_ms, of_one.decode_ms, of_one.tail_ms) == (1.0, 1.25, 0.5, 2.25)
     rests = []
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("featcodec.runtime.measuring.time.sleep", rests.append)
