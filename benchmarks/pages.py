@@ -112,8 +112,8 @@ _PREDICTED = """
 ResNet-20 on embedded pictures, from the picture to the class, over links that `tc` shapes between two network namespaces, with
 5 ms each way. *predicted* is `latency_ms`: the milliseconds of head, codec and tail and the client's own work, as a client on
 plain loopback measured them, the bytes over the rate that was set, and the round trip, which the client measured on the link
-with a request of ten numbers that come back. *measured* is the median of the client's requests, with the 10 % and 90 % quantiles. What the
-prediction leaves out: the frames around TCP's segments, 5 % of what is sent.
+with a request of ten numbers that come back. *measured* is the median of the client's requests, with the 10 % and 90 %
+quantiles. What the prediction leaves out: the frames around TCP's segments, 5 % of what is sent.
 """
 
 
