@@ -31,12 +31,12 @@ def coding_of(layout: Layout, state: Arrays, grids: NDArray[np.float32]) -> Arra
     """
     components = core_coder(layout, state).analyse(grids)
     found = {"scale_class": classes_of(components.reshape(-1, layout.places))}
-    rows = components[:: max(1, components.size // _MOST_COUNTED)]
+    rows = np.ascontiguousarray(components[:: max(1, components.size // _MOST_COUNTED)])
     weighed = np.ascontiguousarray(grids[:: -(-len(grids) // _MOST_WEIGHED)])
     least = math.inf
     for gain in _GAINS:
         tried = {**state, **found, "drift": drift_of(gain)}
-        tried["tables"] = tables_of(layout, tried, np.ascontiguousarray(rows))
+        tried["tables"] = tables_of(layout, tried, rows)
         coder = core_coder(layout, tried)
         size = sum(math.log(1 + sum(map(len, coder.encode(weighed, quality)))) for quality in _WEIGHED)
         if size < least:

@@ -35,7 +35,8 @@ class Follower:
     A request that no answer came to in time, or that found no server, is the fallback's, and the link counts as lost: then, as
     while all runs on the device by choice, nothing is sent but a *probe* now and then. That is an input which was answered on
     the device already, sent by the candidate of the fewest bytes in a thread beside (its head and codec run there), with the
-    deadline of any request; its answer is dropped, and tells of link and load. No request waits for a probe.
+    deadline of any request; its answer is dropped, and tells of link and load. No request waits for a probe: the
+    device answers them meanwhile.
 
     Parameters
     ----------
@@ -124,6 +125,8 @@ class Follower:
             return replace(result, candidate="" if served is None else served.name)
 
     def _decided(self) -> Candidate:
+        if self._local is not None and self._is_probing():  # what the link is now is not known yet
+            return self._local
         if not self._sending or (self._lost and self._local is not None):
             return self._selector.decide(None)
         if self._lost:
@@ -179,22 +182,27 @@ class Follower:
 
     def _probe_when_due(self, x: Any) -> None:
         now = time.monotonic()
-        busy = self._probe is not None and self._probe.is_alive()
-        if not self._sending or busy or now < self._next_probe_s:
+        if not self._sending or self._is_probing() or now < self._next_probe_s:
             return
         self._next_probe_s = now + self._probe_s
         self._probe = threading.Thread(target=self._probed, args=(x,), name="featcodec-probe", daemon=True)
         self._probe.start()
 
+    def _is_probing(self) -> bool:
+        return self._probe is not None and self._probe.is_alive()
+
     def _probed(self, x: Any) -> None:
         candidate = self._sending[0]
         self._client.link.forget()
-        self._set(candidate)
         try:
+            self._set(candidate)
             result = self._sessions[candidate.name].ask(x)
-        except Exception:  # the input has its answer already: whatever went wrong says that the edge does not answer
+        except EdgeError:
             self._lost = True
             return
+        except Exception:  # of the codec or its setting: shown as an unhandled one of this thread
+            self._lost = True
+            raise
         self._loads.clear()
         self._learn(candidate, result)
         self._lost = False

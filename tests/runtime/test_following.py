@@ -256,13 +256,13 @@ def test_raw_or_coded_is_what_advise_says_of_what_was_measured(resnet20, images)
 
 def sleepy(slow, x):
     """A tail whose machine has other things to do while `slow` is set."""
-    time.sleep(0.1 if slow.is_set() else 0.01)
+    time.sleep(0.4 if slow.is_set() else 0.04)
     return x.flatten(1)
 
 
 def test_a_busy_server_is_left_and_found_idle_again():
     slow, codec, x = threading.Event(), fc.get_codec("huffman:bits=6").eval(), torch.randn(1, 2, 3, 3)
-    candidates = [Candidate("edge", 40, 1.0, 10.0), Candidate("local", 0, 50.0, 0.0, kind="local")]
+    candidates = [Candidate("edge", 40, 1.0, 40.0), Candidate("local", 0, 200.0, 0.0, kind="local")]
     with (
         Server(Served(partial(sleepy, slow), codec), max_batch=1) as server,
         Client(server.address, codec, shape=(2, 3, 3), fallback=torch.clone) as client,
@@ -322,6 +322,28 @@ def test_all_on_the_device_asks_nobody(client, pictures):
     follower = Follower(client, Selector([LOCAL]), {})
     assert [follower.infer(x).candidate for x in pictures[:3]] == [LOCAL.name] * 3
     assert client.link.round_trips == 0
+
+
+def test_while_a_probe_is_under_way_the_device_answers(client, sessions, pictures):
+    follower = Follower(client, Selector([RAW, LOCAL]), {RAW.name: sessions[RAW.name]}, probe_s=60)
+    over = threading.Event()
+    follower._probe = threading.Thread(target=over.wait, daemon=True)
+    follower._probe.start()
+    assert [follower.infer(x).candidate for x in pictures[:2]] == [LOCAL.name] * 2
+    over.set()
+    follower._probe.join()
+    assert follower.infer(pictures[2]).candidate == RAW.name  # which was never tried: the link is not known
+
+
+def test_a_probe_s_own_fault_is_shown(client, sessions, pictures, monkeypatch):
+    shown = []
+    monkeypatch.setattr(threading, "excepthook", lambda seen: shown.append(seen.exc_value))
+    broken = {RAW.name: lambda: (_ for _ in ()).throw(ZeroDivisionError("a setting"))}
+    follower = Follower(client, Selector([RAW, LOCAL]), {RAW.name: sessions[RAW.name]}, settings=broken, probe_s=0)
+    follower._probe_when_due(pictures[0])
+    follower._probe.join()
+    assert [type(error) for error in shown] == [ZeroDivisionError]
+    assert follower.infer(pictures[0]).candidate == LOCAL.name
 
 
 def test_what_is_measured_on_the_device_is_a_candidate(client, sessions, pictures):
