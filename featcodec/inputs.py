@@ -58,6 +58,13 @@ def to_device(inputs: Any, device: torch.device | str | None) -> Any:
     return map_inputs(inputs, lambda x: x.to(device, non_blocking=not waits))
 
 
+def device_for(model: nn.Module, device: torch.device | str | None) -> torch.device:
+    """Return the device that was asked for; where the model is, unless one was; the CPU where it has no parameters."""
+    if device is not None:
+        return torch.device(device)
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
 def batch_size(inputs: Any) -> int | None:
     """Return how many samples inputs are: the first tensor's first axis; a list of pictures (C, h, w) is as long as it is.
 

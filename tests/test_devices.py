@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -10,9 +11,14 @@ from torch import Tensor, nn
 
 import featcodec as fc
 from featcodec import inputs
-from featcodec.ops import blocks, host, quantizer
+from featcodec.errors import EdgeError
+from featcodec.ops import blocks, clock, host, quantizer
 from featcodec.ops.algorithms import repeatable_algorithms
 from featcodec.ops.crushed import _crushed_of_samples, crushed_in
+from featcodec.parts import Crossing
+from featcodec.planning import profile, profile_lines
+from featcodec.runtime.exchange import Exchange
+from featcodec.runtime.pending import Pending
 from featcodec.training import Batches
 from tests.features import smooth, taken_batch
 from tests.test_threads import in_threads
@@ -175,3 +181,62 @@ def test_a_codec_that_is_compiled_by_itself_trains(spec):
     assert torch.allclose(y, value)
     value.sum().backward()
     assert torch.allclose(found.grad, wanted.grad)
+
+
+class Queue:
+    """A device that computes a millisecond for every event, on a clock of its own, when it is waited for."""
+
+    def __init__(self, monkeypatch):
+        self.waits, self.events = 0, 0
+        monkeypatch.setattr(clock, "has_queue", lambda device: True)
+        monkeypatch.setattr(torch, "get_device_module", lambda device: self)
+        monkeypatch.setattr(torch, "Event", lambda device, enable_timing: Event(self))
+
+    def synchronize(self, device):
+        self.waits += 1
+
+
+class Event:
+    def __init__(self, queue):
+        self.queue, self.at = queue, None
+
+    def record(self):
+        self.queue.events += 1
+        self.at = self.queue.events
+
+    def elapsed_time(self, other):
+        assert self.queue.waits, "read before it was computed"
+        return float(other.at - self.at)
+
+
+def test_a_device_s_operations_are_timed_by_its_own_clock(monkeypatch):
+    """The host's says how long it takes to ask for them."""
+    queue = Queue(monkeypatch)
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
+    found = profile(model, torch.zeros(1, 3, 4, 4), calls=2)
+    assert [(cut.head_ms, cut.tail_ms) for cut in found.cuts] == [(1.0, 2.0), (2.0, 1.0)]
+    assert queue.waits == 3  # once a call, warming up too
+    assert found.machine["device"] == "cpu"
+
+
+@pytest.mark.parametrize("fallback", [False, True])
+def test_who_asked_for_what_a_device_computes_waits_for_it_in_the_stage_that_computes(monkeypatch, fallback):
+    """A head's time does not count to its codec, nor the whole model's to nobody."""
+    pending = Pending(torch.zeros(1), 1.0, lambda x: {"logits": [x]})
+    waited = Queue(monkeypatch)
+    if fallback:
+        assert pending.fall_back(EdgeError("gone", "lost")).output == {"logits": [pending.x]}
+    else:
+        exchange = SimpleNamespace(manners=SimpleNamespace(deadline_s=1.0, fallback=None), sender=lambda x: Crossing({"x": x}))
+        assert Exchange.began(exchange, torch.zeros(1), None).stages["head"] > 0
+    assert waited.waits == 1
+
+
+def test_a_profile_of_a_gpu_names_it():
+    model = nn.Linear(2, 2).eval()
+    found = profile(model, torch.zeros(1, 2), calls=1)
+    there = dataclasses.replace(found, machine={**found.machine, "device": "Some GPU"})
+    before = dataclasses.replace(found, machine={name: x for name, x in found.machine.items() if name != "device"})
+    lines = [profile_lines(one)[1] for one in (found, there, before)]
+    assert lines[1] == f"Some GPU, {lines[0]}"
+    assert lines[2] == lines[0]

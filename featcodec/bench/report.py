@@ -11,6 +11,7 @@ import torch
 
 import featcodec
 from featcodec.machine import cpu_name, package_version
+from featcodec.ops.host import device_name
 
 
 def machine(device: str = "cpu") -> dict[str, Any]:
@@ -19,7 +20,7 @@ def machine(device: str = "cpu") -> dict[str, Any]:
     return {
         "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if str(device).startswith("cuda") else str(device),
+        "device": device_name(device),
         "python": platform.python_version(),
         "featcodec": featcodec.__version__,
         "versions": {name: package_version(name) for name in packages},

@@ -1,4 +1,4 @@
-"""Copies from a device's memory to the CPU's: into page-locked memory where the device is CUDA's."""
+"""Devices: what they are called, and copies from their memory to the CPU's, into page-locked memory where they are CUDA's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from torch import Tensor
 
 # Above, features are rare and page-locked memory is dear: torch keeps it for the next copy.
 _MOST_BYTES = 1 << 28
+
+
+def device_name(device: torch.device | str) -> str:
+    """Return what a device is called: a GPU of CUDA's by its maker's name, others as torch calls them."""
+    return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else str(device)
 
 
 def to_host(x: Tensor) -> Tensor:

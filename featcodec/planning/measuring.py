@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from featcodec.errors import ConfigError, PlanError
 from featcodec.evaluation import Metric, Report, evaluate, top1
-from featcodec.inputs import head_of, to_device
+from featcodec.inputs import device_for, head_of, to_device
 from featcodec.insertion import Insertion, feature_shape, insert
 from featcodec.layers import evaluating
 from featcodec.planning.candidates import Candidate
@@ -84,12 +84,13 @@ class CodecTrial:
     def __post_init__(self) -> None:
         if not 0 < self.slowdown < math.inf:
             raise PlanError(f"slowdown is a number above 0, got {self.slowdown!r}")
+        self._where = device_for(self.model, self.device)
         self._backbones: dict[tuple[str, float], tuple[nn.Module, int | None]] = {}
 
     def __call__(self, point: Point, report: Epochs) -> dict[str, float]:
         """Measure one point; what cannot be built or trained raises."""
         pruned, head_macs = self._backbone(point[LAYER], point.get(SPARSITY, 0.0))
-        model = copy.deepcopy(pruned)
+        model = copy.deepcopy(pruned).to(self._where)
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             config = fit_spec(codec_spec(point), feature_shape(model, point[LAYER], self._example()))
@@ -102,12 +103,12 @@ class CodecTrial:
             if codec.learned and self.keep is not None:
                 self.keep.mkdir(parents=True, exist_ok=True)
                 codec.save(self.keep / f"{file_name(point)}.safetensors")
-            found = evaluate(model, self.validation, layer=point[LAYER], codec=codec, metric=self.metric, device=self.device)
+            found = evaluate(model, self.validation, layer=point[LAYER], codec=codec, metric=self.metric, device=self._where)
         return self._figures(found, head_macs)
 
     def _example(self) -> Any:
         first = next(read(self.training, in_order=True))[0]
-        return to_device(head_of(first, 1), next((p.device for p in self.model.parameters()), None))
+        return to_device(head_of(first, 1), self._where)
 
     def _backbone(self, layer: str, sparsity: float) -> tuple[nn.Module, int | None]:
         """The model with its head pruned, and the head's multiply-accumulates; None: as `evaluate` counts them."""
@@ -121,7 +122,7 @@ class CodecTrial:
             options: dict[str, Any] = {
                 "metric": self.metric,
                 "seed": self.seed,
-                "device": self.device,
+                "device": self._where,
                 "progress": self.progress,
             }
             done = prune(model, layer, self.training, pruning, checkpoint=kept, **options)
@@ -144,14 +145,14 @@ class CodecTrial:
         weight = {"rate": float(point[RATE_WEIGHT])} if RATE_WEIGHT in point else {}
         schedule = [dataclasses.replace(phase, losses={**phase.losses, **weight}) for phase in self.schedule]
         checking = self.validation if self.checking is None else self.checking
-        options: dict[str, Any] = {"metric": self.metric, "cache": self.cache, "seed": self.seed, "device": self.device}
+        options: dict[str, Any] = {"metric": self.metric, "cache": self.cache, "seed": self.seed, "device": self._where}
         fit(model, cut, self.training, schedule, validation=checking, progress=watch, **options)
 
     def _calibrate(self, model: nn.Module, cut: Insertion) -> None:
         features: list[Tensor] = []
         left = CALIBRATION_SAMPLES
         for inputs, _, samples in read(self.training, in_order=True):
-            features += [x.cpu() for x in features_at(model, cut, to_device(inputs, self.device))]
+            features += [x.cpu() for x in features_at(model, cut, to_device(inputs, self._where))]
             left -= samples
             if left <= 0:
                 break

@@ -19,6 +19,7 @@ from featcodec.codec import Codec
 from featcodec.errors import PlanError
 from featcodec.inputs import batch_size, head_of, map_inputs
 from featcodec.machine import cpu_name
+from featcodec.ops.host import device_name
 from featcodec.parts.graph import Node
 from featcodec.parts.symbols import BATCH
 from featcodec.parts.trace import input_names, trace
@@ -50,7 +51,7 @@ def profile(
     Parameters
     ----------
     example
-        A batch of inputs (`featcodec.inputs.call`), of which the first sample is measured.
+        A batch of inputs (`featcodec.inputs.call`) on the model's device, of which the first sample is measured.
     max_tensors
         How many tensors may cross: 3, say, for a U-Net with two skips.
     device_profile
@@ -103,7 +104,13 @@ def profile(
         total_ms=round(float(ends[-1]), 4),
         peak_bytes=int(costs.peak_bytes[-1]),
         weight_bytes=weights.size_bytes[-1],
-        machine={"cpu": cpu_name(), "threads": torch.get_num_threads(), "torch": torch.__version__, "featcodec": __version__},
+        machine={
+            "cpu": cpu_name(),
+            "threads": torch.get_num_threads(),
+            "device": device_name(run.device),
+            "torch": torch.__version__,
+            "featcodec": __version__,
+        },
         busy_processes=busy_processes,
         calls=calls,
         devices=tuple({"layer": d.layer, "machine": d.machine} for d in devices),

@@ -16,7 +16,7 @@ from torch import nn
 
 from featcodec.errors import ConfigError, FeatureError
 from featcodec.evaluation import Metric, top1
-from featcodec.inputs import head_of, to_device
+from featcodec.inputs import device_for, head_of, to_device
 from featcodec.insertion import insert
 from featcodec.planning.channel_rules import channel_graph
 from featcodec.planning.channels import ChannelGraph
@@ -97,9 +97,9 @@ def prune(
     ConfigError
         As much cannot be pruned; the head has no convolution; the checkpoint is of another run.
     """
-    if device is not None:
-        model.to(device)
-    options = {"task": task, "validation": validation, "metric": metric, "seed": seed, "device": device, "progress": progress}
+    where = device_for(model, device)
+    model.to(where)
+    options = {"task": task, "validation": validation, "metric": metric, "seed": seed, "device": where, "progress": progress}
     path = None if checkpoint is None else Path(checkpoint)
     return _Run(model, layer, loader, pruning, codec, path, options).run()
 
@@ -122,7 +122,7 @@ class _Run:
         first = next(read(loader, in_order=True), None)
         if first is None:
             raise FeatureError("the loader gave no samples")
-        self.example = to_device(head_of(first[0], 1), next((p.device for p in model.parameters()), None))
+        self.example = to_device(head_of(first[0], 1), options["device"])
         self.graph = channel_graph(model, layer, self.example)
         if not self.graph.convolutions:
             raise ConfigError(f"there is no convolution to prune before layer {self.graph.layer!r}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from featcodec.macs import Count
+from featcodec.ops.clock import Marks
 from featcodec.parts.graph import Graph, Node
 from featcodec.parts.program import Program
 from featcodec.parts.steps import execute
@@ -52,6 +52,11 @@ class Run:
         The model; and its operations.
     example
         What it is run with: `featcodec.inputs.call`.
+
+    Attributes
+    ----------
+    device
+        Where the model computes.
     """
 
     def __init__(self, graph: Graph, walk: Walk, example: Any) -> None:
@@ -61,8 +66,8 @@ class Run:
         writer = Writer(graph, walk.real, walk.computed, inputs, walk.outputs)
         spec, _ = writer.program()
         tensors = writer.tensors()
-        device = next((x.device for x in tensors.values()), torch.device("cpu"))
-        self._program = Program(spec, tensors, device)
+        self.device = next((x.device for x in tensors.values()), torch.device("cpu"))
+        self._program = Program(spec, tensors, self.device)
         leaves = pytree.tree_leaves(arguments(example))
         self._inputs = [leaf for node, leaf in zip(graph.inputs, leaves, strict=True) if node in inputs]
         self.input_nodes = list(inputs)
@@ -102,13 +107,13 @@ class Run:
         return np.stack([self._time() for _ in range(calls)])
 
     def _time(self) -> NDArray[np.float64]:
-        values = self._values()
-        ends = [perf_counter_ns()]
+        values, marks = self._values(), Marks(self.device)
+        marks.set()
         with torch.no_grad():
             for step in self._program.steps:
                 execute((step,), values)
-                ends.append(perf_counter_ns())
-        return np.diff(np.array(ends)) / 1e6
+                marks.set()
+        return np.array(marks.intervals_ms())
 
     def _values(self) -> list[Any]:
         return self._program.values(self._inputs, {})

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from featcodec.errors import LayerError
-from featcodec.inputs import call
+from featcodec.inputs import call, device_for, to_device
 from featcodec.layers import evaluating, find_layer
 from featcodec.outputs import leaves
 from featcodec.planning.channels import ChannelGraph
@@ -42,7 +42,7 @@ def shrink(model: nn.Module, graph: ChannelGraph, masks: Masks, example: Any) ->
     LayerError
         The smaller model gives something else: its code counts on sizes that have changed.
     """
-    small = copy.deepcopy(model)
+    small, example = copy.deepcopy(model), to_device(example, device_for(model, None))
     found = flow(graph, masks.check(graph).filters)
     apply(small, graph, masks)
     with evaluating(small), torch.no_grad():

@@ -31,7 +31,7 @@ def profile_lines(profile: ModelProfile, width: int = WIDTH, everything: bool = 
     kind = "means" if profile.busy_processes else "medians"
     lines = [
         f"{profile.model}: {inputs or 'no tensor'} in, {count(profile.total_macs)} MACs",
-        f"{profile.machine['cpu']}, {profile.machine['threads']} threads{load}, {kind} of {profile.calls}",
+        f"{_where(profile)}{load}, {kind} of {profile.calls}",
         "",
         *columns([*headings, *["device ms"] * has_device], rows, width),
     ]
@@ -39,6 +39,13 @@ def profile_lines(profile: ModelProfile, width: int = WIDTH, everything: bool = 
     if hidden:
         lines += ["", f"--all shows {hidden} more cuts, which cost and send the same as one shown."]
     return lines
+
+
+def _where(profile: ModelProfile) -> str:
+    """What the model ran on; profiles written before GPUs were named are of the CPU."""
+    device = profile.machine.get("device", "cpu")
+    cpu = f"{profile.machine['cpu']}, {profile.machine['threads']} threads"
+    return cpu if device == "cpu" else f"{device}, {cpu}"
 
 
 def shape(sizes: tuple[int, ...]) -> str:

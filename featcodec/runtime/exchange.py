@@ -20,6 +20,7 @@ from featcodec.runtime.refusals import Cause
 from featcodec.runtime.retrying import wait_before_retry
 from featcodec.runtime.sender import Sender, call, completed
 from featcodec.runtime.transport import Metadata, Outcome
+from featcodec.runtime.waiting import computed
 from featcodec.runtime.wire import SESSION_BYTES, UNKNOWN_SESSION, unpack_output
 
 FALLBACK_PATIENCE_S = 1.0
@@ -123,7 +124,7 @@ class Exchange:
         wanted = self.manners.deadline_s if deadline_s is None else checked_deadline(deadline_s)
         pending = Pending(x, time.monotonic() + wanted, self.manners.fallback)
         start = time.perf_counter_ns()
-        pending.crossing = call(self.sender, x)
+        pending.crossing = computed(call(self.sender, x))
         pending.stages["head"] = (time.perf_counter_ns() - start) / 1e6
         return pending
 

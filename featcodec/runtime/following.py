@@ -17,6 +17,7 @@ from featcodec.planning.selector import Selector, load_of
 from featcodec.runtime.client import Client
 from featcodec.runtime.edge_session import EdgeSession
 from featcodec.runtime.result import Result, Timing
+from featcodec.runtime.waiting import computed
 
 PROBE_S = 5.0
 _RECENT = 6  # requests that tell the server's load
@@ -142,7 +143,7 @@ class Follower:
 
     def _on_device(self, x: Any) -> Result:
         start = time.perf_counter_ns()
-        value = self._client.fallback(x) if self._client.fallback is not None else None
+        value = computed(self._client.fallback(x)) if self._client.fallback is not None else None
         return Result(0, "fallback", Timing(wall=(time.perf_counter_ns() - start) / 1e6), value=value)
 
     def _sent(self, candidate: Candidate, x: Any, deadline_s: float | None) -> Result:

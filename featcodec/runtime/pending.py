@@ -10,6 +10,7 @@ from typing import Any, Literal
 from featcodec.errors import EdgeError
 from featcodec.runtime.edge_pb2 import Answer, Request
 from featcodec.runtime.result import Result, Timing
+from featcodec.runtime.waiting import computed
 
 
 @dataclass(eq=False)
@@ -91,7 +92,7 @@ class Pending:
         if self.fallback is None:
             return self.failed(error)
         try:
-            value = self.fallback(self.x)
+            value = computed(self.fallback(self.x))
         except Exception as e:  # whatever a model raises
             return self.failed(e)
         return self._done("fallback", value, error)

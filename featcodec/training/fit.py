@@ -16,7 +16,7 @@ from featcodec.channel import ChannelRange
 from featcodec.codec import Codec
 from featcodec.errors import ConfigError, FeatureError
 from featcodec.evaluation import Metric, Scorer, by_name, check_crossed, top1
-from featcodec.inputs import head_of, to_device
+from featcodec.inputs import device_for, head_of, to_device
 from featcodec.insertion import Insertion
 from featcodec.layers import evaluating
 from featcodec.stats import Stats
@@ -107,7 +107,7 @@ def fit(
         The metric is none (`evaluate`).
     """
     phases = check_schedule(schedule)
-    where = torch.device(device) if device is not None else next((p.device for p in model.parameters()), torch.device("cpu"))
+    where = device_for(model, device)
     model.to(where)
     with _seeded(seed, where):
         run = _Run(model, insertion, phases, where, task, metric, progress or (lambda event: None), seed)
