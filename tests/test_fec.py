@@ -121,7 +121,11 @@ def test_the_receiver_finds_the_senders_blocks(name):
 # ---- damage ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("code", "size"), [(NR, 30), (NR, 1000), (NR, 4000), (WIFI, 60), (WIFI, 1500)], ids=str)
+@pytest.mark.parametrize(
+    ("code", "size"),
+    [(NR, 30), (NR, 1000), (NR, 4000), (WIFI, 60), (WIFI, 1500)],
+    ids=["nr-30", "nr-1000", "nr-4000", "wifi-60", "wifi-1500"],
+)
 def test_erasures_flips_noise_and_bursts_are_corrected(code, size):
     message = message_of(size)
     clean = received(code.protect(message))
