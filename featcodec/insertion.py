@@ -94,13 +94,13 @@ class Insertion:
         if codec.learned and device is not None:
             codec.to(device)
         self._place = Place(model, module)
+        _forget_compiled()  # first, for it may fail: warnings of torch's may be errors
         self._place.attach(codec.train(module.training))
         self._handles = [
             module.register_forward_hook(self._cross),
             model.register_forward_pre_hook(self._begin, with_kwargs=True),
             model.register_forward_hook(self._end, always_call=True),
         ]
-        _forget_compiled()
 
     @property
     def codec(self) -> Codec:

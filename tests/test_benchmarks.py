@@ -12,6 +12,7 @@ import sys
 import tarfile
 import threading
 from functools import partial
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -168,7 +169,7 @@ def test_bench_writes_table_json_and_plot(tmp_path, capsys):
     result = json.loads((tmp_path / "results.json").read_text())
     assert len(result["rows"]) == 6
     assert result["rows"][0]["codec"] == {"id": "huffman", "bits": 4, "axis": "sample"}
-    assert result["machine"]["versions"]["torch"] == torch.__version__
+    assert result["machine"]["versions"]["torch"] == version("torch")
     base = result["baseline"]["metric"]
     assert all(round(30 * (row["metric"] - base)) == row["gained"] - row["lost"] for row in result["rows"])
     assert any(row["lost"] for row in result["rows"])

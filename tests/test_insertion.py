@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -136,11 +137,24 @@ def test_no_layer_near_names_several_layers(resnet20):
 
 
 def test_the_end_of_a_name_suffices_where_it_is_unique(resnet20, images):
-    wrapped = nn.DataParallel(resnet20)
+    wrapped = nn.DataParallel(copy.deepcopy(resnet20))  # which moves it where there is a GPU
     with fc.insert(wrapped, "layer3", COARSE) as cut, torch.no_grad():
         wrapped(images[0])
     assert cut.layer == "module.layer3"
     assert cut.stats.samples == len(images[0])
+
+
+def test_an_insertion_that_fails_leaves_the_model_as_it_was(resnet20, monkeypatch):
+    def fails():
+        raise DeprecationWarning("torch's own, where warnings are errors")
+
+    keys = list(resnet20.state_dict())
+    monkeypatch.setitem(sys.modules, "torch._dynamo", SimpleNamespace(reset=fails))
+    with pytest.raises(DeprecationWarning):
+        fc.insert(resnet20, "layer3", Scale())
+    monkeypatch.undo()
+    assert list(resnet20.state_dict()) == keys
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in resnet20.modules())
 
 
 def test_a_second_codec_on_the_same_layer_is_refused(resnet20):
