@@ -15,16 +15,25 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import accelerator_report, channel_report, entropy_report, runtime_report, training_report, transform_report
+from benchmarks import (
+    accelerator_report,
+    channel_report,
+    entropy_report,
+    planning_report,
+    runtime_report,
+    training_report,
+    transform_report,
+)
 from benchmarks.channel_goals import goals as channel_goals
 from benchmarks.entropy_goals import goals as entropy_goals
 from benchmarks.entropy_goals import goals_table
 from benchmarks.planning_goals import goals as planning_goals
 from benchmarks.planning_goals import links_table, profiles_table
 from benchmarks.runtime_goals import goals as runtime_goals
-from featcodec.bench import measure, pictures
+from featcodec.bench import measure, pictures, search_picture
 from featcodec.bench.pretrained import trained_codecs
 from featcodec.bench.tables import by_layer, layer_title, markdown_table, rate_cell
+from featcodec.planning.findings import Findings
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path("benchmarks/results")
@@ -114,6 +123,19 @@ ResNet-20 on embedded pictures, from the picture to the class, over links that `
 plain loopback measured them, the bytes over the rate that was set, and the round trip, which the client measured on the link
 with a request of ten numbers that come back. *measured* is the median of the client's requests, with the 10 % and 90 %
 quantiles. What the prediction leaves out: the frames around TCP's segments, 5 % of what is sent.
+"""
+
+
+_PRUNE = """
+The head of ResNet-20 up to `layer2`, pruned incrementally as the three-step framework has it, and in two steps, its baseline
+(`make bench-prune`; [the guide](../guide/prune_and_search.md)). *MACs saved* counts channels that are not always zero up to
+the cut; *dropped for good* is what `shrink` takes out, which a residual addition keeps it from doing where it adds something
+else.
+"""
+
+_SEARCH = """
+Twelve trials that TPE draws from 24 points of `dsc` at `layer2` of ResNet-20, and twelve at random, beside all of them
+(`make bench-search`). A point is trained from cached features and measured once, whichever studies try it.
 """
 
 
@@ -260,7 +282,39 @@ def planning_page(result: Result) -> str:
     where = f"{machine['cpu']}, {machine['threads']} threads, torch {machine['versions']['torch']}, commit {machine['commit']}."
     tables = ["## Goals", goals_table(planning_goals(dict(result))), "## Profiles", profiles_table(dict(result))]
     predicted = ["## Predicted and measured", _PREDICTED, links_table(dict(result))] if "links" in result else []
-    return _page("planning", [_PLANNING, where, *tables, *predicted])
+    return _page("planning", [_PLANNING, where, *tables, *predicted, *_prune_parts(result), *_search_parts(result)])
+
+
+def _prune_parts(result: Result) -> list[str]:
+    found = result.get("prune")
+    if found is None:
+        return []
+    settings, commit = found["settings"], found["machine"]["commit"]
+    how = (
+        f"{settings['rounds']} rounds of an epoch and {settings['epochs']} epochs after them, of {settings['round_samples']:,} "
+        f"training images each, others in each; measured on {settings['test_samples']:,} test images. Commit {commit}."
+    )
+    return ["## Pruning", _PRUNE, how, planning_report.prune_summary(found)]
+
+
+def _search_parts(result: Result) -> list[str]:
+    found = result.get("search")
+    if found is None:
+        return []
+    settings, machine = found["settings"], found["machine"]
+    how = (
+        f"{settings['train_samples']:,} training images, {settings['held_out']:,} others to validate on, where the network "
+        f"without a codec has {100 * found['base']:.2f} %; {settings['threads']} threads of {machine['cpu']}, commit "
+        f"{machine['commit']}. *minutes* are those that measuring the study's points took."
+    )
+    return [
+        "## Search",
+        _SEARCH,
+        how,
+        planning_report.search_summary(found),
+        _picture("accuracy against bytes of the trials that TPE drew", "planning/search.png"),
+        planning_report.points_table(found),
+    ]
 
 
 def transform_page(result: Result) -> str:
@@ -303,12 +357,20 @@ def _and(names: Sequence[str]) -> str:
 
 def render(name: str, results: Path) -> str:
     """Return a suite's page, as the results in a folder have it."""
-    return SECTIONS[name](json.loads((results / name / "results.json").read_text()))
+    return SECTIONS[name](_read(results / name))
+
+
+def _read(folder: Path) -> Result:
+    """A suite's results.json, and what lies beside it by its name: planning's longer parts, prune.json and search.json."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    if "results" not in found:
+        raise FileNotFoundError(f"{folder} holds no results.json")
+    return {**found, **found.pop("results")}
 
 
 def draw(results: Path) -> None:
     """Draw every suite's pictures from the results and records in a folder."""
-    found = {name: json.loads((results / name / "results.json").read_text()) for name in SECTIONS}
+    found = {name: _read(results / name) for name in SECTIONS}
     pictures.plot(found["default"], results / "default/rate_accuracy.png")
     entropy_report.plot(entropy_report.of_embedded_network(found["entropy"]), results / "entropy/bits_speed.png")
     channel_report.plot(found["channel"], results / "channel")
@@ -316,6 +378,8 @@ def draw(results: Path) -> None:
     training_report.curves(trained, results / "training/curves.png")
     training_report.symbols_plot(found["training"]["trained"], results / "training/symbols.png")
     runtime_report.plot(found["runtime"], results / "runtime")
+    if "search" in found["planning"]:
+        search_picture.plot(Findings.from_dict(found["planning"]["search"]["studies"]["tpe"]), results / "planning/search.png")
     transform_report.plot(found["transform"], results / "transform")
 
 

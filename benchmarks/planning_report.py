@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.entropy_goals import goals_table
+
 Row = Mapping[str, Any]
 MOST_LOST = 0.01  # of accuracy, at 30 % fewer multiply-accumulates
 BYTES_FACTOR, TOLERANCE = 1.1, 0.003
 DROPS = (0.01, 0.02)
+MINUTES = 30
 
 
 def prune_goals(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return what was to be reached, beside fine-tuning alone, and whether it was."""
+    """Return what was to be reached, beside fine-tuning alone, and whether it was: what, goal, measured, met."""
     control = next(row["accuracy"] for row in rows if row["wanted"] == 0)
     found = [row for row in rows if row["method"] == "incremental" and row["wanted"] == 0.3]
     return [
         {
-            "goal": "incremental pruning loses at most 1 point at 30 % fewer MACs",
-            "lost": control - row["accuracy"],
-            "saved": row["saved"],
+            "what": "incremental pruning, 30 % fewer MACs of the head, beside the same fine-tuning without pruning",
+            "goal": f"at most {100 * MOST_LOST:g} point lost",
+            "measured": f"{100 * (control - row['accuracy']):.2f} points at {row['saved']:.1%}",
             "met": control - row["accuracy"] <= MOST_LOST and row["saved"] >= 0.3,
         }
         for row in found
@@ -27,18 +30,25 @@ def prune_goals(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def prune_table(result: Mapping[str, Any]) -> str:
-    """Return the rows, a line each, and the goals."""
-    heading = f"{'method':<20}{'MACs saved':>11}{'dropped':>9}{'top-1 %':>9}{'change':>8}{'dropped %':>11}{'weights':>10}"
-    lines = [f"unpruned: {100 * result['base']:.2f} % top-1", heading, "-" * len(heading)]
+    """Return the rows as a Markdown table."""
+    lines = [
+        "| method | MACs saved | dropped for good | top-1 % | change | filters dropped, top-1 % | weights |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+        f"| as it was | - | - | {100 * result['base']:.2f} | - | - | - |",
+    ]
     for row in result["rows"]:
         gone = 1 - row["dropped_macs"] / row["unpruned_head_macs"]
+        change = 100 * (row["accuracy"] - result["base"])
         lines.append(
-            f"{row['method']:<20}{row['saved']:>11.1%}{gone:>9.1%}{100 * row['accuracy']:>9.2f}"
-            f"{100 * (row['accuracy'] - result['base']):>+8.2f}{100 * row['accuracy_dropped']:>11.2f}{row['parameters']:>10,}"
+            f"| {row['method']} | {row['saved']:.1%} | {gone:.1%} | {100 * row['accuracy']:.2f} | {change:+.2f} | "
+            f"{100 * row['accuracy_dropped']:.2f} | {row['parameters']:,} |"
         )
-    for goal in result["goals"]:
-        lines.append(f"{'met' if goal['met'] else 'MISSED'}: {goal['goal']}: {100 * goal['lost']:+.2f} points lost")
     return "\n".join(lines) + "\n"
+
+
+def prune_summary(result: Mapping[str, Any]) -> str:
+    """Return goals and rows, for people."""
+    return f"{goals_table(prune_goals(result['rows']))}\n{prune_table(result)}"
 
 
 def least_bytes(trials: Sequence[Row], accuracy: float) -> float | None:
@@ -50,28 +60,68 @@ def least_bytes(trials: Sequence[Row], accuracy: float) -> float | None:
 
 
 def search_goals(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what was to be reached and whether it was; None where no point of the space reaches an accuracy."""
+    """Return what was to be reached and whether it was: what, goal, measured, met; None where no point reaches an accuracy."""
     studies, base = result["studies"], result["base"]
-    goals: list[dict[str, Any]] = []
+    grid = studies["grid"]["trials"]
+    within = f"within {BYTES_FACTOR:g}x of all {len(grid)} points' bytes, tolerance {100 * TOLERANCE:g} points"
+    found: list[dict[str, Any]] = []
     for name in [name for name in studies if name != "grid"]:
+        who = f"{len(_once(studies[name]))} trials, {name}"
         for drop in DROPS:
-            best = least_bytes(studies["grid"]["trials"], base - drop)
+            best = least_bytes(grid, base - drop)
             own = least_bytes(studies[name]["trials"], base - drop - TOLERANCE)
             met = None if best is None else own is not None and own <= BYTES_FACTOR * best
-            goals.append({"goal": f"{name}: bytes at base -{100 * drop:g} points", "bytes": own, "all": best, "met": met})
+            what = f"{who}: bytes at base -{100 * drop:g} points"
+            found.append({"what": what, "goal": within, "measured": _beside(own, best), "met": met})
         minutes = studies[name]["seconds"] / 60
-        goals.append({"goal": f"{name}: under 30 minutes", "minutes": minutes, "met": minutes < 30})
-    return goals
+        goal, measured = f"under {MINUTES} minutes", f"{minutes:.1f} minutes"
+        found.append({"what": who, "goal": goal, "measured": measured, "met": minutes < MINUTES})
+    return found
+
+
+def _beside(own: float | None, best: float | None) -> str:
+    if best is None:
+        return "no point of the space is as accurate"
+    return f"{_bytes(own)} beside {_bytes(best)}"
+
+
+def _bytes(size: float | None) -> str:
+    return "-" if size is None else f"{size:,.1f}"
+
+
+def _once(study: Row) -> list[Row]:
+    """The trials of a study that were measured, repeats left out."""
+    return [trial for trial in study["trials"] if trial["state"] == "done" and trial["repeats"] is None]
 
 
 def search_table(result: Mapping[str, Any]) -> str:
-    """Return the studies, a line each, and the goals."""
-    heading = f"{'study':<10}{'trials':>8}{'minutes':>10}" + "".join(f"{f'bytes at -{100 * d:g}':>14}" for d in DROPS)
-    lines = [f"base: {100 * result['base']:.2f} % top-1 on the validation images", heading, "-" * len(heading)]
+    """Return the studies as a Markdown table."""
+    levels = " | ".join(f"fewest bytes at base -{100 * drop:g}" for drop in DROPS)
+    lines = [f"| study | points | minutes | {levels} |", f"|---|---:|---:|{'---:|' * len(DROPS)}"]
     for name, study in result["studies"].items():
-        done = [trial for trial in study["trials"] if trial["state"] == "done" and trial["repeats"] is None]
-        found = [least_bytes(done, result["base"] - drop) for drop in DROPS]
-        cells = "".join(f"{'-' if least is None else format(least, ',.1f'):>14}" for least in found)
-        lines.append(f"{name:<10}{len(done):>8}{study['seconds'] / 60:>10.1f}{cells}")
-    verdicts = {True: "met", False: "MISSED", None: "out of the space's reach"}
-    return "\n".join([*lines, *(f"{verdicts[goal['met']]}: {goal['goal']}" for goal in result["goals"])]) + "\n"
+        done = _once(study)
+        cells = " | ".join(_bytes(least_bytes(done, result["base"] - drop)) for drop in DROPS)
+        lines.append(f"| {name} | {len(done)} | {study['seconds'] / 60:.1f} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def points_table(result: Mapping[str, Any]) -> str:
+    """Return every point of the space as a Markdown table, fewest bytes first, with who tried it."""
+    studies = {name: {_key(t["point"]): t for t in _once(study)} for name, study in result["studies"].items()}
+    others = [name for name in studies if name != "grid"]
+    lines = [f"| C_r | S | Q | bytes | top-1 % | {' | '.join(others)} |", f"|---:|---:|---:|---:|---:|{'---|' * len(others)}"]
+    for key, trial in sorted(studies["grid"].items(), key=lambda item: item[1]["figures"]["bytes"]):
+        point, figures = trial["point"], trial["figures"]
+        tried = " | ".join("x" if key in studies[name] else "" for name in others)
+        values = f"{point['reduced']} | {point['stride']} | {point['step']:g}"
+        lines.append(f"| {values} | {figures['bytes']:,.1f} | {100 * figures['accuracy']:.2f} | {tried} |")
+    return "\n".join(lines) + "\n"
+
+
+def _key(point: Row) -> tuple[Any, ...]:
+    return tuple(sorted((name, str(value)) for name, value in point.items()))
+
+
+def search_summary(result: Mapping[str, Any]) -> str:
+    """Return goals and studies, for people."""
+    return f"{goals_table(search_goals(result))}\n{search_table(result)}"

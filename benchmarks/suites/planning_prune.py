@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import featcodec as fc
-from benchmarks.planning_report import prune_goals, prune_table
+from benchmarks.planning_report import prune_summary
 from featcodec.bench.data import TRAIN_BATCHES, cifar10, data_root
 from featcodec.bench.measure import Scores
 from featcodec.bench.models import resnet20
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"bench-planning: {e}", file=sys.stderr)
         return 2
     (args.out / "prune.json").write_text(json.dumps(result, indent=1) + "\n")
-    print(prune_table(result))
+    print(prune_summary(result))
     print(f"written: {args.out / 'prune.json'}")
     return 0
 
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     settings = {
         name: getattr(args, name) for name in ("layer", "rounds", "epochs", "round_samples", "lr", "seed", "test_samples")
     }
-    return {"machine": machine(), "settings": settings, "base": base, "rows": rows, "goals": prune_goals(rows)}
+    return {"machine": machine(), "settings": settings, "base": base, "rows": rows}
 
 
 def pruned_row(method: str, macs: float, args: argparse.Namespace, test: Any, right: torch.Tensor) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 import featcodec as fc
-from benchmarks.planning_report import search_goals, search_table
+from benchmarks.planning_report import search_summary
 from featcodec.bench.data import TRAIN_BATCHES, cifar10, data_root
 from featcodec.bench.models import resnet20
 from featcodec.bench.report import machine
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"bench-planning: {e}", file=sys.stderr)
         return 2
     (args.out / "search.json").write_text(json.dumps(result, indent=1) + "\n")
-    print(search_table(result))
+    print(search_summary(result))
     print(f"written: {args.out / 'search.json'}, {args.out / 'search.png'}")
     return 0
 
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     kept = Kept(measure, args.out / "points")
     found = {name: study(name, args.trials, kept, args) for name in (*args.samplers, "grid")}
     plot(found["tpe" if "tpe" in found else "grid"], args.out / "search.png")
-    result = {
+    return {
         "machine": machine(),
         "settings": {
             name: getattr(args, name) for name in ("trials", "train_samples", "held_out", "epochs", "seed", "threads")
@@ -92,7 +92,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "base": base.to_dict()["metric"],
         "studies": {name: {**one.to_dict(), "seconds": kept.seconds(one)} for name, one in found.items()},
     }
-    return {**result, "goals": search_goals(result)}
 
 
 def phases(features: int, task: int) -> tuple[Phase, ...]:

@@ -97,6 +97,12 @@ class Findings:
             "trials": [trial.to_dict() for trial in self.trials],
         }
 
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Findings:
+        """Return what `to_dict` told."""
+        trials = tuple(Trial(**trial) for trial in found["trials"])
+        return cls(found["study"], tuple(found["objectives"]), trials, found["about"])
+
     def table_lines(self, width: int = WIDTH) -> list[str]:
         """Return lines of at most `width`: the front, and what became of the other trials."""
         front = self.front()

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from benchmarks.planning_report import least_bytes, search_goals, search_table
+from benchmarks.planning_report import least_bytes, points_table, search_goals, search_summary
 from benchmarks.suites import planning_search
 from featcodec.bench.data import Images, embedded
+from featcodec.planning.findings import Findings
 
 
 def test_it_runs_goes_on_and_measures_a_point_once(tmp_path, monkeypatch, capsys):
@@ -42,6 +43,11 @@ def test_it_runs_goes_on_and_measures_a_point_once(tmp_path, monkeypatch, capsys
     assert planning_search.main(given) == 0
     assert stamps == {path: path.stat().st_mtime_ns for path in (tmp_path / "points").iterdir()}
     assert "base -1 points" in capsys.readouterr().out
+    lines = points_table(result).splitlines()[2:]
+    assert len(lines) == 3
+    assert sum(line.split(" | ")[5] == "x" for line in lines) == 2
+    own = result["studies"]["tpe"]
+    assert Findings.from_dict(own).to_dict() == {name: value for name, value in own.items() if name != "seconds"}
 
 
 def study(*points, seconds=60.0):
@@ -60,10 +66,13 @@ def study(*points, seconds=60.0):
 def test_goals_allow_a_tenth_more_bytes_and_a_third_of_a_point(points, met):
     result = {"base": 0.94, "studies": {"tpe": study(*points), "grid": study((0.93, 100.0), (0.92, 50.0), (0.91, 10.0))}}
     assert [goal["met"] for goal in search_goals(result)] == met
-    assert all(len(line) <= 100 for line in search_table({**result, "goals": search_goals(result)}).splitlines())
+    text = search_summary(result)
+    assert "| tpe | 2 | 1.0 | " in text
+    assert "| grid | 3 | 1.0 | 100.0 | 50.0 |" in text
 
 
 def test_what_no_point_reaches_is_not_judged():
     result = {"base": 0.99, "studies": {"tpe": study((0.9, 1.0), seconds=1801.0), "grid": study((0.9, 1.0))}}
     assert [goal["met"] for goal in search_goals(result)] == [None, None, False]
+    assert "no point of the space is as accurate | not measured |" in search_summary(result)
     assert least_bytes(result["studies"]["grid"]["trials"], 0.9) == 1.0
