@@ -29,6 +29,7 @@ def test_it_runs_goes_on_and_measures_a_point_once(tmp_path, monkeypatch, capsys
         "--epochs",
         "1",
         "1",
+        "1",
         "--threads",
         "1",
         "--out",
@@ -68,7 +69,7 @@ def test_goals_allow_a_tenth_more_bytes_and_a_third_of_a_point(points, met):
     assert [goal["met"] for goal in search_goals(result)] == met
     text = search_summary(result)
     assert "| tpe | 2 | 1.0 | " in text
-    assert "| grid | 3 | 1.0 | 100.0 | 50.0 |" in text
+    assert "| grid | 3 | 1.0 | 100.0 | 50.0 | 10.0 | 10.0 |" in text
 
 
 def test_what_no_point_reaches_is_not_judged():
