@@ -135,9 +135,9 @@ else.
 
 _SEARCH = """
 Twelve trials that TPE draws from 24 points of `dsc` at `layer2` of ResNet-20, and twelve at random, beside all of them
-(`make bench-search`). A point is trained from cached features, in the end together with the tail, and measured once, whichever studies try it. It
-is validated on test images: the network was trained on all training images, and forgets some of what it knows of them with
-any change.
+(`make bench-search`). A point is trained from cached features, in the end together with the tail, and measured once, whichever
+studies try it. It is validated on test images: the network was trained on all training images, and forgets some of what it
+knows of them with any change.
 """
 
 
@@ -305,8 +305,8 @@ def _search_parts(result: Result) -> list[str]:
         return []
     settings, machine = found["settings"], found["machine"]
     how = (
-        f"{settings['train_samples']:,} training images; {settings['held_out']:,} test images to validate on, where the network "
-        f"without a codec has {100 * found['base']:.2f} %; {settings['threads']} threads of {machine['cpu']}, commit "
+        f"{settings['train_samples']:,} training images; {settings['held_out']:,} test images to validate on, where the "
+        f"network without a codec has {100 * found['base']:.2f} %; {settings['threads']} threads of {machine['cpu']}, commit "
         f"{machine['commit']}. *minutes* are those that measuring the study's points took."
     )
     return [
