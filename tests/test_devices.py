@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import featcodec as fc
-from featcodec import inputs
+from featcodec import cli, inputs
 from featcodec.errors import EdgeError
 from featcodec.ops import blocks, clock, host, quantizer
 from featcodec.ops.algorithms import repeatable_algorithms
@@ -240,3 +241,32 @@ def test_a_profile_of_a_gpu_names_it():
     lines = [profile_lines(one)[1] for one in (found, there, before)]
     assert lines[1] == f"Some GPU, {lines[0]}"
     assert lines[2] == lines[0]
+
+
+@pytest.mark.parametrize("name", ["nope", "cuda:99", "meta", ""])
+def test_a_device_that_is_not_here_is_an_error_that_says_so(name):
+    with pytest.raises(fc.ConfigError, match=re.escape(repr(name)) + " is no device to compute on here: "):
+        host.usable_device(name)
+
+
+def test_a_device_by_its_name(monkeypatch):
+    assert host.usable_device("cpu") == host.usable_device(torch.device("cpu")) == torch.device("cpu")
+    for there, wanted in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert host.usable_device("auto") == torch.device(wanted)
+
+
+@pytest.mark.parametrize("command", ["bench", "profile", "search", "train", "serve"])
+def test_commands_refuse_a_device_that_is_not_here(command, tmp_path, capsys):
+    head, tail = tmp_path / "head.fcz", tmp_path / "tail.fcz"
+    fc.export(nn.Sequential(nn.Linear(2, 2), nn.ReLU()).eval(), "0", torch.zeros(1, 2)).save(head, tail)
+    given = {
+        "bench": ["--samples", "1", "--out", str(tmp_path / "out")],
+        "profile": ["--out", str(tmp_path / "out")],
+        "search": ["--out", str(tmp_path / "out")],
+        "train": ["--layer", "layer3", "--codec", "dsc", "--data", "embedded", "--out", str(tmp_path / "out")],
+        "serve": [str(tail), "--listen", "127.0.0.1:0"],
+    }
+    assert cli.main([command, *given[command], "--device", "cuda:99"]) == 2
+    assert f"featcodec {command}: 'cuda:99' is no device to compute on here: " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -33,6 +33,7 @@ from featcodec.bench.report import machine
 from featcodec.bench.tables import table_lines
 from featcodec.evaluation import top1
 from featcodec.layers import find_layer
+from featcodec.ops.host import usable_device
 from featcodec.spec import format_spec, parse_spec
 from featcodec.training.parts import feature_at
 
@@ -92,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--image-size", type=int, default=224, help="side that pictures of class folders are brought to")
     p.add_argument("--samples", type=int, default=500, help="images, from the first")
     p.add_argument("--batch-size", type=int, default=100)
-    p.add_argument("--device", default="cpu")
+    p.add_argument("--device", default="cpu", help="cpu (default), cuda, ...; auto: a GPU where there is one")
     p.add_argument(
         "--all", action="store_true", help="show the rows behind each layer's Pareto front, too; always where codecs are named"
     )
@@ -104,7 +105,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure every row and return the result: machine, setting, baseline, rows."""
     if args.samples < 1 or args.batch_size < 1 or args.image_size < 1:
         raise ValueError("--samples, --batch-size and --image-size must be at least 1")
-    model = load_model(args.model).eval().to(args.device)
+    device = usable_device(args.device)
+    model = load_model(args.model).eval().to(device)
     layers = [find_layer(model, layer)[0] for layer in args.layer or DEFAULT_LAYERS]
     codecs, left_out = choose_codecs(args.codec)
     trained = [found for layer in layers for found in choose_trained(args, layer)]
@@ -120,7 +122,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             progress.update(task, description=label)
             batches, scores = images.batches(args.batch_size, normalization), Scores()
             step = partial(progress.advance, task)
-            report = fc.evaluate(model, batches, device=args.device, progress=step, metric=scores, **cut)
+            report = fc.evaluate(model, batches, device=device, progress=step, metric=scores, **cut)
             return report.to_dict(), scores.right()
 
         def measure_row(label: str, **cut: Any) -> dict[str, Any]:
@@ -139,7 +141,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 row = measure_row(f"{layer} {found.name}", layer=layer, codec=found.codec())
                 rows.append({**row, "trained": found.name.removeprefix(f"{layer}-")})
     return {
-        "machine": machine(args.device),
+        "machine": machine(device),
         "setting": _setting(args, images, normalization),
         "left_out": left_out,
         "baseline": baseline,

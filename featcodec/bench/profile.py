@@ -13,6 +13,8 @@ import torch
 
 import featcodec as fc
 from featcodec.bench.measure import called, load_model, table_width
+from featcodec.inputs import to_device
+from featcodec.ops.host import usable_device
 from featcodec.planning import draw_profile, profile, profile_lines
 
 
@@ -20,9 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     args = parser().parse_args(argv)
     try:
+        device = usable_device(args.device)
         found = profile(
-            load_model(args.model),
-            example(args),
+            load_model(args.model).to(device),
+            to_device(example(args), device),
             max_tensors=args.max_tensors,
             device_profile=args.device_profile,
             busy_processes=args.busy,
@@ -49,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--device-profile", nargs="+", default=[], type=Path, help="files that featcodec.device profile wrote")
     p.add_argument("--busy", type=int, default=0, help="processes that compute beside the measurement (default: 0)")
     p.add_argument("--calls", type=int, default=50, help="that are timed (default: 50)")
+    p.add_argument("--device", default="cpu", help="where the model is timed: cpu (default), cuda, ...; auto: a GPU if any")
     p.add_argument("--all", action="store_true", help="show the cuts that cost and send the same as one behind them, too")
     p.add_argument("--out", type=Path, default=Path("out"), help="folder for profile.json and profile.png")
     return p

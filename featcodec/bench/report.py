@@ -14,7 +14,7 @@ from featcodec.machine import cpu_name, package_version
 from featcodec.ops.host import device_name
 
 
-def machine(device: str = "cpu") -> dict[str, Any]:
+def machine(device: torch.device | str = "cpu") -> dict[str, Any]:
     """Return what a figure depends on besides the code: processor, threads, device, versions, commit."""
     packages = ("torch", "numpy", "pillow", "pillow-heif", "constriction")
     return {

@@ -24,6 +24,7 @@ from featcodec.bench.measure import load_model, table_width
 from featcodec.bench.options import Collect
 from featcodec.bench.search_picture import plot
 from featcodec.bench.train import batches, datasets, make_schedule
+from featcodec.ops.host import usable_device
 from featcodec.planning.findings import OBJECTIVES, Findings, Trial
 from featcodec.planning.links import get_link
 from featcodec.planning.measuring import CodecTrial
@@ -111,7 +112,7 @@ def run(args: argparse.Namespace) -> Findings:
     if args.threads:
         torch.set_num_threads(args.threads)
         fc.set_num_threads(args.threads)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
+    device = usable_device(args.device)
     link = None if args.link is None else get_link(args.link)
     if "latency_ms" in args.objective and link is None:
         raise ValueError("latency_ms is taken over a link: give --link, such as 10Mbit/s:rtt=5ms")

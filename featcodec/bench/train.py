@@ -23,6 +23,7 @@ from featcodec.bench.measure import load_model
 from featcodec.bench.options import Collect
 from featcodec.bench.report import machine
 from featcodec.insertion import feature_shape
+from featcodec.ops.host import usable_device
 from featcodec.spec import format_spec, read_value
 from featcodec.training import Batches, Phase, Schedule, fit, get_schedule, show_progress
 from featcodec.training.phase import SCHEDULES
@@ -115,7 +116,7 @@ def run(args: argparse.Namespace, command: str) -> dict[str, Any]:
     if args.threads:
         torch.set_num_threads(args.threads)
         fc.set_num_threads(args.threads)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
+    device = usable_device(args.device)
     model = load_model(args.model).eval().to(device)
     training, held_out, test = datasets(args)
     normalization = args.normalize or ("cifar10" if training.name.startswith("CIFAR-10") else "imagenet")
@@ -136,13 +137,13 @@ def run(args: argparse.Namespace, command: str) -> dict[str, Any]:
             checkpoint=args.out / f"{name}.checkpoint",
             resume=not args.restart,
             seed=args.seed,
-            amp=args.amp or device.startswith("cuda"),
+            amp=args.amp or device.type == "cuda",
             progress=show_progress(),
         )
         codec = cut.codec
 
     def measured(channel: Any) -> dict[str, Any]:
-        met = {"layer": args.layer, "codec": codec, "channel": channel, "device": device}
+        met = {"layer": args.layer, "codec": codec, "channel": channel, "device": str(device)}
         row = fc.evaluate(model, test.batches(250, normalization), **met).to_dict()
         return {key: row[key] for key in ("metric", "samples", "layer", "codec", "channel", "stats")}
 
@@ -252,7 +253,7 @@ def summary(result: Mapping[str, Any]) -> str:
     )
 
 
-def _measured(model: nn.Module, test: Images, normalization: str, device: str) -> dict[str, Any]:
+def _measured(model: nn.Module, test: Images, normalization: str, device: torch.device) -> dict[str, Any]:
     report = fc.evaluate(model, test.batches(250, normalization), device=device)
     return {"metric": report.metric, "samples": report.samples}
 

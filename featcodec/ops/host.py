@@ -5,8 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from featcodec.errors import ConfigError
+
 # Above, features are rare and page-locked memory is dear: torch keeps it for the next copy.
 _MOST_BYTES = 1 << 28
+
+
+def usable_device(name: torch.device | str) -> torch.device:
+    """Return a device of this machine; "auto" is a GPU of CUDA's where there is one, else the CPU.
+
+    Raises
+    ------
+    ConfigError
+        It is no device of torch's, or this machine or this torch has none such.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError) as e:  # torch says either
+        raise ConfigError(f"{str(name)!r} is no device to compute on here: {str(e).partition(chr(10))[0]}") from e
+    return device
 
 
 def device_name(device: torch.device | str) -> str:

@@ -18,6 +18,7 @@ from featcodec._core import crc32c
 from featcodec._version import __version__
 from featcodec.codec import Codec
 from featcodec.errors import FeatcodecError, MissingDependencyError, PartError, UnknownCodecError
+from featcodec.ops.host import usable_device
 from featcodec.parts.about import About
 from featcodec.parts.checks import check_part
 from featcodec.parts.part import Head, Part, Tail
@@ -116,6 +117,8 @@ def load_part(path: str | Path, *, device: torch.device | str = "cpu", max_bytes
 
     Raises
     ------
+    ConfigError
+        There is no such device here.
     PartError
         The file is damaged, of another version, or uses operations that no part may use; weights are missing or left over.
     FileNotFoundError
@@ -135,7 +138,7 @@ def load_part(path: str | Path, *, device: torch.device | str = "cpu", max_bytes
         raise
     except Exception as e:  # safetensors has a class of its own, which is not imported here
         raise PartError(f"{path} holds no safetensors: {e}") from e
-    place = torch.device(device)
+    place = usable_device(device)
     weights = {name.removeprefix("model."): x for name, x in found.items() if name.startswith("model.")}
     tensors = _tensors(about["program"]["tensors"], weights, place)
     states = {name.removeprefix("codec."): x for name, x in found.items() if name.startswith("codec.")}
