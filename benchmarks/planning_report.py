@@ -119,10 +119,27 @@ def points_table(result: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def replays_table(result: Mapping[str, Any]) -> str:
+    """Return in how many searches of other seeds the bytes are within what is allowed, as a Markdown table."""
+    grid, base, replays = result["studies"]["grid"]["trials"], result["base"], result["replays"]
+    levels = [(drop, best) for drop in SHOWN_DROPS if (best := least_bytes(grid, base - drop)) is not None]
+    names = [name for name, found in replays.items() if isinstance(found, list)]
+    lines = [f"| level | bytes | {' | '.join(names)} |", f"|---|---:|{'---:|' * len(names)}"]
+    for drop, best in levels:
+        counts = [sum(_is_near(found, base - drop, best) for found in replays[name]) for name in names]
+        shares = " | ".join(f"{count} of {replays['seeds']}" for count in counts)
+        lines.append(f"| base -{100 * drop:g} points | {best:,.1f} | {shares} |")
+    return "\n".join(lines) + "\n"
+
+
+def _is_near(found: Sequence[Sequence[float]], accuracy: float, best: float) -> bool:
+    return any(size <= BYTES_FACTOR * best for own, size in found if own >= accuracy - TOLERANCE)
+
+
 def _key(point: Row) -> tuple[Any, ...]:
     return tuple(sorted((name, str(value)) for name, value in point.items()))
 
 
 def search_summary(result: Mapping[str, Any]) -> str:
-    """Return goals and studies, for people."""
-    return f"{goals_table(search_goals(result))}\n{search_table(result)}"
+    """Return goals, studies and searches of other seeds, for people."""
+    return f"{goals_table(search_goals(result))}\n{search_table(result)}\n{replays_table(result)}"

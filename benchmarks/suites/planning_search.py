@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--held-out", type=int, default=HELD_OUT, help="test images to validate on")
     p.add_argument("--epochs", type=int, nargs=3, default=[1, 1, 3], help="on the features, on the task, with the tail")
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--replays", type=int, default=100, help="searches of other seeds over the points, once all are known")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--out", type=Path, default=Path("out/planning"))
     return p
@@ -93,7 +95,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "space": list(SPACE),
         "base": base.to_dict()["metric"],
         "studies": {name: {**one.to_dict(), "seconds": kept.seconds(one)} for name, one in found.items()},
+        "replays": replays(found["grid"], args),
     }
+
+
+def replays(grid: Findings, args: argparse.Namespace) -> dict[str, Any]:
+    """Return the trials of searches of other seeds, by sampler: with all points known they cost nothing."""
+    known = {point_name(trial.point): trial.figures for trial in grid.done()}
+    found: dict[str, Any] = {"seeds": args.replays, "commit": machine()["commit"]}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in args.samplers:
+            found[name] = []
+            for seed in range(args.replays):
+                options: dict[str, Any] = {"trials": args.trials, "sampler": name, "seed": seed}
+                storage = Path(folder) / f"{name}-{seed}.journal"
+                one = search(read_space(SPACE), lambda point, _: dict(known[point_name(point)]), storage=storage, **options)
+                found[name].append([[trial.figures["accuracy"], trial.figures["bytes"]] for trial in one.done()])
+    return found
 
 
 def phases(features: int, task: int, tail: int) -> tuple[Phase, ...]:

@@ -32,6 +32,8 @@ def test_it_runs_goes_on_and_measures_a_point_once(tmp_path, monkeypatch, capsys
         "1",
         "--threads",
         "1",
+        "--replays",
+        "3",
         "--out",
         str(tmp_path),
     ]
@@ -44,6 +46,8 @@ def test_it_runs_goes_on_and_measures_a_point_once(tmp_path, monkeypatch, capsys
     assert planning_search.main(given) == 0
     assert stamps == {path: path.stat().st_mtime_ns for path in (tmp_path / "points").iterdir()}
     assert "base -1 points" in capsys.readouterr().out
+    assert [len(searches) for searches in (result["replays"]["tpe"], result["replays"]["random"])] == [3, 3]
+    assert all(len(trials) == 2 for trials in result["replays"]["tpe"])
     lines = points_table(result).splitlines()[2:]
     assert len(lines) == 3
     assert sum(line.split(" | ")[5] == "x" for line in lines) == 2
@@ -67,7 +71,9 @@ def study(*points, seconds=60.0):
 def test_goals_allow_a_tenth_more_bytes_and_a_third_of_a_point(points, met):
     result = {"base": 0.94, "studies": {"tpe": study(*points), "grid": study((0.93, 100.0), (0.92, 50.0), (0.91, 10.0))}}
     assert [goal["met"] for goal in search_goals(result)] == met
+    result["replays"] = {"seeds": 2, "tpe": [[[0.9275, 109.0]], [[0.9, 10.0], [0.93, 111.0]]]}
     text = search_summary(result)
+    assert "| base -1 points | 100.0 | 1 of 2 |" in text
     assert "| tpe | 2 | 1.0 | " in text
     assert "| grid | 3 | 1.0 | 100.0 | 50.0 | 10.0 | 10.0 |" in text
 
@@ -75,5 +81,6 @@ def test_goals_allow_a_tenth_more_bytes_and_a_third_of_a_point(points, met):
 def test_what_no_point_reaches_is_not_judged():
     result = {"base": 0.99, "studies": {"tpe": study((0.9, 1.0), seconds=1801.0), "grid": study((0.9, 1.0))}}
     assert [goal["met"] for goal in search_goals(result)] == [None, None, False]
+    result["replays"] = {"seeds": 0, "tpe": []}
     assert "no point of the space is as accurate | not measured |" in search_summary(result)
     assert least_bytes(result["studies"]["grid"]["trials"], 0.9) == 1.0
