@@ -142,7 +142,8 @@ knows of them with any change.
 
 _REPLAYS = """
 One seed may be lucky. With all points known, searches of other seeds cost nothing: in how many of them the bytes at a level are
-within 1.1x of the fewest, with a tolerance of .3 points.
+within 1.1x of the fewest, with a tolerance of .3 points. *least_accuracy* has searches told that base -2 points, and that
+tolerance, is the least they are wanted to have.
 """
 
 _TRANSFORM = """

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 import featcodec as fc
-from benchmarks.planning_report import search_summary
+from benchmarks.planning_report import DROPS, TOLERANCE, search_summary
 from featcodec.bench.data import TRAIN_BATCHES, cifar10, data_root
 from featcodec.bench.models import resnet20
 from featcodec.bench.report import machine
@@ -95,22 +95,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "space": list(SPACE),
         "base": base.to_dict()["metric"],
         "studies": {name: {**one.to_dict(), "seconds": kept.seconds(one)} for name, one in found.items()},
-        "replays": replays(found["grid"], args),
+        "replays": replays(found["grid"], float(base.to_dict()["metric"]), args),
     }
 
 
-def replays(grid: Findings, args: argparse.Namespace) -> dict[str, Any]:
+def replays(grid: Findings, base: float, args: argparse.Namespace) -> dict[str, Any]:
     """Return the trials of searches of other seeds, by sampler: with all points known they cost nothing."""
     known = {point_name(trial.point): trial.figures for trial in grid.done()}
     found: dict[str, Any] = {"seeds": args.replays, "commit": machine()["commit"]}
     with tempfile.TemporaryDirectory() as folder:
-        for name in args.samplers:
-            found[name] = []
+        for name, least in [*((name, None) for name in args.samplers), ("tpe", base - DROPS[-1] - TOLERANCE)]:
+            title = name if least is None else f"{name}, least_accuracy"
+            found[title] = []
             for seed in range(args.replays):
-                options: dict[str, Any] = {"trials": args.trials, "sampler": name, "seed": seed}
-                storage = Path(folder) / f"{name}-{seed}.journal"
+                options: dict[str, Any] = {"trials": args.trials, "sampler": name, "seed": seed, "least_accuracy": least}
+                storage = Path(folder) / f"{title}-{seed}.journal"
                 one = search(read_space(SPACE), lambda point, _: dict(known[point_name(point)]), storage=storage, **options)
-                found[name].append([[trial.figures["accuracy"], trial.figures["bytes"]] for trial in one.done()])
+                found[title].append([[trial.figures["accuracy"], trial.figures["bytes"]] for trial in one.done()])
     return found
 
 

@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--study", default="search", help="its name: the same name, storage and options go on with it")
     p.add_argument("--storage", help="a file, or the URL of a database that many machines share (default: a file in --out)")
     p.add_argument("--show", action="store_true", help="show what the study has found, and try nothing")
-    p.add_argument("--least-accuracy", type=float, help="validation below which a trial is stopped early")
+    p.add_argument("--least-accuracy", type=float, help="below it a trial is stopped early, and draws keep away")
     p.add_argument("--warm-up", type=int, default=1, help="epochs before a trial may be stopped")
     p.add_argument("--link", help="what latency_ms is taken over, as for featcodec plan: wifi:rtt=5ms, 10Mbit/s:rtt=5ms")
     p.add_argument("--slowdown", type=float, default=1.0, help="how many times as long as this machine the device takes")

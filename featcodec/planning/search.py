@@ -62,7 +62,8 @@ def search(
         A file, Optuna's journal, made where it is missing; or the URL of a database ("sqlite:///x.db", "postgresql://..."),
         which workers on many machines can share.
     least_accuracy, warm_up
-        From that epoch on a trial whose validation is below is stopped. Where accuracy is the only objective, so is one that is
+        From that epoch on a trial whose validation is below is stopped, and "tpe" and "nsga2" prefer trials that reach it to
+        all others (with Optuna 5). Where accuracy is the only objective, so is one that is
         below the median of those before it at the same epoch; with several objectives no trial is stopped for its rank, for
         a point of low accuracy may be the cheapest.
     about
@@ -88,7 +89,7 @@ def search(
     if sampler == "grid" and space.points() is None:
         raise ConfigError("a grid needs a space that has an end: choices and whole numbers, no ranges")
     described = {**(about or {}), "space": space.to_dict()}
-    found = _optuna().Study(study, storage, chosen, described, sampler, seed, warm_up)
+    found = _optuna().Study(study, storage, chosen, described, sampler, seed, warm_up, least_accuracy)
     limits = (least_accuracy, warm_up)
     return _run(space, measure, found, trials, limits, progress)
 

@@ -223,6 +223,28 @@ def test_with_several_objectives_only_a_floor_stops(tmp_path):
         assert trial.state == "done" or "after epoch 2, wanted 0.8500" in trial.error
 
 
+@pytest.mark.parametrize(("sampler", "stops"), [("tpe", False), ("tpe", True), ("nsga2", False)])
+def test_a_floor_draws_the_search_to_points_above_it(tmp_path, sampler, stops):
+    def measure(point, report):
+        if stops:
+            report(1, known(point)["accuracy"])
+        return known(point)
+
+    # wide, so that nothing is drawn twice
+    items = [*GRID[:2], "reduced=1..64", "stride=1..4", "step=.1..8:log"]
+
+    def above(folder, least):
+        folder.mkdir()
+        counts = []
+        for seed in range(4):
+            options = {"sampler": sampler, "seed": seed, "least_accuracy": least, "trials": 40}
+            found = run(tmp_path, measure, items, storage=folder / f"{seed}.journal", **options)
+            counts.append(sum(known(trial.point)["accuracy"] >= 0.97 for trial in found.trials))
+        return sum(counts)
+
+    assert above(tmp_path / "with", 0.97) > 1.3 * above(tmp_path / "without", None)
+
+
 def test_a_measure_may_stop_itself(tmp_path):
     def measure(point, report):
         raise StoppedError("enough")
