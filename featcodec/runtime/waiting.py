@@ -8,7 +8,7 @@ from typing import Any
 
 def computed(value: Any) -> Any:
     """Return what a head or a model gave when its devices have computed it, for whoever reads the clock next."""
-    if "torch" in sys.modules:
+    if sys.modules.get("torch") is not None:
         from torch import Tensor
 
         from featcodec.ops.clock import wait_for
