@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,12 +22,13 @@ from benchmarks import (
     transform_report,
 )
 from benchmarks.channel_goals import goals as channel_goals
+from benchmarks.committed import measure_default
 from benchmarks.entropy_goals import goals as entropy_goals
 from benchmarks.entropy_goals import goals_table
 from benchmarks.planning_goals import goals as planning_goals
 from benchmarks.planning_goals import links_table, profiles_table
 from benchmarks.runtime_goals import goals as runtime_goals
-from featcodec.bench import measure, pictures, search_picture
+from featcodec.bench import pictures, search_picture
 from featcodec.bench.pretrained import trained_codecs
 from featcodec.bench.tables import by_layer, layer_title, markdown_table, rate_cell
 from featcodec.planning.findings import Findings
@@ -395,53 +393,6 @@ def draw(results: Path) -> None:
     transform_report.plot(found["transform"], results / "transform")
 
 
-def changed_files(root: Path) -> list[str]:
-    """Return what `git status` names in a working tree, files that git does not know included.
-
-    Raises
-    ------
-    ValueError
-        There is no such tree.
-    """
-    return _git(root, "status", "--porcelain").splitlines()
-
-
-def measure_default(root: Path, run: Callable[[Sequence[str]], int] | None = None) -> None:
-    """Measure the default job on the commit that is checked out, and keep the result under benchmarks/results.
-
-    Raises
-    ------
-    ValueError
-        The tree has changes, before the measurement or after it, or the measurement failed. Then nothing is written.
-    """
-    _check_clean(root)
-    commit = _git(root, "rev-parse", "HEAD")
-    with tempfile.TemporaryDirectory() as folder:
-        status = (run or measure.main)(["--out", folder])
-        if status != 0:
-            raise ValueError(f"the benchmark ended with status {status}")
-        _check_clean(root)
-        if _git(root, "rev-parse", "HEAD") != commit:
-            raise ValueError("another commit was checked out while the benchmark ran")
-        target = root / RESULTS / "default"
-        target.mkdir(parents=True, exist_ok=True)
-        for path in Path(folder).iterdir():
-            shutil.copyfile(path, target / path.name)
-
-
-def _check_clean(root: Path) -> None:
-    changed = changed_files(root)
-    if changed:
-        raise ValueError("results are measured on a commit, and this tree has changes:\n" + "\n".join(changed))
-
-
-def _git(root: Path, *words: str) -> str:
-    try:
-        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError) as e:
-        raise ValueError(f"git {' '.join(words)} fails in {root}: results are measured on a commit") from e
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     p = argparse.ArgumentParser(prog="python -m benchmarks.pages", description=__doc__)
@@ -450,7 +401,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = p.parse_args(argv)
     try:
         if args.measure:
-            measure_default(ROOT)
+            measure_default(ROOT, ROOT / RESULTS)
         if args.pictures:
             draw(ROOT / RESULTS)
         pages = {name: render(name, ROOT / RESULTS) for name in SECTIONS}

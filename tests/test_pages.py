@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import featcodec as fc
-from benchmarks import entropy_goals, entropy_report, pages
+from benchmarks import committed, entropy_goals, entropy_report, pages
 from benchmarks.feature_sets import RESNET_SETS
 from featcodec.bench import measure, tables
 from featcodec.registry import builtin_codecs
@@ -126,8 +126,8 @@ def measuring(root=None):
 
 
 def test_a_clean_tree_is_measured(repository):
-    pages.measure_default(repository, measuring())
-    assert pages.changed_files(repository) == ["?? benchmarks/"]
+    committed.measure_default(repository, repository / pages.RESULTS, measuring())
+    assert committed.changed_files(repository) == ["?? benchmarks/"]
     assert (repository / "benchmarks/results/default/results.json").read_text() == "{}"
 
 
@@ -135,22 +135,22 @@ def test_a_clean_tree_is_measured(repository):
 def test_a_tree_with_changes_is_refused_and_nothing_is_written(repository, name, monkeypatch, capsys):
     (repository / name).parent.mkdir(parents=True, exist_ok=True)
     (repository / name).write_text("a = 3\n")
-    before = pages.changed_files(repository)
+    before = committed.changed_files(repository)
     monkeypatch.setattr(pages, "ROOT", repository)
     monkeypatch.setattr(measure, "main", lambda argv: pytest.fail("measured"))
     assert pages.main(["--measure"]) == 2
     assert "this tree has changes" in capsys.readouterr().err
-    assert pages.changed_files(repository) == before
+    assert committed.changed_files(repository) == before
 
 
 def test_changes_during_the_measurement_are_refused(repository):
     with pytest.raises(ValueError, match="this tree has changes"):
-        pages.measure_default(repository, measuring(repository))
+        committed.measure_default(repository, repository / pages.RESULTS, measuring(repository))
     assert not (repository / "benchmarks").exists()
 
 
 def test_a_failed_measurement_and_a_folder_without_git_are_refused(repository, tmp_path):
     with pytest.raises(ValueError, match="status 2"):
-        pages.measure_default(repository, lambda argv: 2)
+        committed.measure_default(repository, repository / pages.RESULTS, lambda argv: 2)
     with pytest.raises(ValueError, match="measured on a commit"):
-        pages.measure_default(tmp_path, measuring())
+        committed.measure_default(tmp_path, tmp_path / pages.RESULTS, measuring())
