@@ -61,7 +61,7 @@ def least_bytes(trials: Sequence[Row], accuracy: float) -> float | None:
 
 
 def search_goals(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what was to be reached and whether it was: what, goal, measured, met; None where no point reaches an accuracy."""
+    """Return what was to be reached and whether it was: what, goal, measured, met. An accuracy that no point reaches is not."""
     studies, base = result["studies"], result["base"]
     grid = studies["grid"]["trials"]
     within = f"within {BYTES_FACTOR:g}x of all {len(grid)} points' bytes, tolerance {100 * TOLERANCE:g} points"
@@ -71,7 +71,7 @@ def search_goals(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         for drop in DROPS:
             best = least_bytes(grid, base - drop)
             own = least_bytes(studies[name]["trials"], base - drop - TOLERANCE)
-            met = None if best is None else own is not None and own <= BYTES_FACTOR * best
+            met = best is not None and own is not None and own <= BYTES_FACTOR * best
             what = f"{who}: bytes at base -{100 * drop:g} points"
             found.append({"what": what, "goal": within, "measured": _beside(own, best), "met": met})
         minutes = studies[name]["seconds"] / 60
