@@ -68,6 +68,13 @@ def test_batches_of_loaders():
         inputs.unpack((X, MASK, 1))
 
 
+def test_the_device_is_the_one_asked_for_else_the_model_s():
+    there = torch.nn.Linear(2, 2, device="meta")
+    assert inputs.device_for(there, None) == torch.device("meta")
+    assert inputs.device_for(there, "cpu") == torch.device("cpu")
+    assert inputs.device_for(torch.nn.ReLU(), None) == torch.device("cpu")
+
+
 def test_every_tensor_goes_to_the_device():
     moved = inputs.to_device({"x": (X, [MASK]), "n": 3}, "meta")
     assert all(x.is_meta for x in inputs.tensors(moved))
