@@ -20,7 +20,7 @@ class TwinTransport:
     """Answers a plain float32 tensor (B, n) with its double, in the calling thread, or in its own for flights.
 
     `faults` are taken one for each request before it is answered: an error is raised, an integer is added to the answer's id,
-    None does nothing. `lost` refuses everything.
+    None does nothing. `lost` refuses everything. A flight's requests wait for the gate; `opens_at` of them on their way open it.
     """
 
     def __init__(self, *, streams: bool = False, max_in_flight: int = 64, most: int = 0) -> None:
@@ -35,6 +35,7 @@ class TwinTransport:
         self.flights: list[TwinFlight] = []
         self.gate = threading.Event()  # flights answer while it is set
         self.gate.set()
+        self.opens_at = 0
         self.most_in_flight = 0
         self.steps = 0
 
@@ -98,6 +99,8 @@ class TwinFlight:
     def send(self, request, metadata, timeout_s):
         self.on_way.add(request.id)
         self.transport.most_in_flight = max(self.transport.most_in_flight, len(self.on_way))
+        if len(self.on_way) == self.transport.opens_at:
+            self.transport.gate.set()
         threading.Thread(target=self._answer, args=(request, metadata, timeout_s)).start()
 
     def _answer(self, request, metadata, timeout_s):
