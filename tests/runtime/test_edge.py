@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 import torch
 
 import featcodec as fc
-from featcodec.runtime import Limits, Served, edge_pb2
+from featcodec.runtime import Limits, Served, answers, edge_pb2, sessions
+from featcodec.runtime import edge as edge_module
 from featcodec.runtime.edge import Edge
 from featcodec.runtime.refusals import RefusedError
 from featcodec.runtime.wire import agreed_on, hello_name, unpack_output
@@ -75,6 +77,15 @@ async def blocked(caller: Caller, tail: Tail):
     future = caller.begin(ones(1), 0)
     assert await asyncio.to_thread(tail.began.wait, 20)
     return future
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time of answers and sessions, which stands still until it is moved."""
+    now = [time.monotonic()]
+    for module in (answers, edge_module, sessions):
+        monkeypatch.setattr(module, "monotonic", lambda: now[0])
+    return now
 
 
 def ones(value: float, samples: int = 1) -> torch.Tensor:
@@ -224,7 +235,7 @@ def test_the_same_request_again_joins_it_and_is_then_replayed():
     run(body)
 
 
-def test_replays_are_bounded_in_number_bytes_and_time():
+def test_replays_are_bounded_in_number_bytes_and_time(clock):
     async def body(edge, tail):
         caller = Caller(edge)
         for number in range(5):
@@ -233,12 +244,12 @@ def test_replays_are_bounded_in_number_bytes_and_time():
         assert len(tail.batches) == 5
         await caller.begin(ones(1), 1)
         assert len(tail.batches) == 6, "the oldest ones are forgotten"
-        await asyncio.sleep(0.3)
+        clock[0] += 31
         edge.expire()
         await caller.begin(ones(1), 4)
         assert len(tail.batches) == 7
 
-    run(body, limits=Limits(answers=2, answer_s=0.2))
+    run(body, limits=Limits(answers=2, answer_s=30))
 
     async def bytes_body(edge, tail):
         caller = Caller(edge)
@@ -357,23 +368,23 @@ def test_sessions_are_bounded_for_an_address_and_idle_ones_make_room():
     run(body, limits=Limits(sessions=5, sessions_per_peer=3))
 
 
-def test_a_session_at_work_is_not_forgotten():
+def test_a_session_at_work_is_not_forgotten(clock):
     async def body(edge, tail):
         caller = Caller(edge)
         first = await blocked(caller, tail)
         assert cause(Caller, edge, peer="b") == "too many sessions"
-        await asyncio.sleep(0.6)
+        clock[0] += 61
         edge.expire()
         assert len(edge.sessions) == 1
         tail.go.set()
         await first
         edge.expire()
         assert len(edge.sessions) == 1, "its last request counts from its end"
-        await asyncio.sleep(0.6)
+        clock[0] += 61
         edge.expire()
         assert len(edge.sessions) == 0
 
-    run(body, limits=Limits(sessions=1, session_s=0.5))
+    run(body, limits=Limits(sessions=1, session_s=60))
 
 
 def test_who_leaves_answers_what_was_accepted_and_takes_nothing_more():

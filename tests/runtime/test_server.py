@@ -47,7 +47,7 @@ def test_an_answer_is_what_the_tail_gives(parts, samples):
 
 def test_a_stream_answers_each_request_by_its_id(parts):
     inputs = [torch.randn(1 + i % 2, 3, 8, 8) for i in range(40)]
-    with Server(Served(parts.tail), max_batch=8) as server:
+    with Server(Served(parts.tail), max_batch=8, max_wait_ms=100) as server:
         stub = stub_of(parts, server.address)
         stub.open()
         requests = [stub.request(items_of(parts, x), number=100 + i) for i, x in enumerate(inputs)]

@@ -20,7 +20,7 @@ class TwinTransport:
     """Answers a plain float32 tensor (B, n) with its double, in the calling thread, or in its own for flights.
 
     `faults` are taken one for each request before it is answered: an error is raised, an integer is added to the answer's id,
-    None does nothing. `lost` refuses everything. A flight's requests wait for the gate; `opens_at` of them on their way open it.
+    None does nothing. `lost` refuses everything. Requests of flights wait for the gate: `opens_at` of them open it.
     """
 
     def __init__(self, *, streams: bool = False, max_in_flight: int = 64, most: int = 0) -> None:
