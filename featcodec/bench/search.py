@@ -93,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--cache", type=Path, help="folder for head features and pruned models (default: one in --out)")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--device", default="auto", help="cpu, cuda, ...; auto: a GPU where there is one")
+    p.add_argument("--amp", action="store_true", help="bfloat16 outside the codecs in training; always on a GPU")
     p.add_argument("--threads", type=int, help="of torch and of the core")
     p.add_argument("--out", type=Path, default=Path("out/search"), help="folder for STUDY.json and STUDY.png")
     p.set_defaults(test_data=None, test_samples=None, train_channel=None)
@@ -132,12 +133,14 @@ def run(args: argparse.Namespace) -> Findings:
         keep=args.out / "codecs",
         seed=args.seed,
         device=device,
+        amp=args.amp or None,
     )
     about = {
         "model": args.model or "ResNet-20 (embedded)",
         "data": f"{training.name}, {len(training.images)} and {len(held_out.images)} held out",
         "schedule": [phase.to_dict() for phase in schedule],
         "pruning": [args.prune_rounds, args.prune_epochs],
+        "amp": args.amp,
         "link": None if link is None else {**dataclasses.asdict(link), "slowdown": args.slowdown},
     }
     with _Live(args.trials) as live:

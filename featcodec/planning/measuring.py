@@ -64,6 +64,8 @@ class CodecTrial:
         A folder for the trained codecs, a file each by the point's name (this needs the extra `learned`).
     metric, seed, device, progress
         As for `fit`.
+    amp
+        As for `fit`, which trains the codecs; heads are pruned without it.
     """
 
     model: nn.Module
@@ -80,6 +82,7 @@ class CodecTrial:
     seed: int = 0
     device: torch.device | str | None = None
     progress: Progress | None = None
+    amp: bool | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.slowdown < math.inf:
@@ -146,6 +149,7 @@ class CodecTrial:
         schedule = [dataclasses.replace(phase, losses={**phase.losses, **weight}) for phase in self.schedule]
         checking = self.validation if self.checking is None else self.checking
         options: dict[str, Any] = {"metric": self.metric, "cache": self.cache, "seed": self.seed, "device": self._where}
+        options["amp"] = self.amp
         fit(model, cut, self.training, schedule, validation=checking, progress=watch, **options)
 
     def _calibrate(self, model: nn.Module, cut: Insertion) -> None:

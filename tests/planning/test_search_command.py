@@ -125,6 +125,16 @@ def test_a_trial_measures_what_evaluate_does():
     assert all(torch.equal(value, before[name]) for name, value in measure.model.state_dict().items())
 
 
+@pytest.mark.parametrize("amp", [True, None])
+def test_half_precision_is_a_training_s_alone(amp):
+    measure, seen = trial(amp=amp), set()
+    tail = list(measure.model.children())[-1]
+    tail.register_forward_hook(lambda *_: seen.add((torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"))))
+    measure({"layer": "cut", "codec": "dsc:step=.05", "reduced": 2, "rate_weight": 0.1}, lambda *args: None)
+    assert {half for grad, half in seen if grad} == {bool(amp)}
+    assert {half for grad, half in seen if not grad} == {False}
+
+
 def test_a_sparse_trial_prunes_the_head_once(tmp_path):
     measure = trial(cache=tmp_path)
     point = {"layer": "cut", "codec": "huffman", "bits": 3, "sparsity": 0.4}
