@@ -16,11 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import featcodec as fc
 from benchmarks.planning_report import DROPS, TOLERANCE, search_summary
-from featcodec.bench.data import TRAIN_BATCHES, cifar10, data_root
+from featcodec.bench.data import TRAIN_BATCHES, Images, cifar10, data_root
 from featcodec.bench.models import resnet20
 from featcodec.bench.report import machine
 from featcodec.bench.search_picture import plot
@@ -55,9 +56,10 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="bench-planning-search", description=__doc__)
     p.add_argument("--trials", type=int, default=12)
     p.add_argument("--samplers", nargs="+", default=["tpe", "random"], help="each beside all points")
-    p.add_argument("--train-samples", type=int, default=40000)
+    p.add_argument("--train-samples", type=int, default=40000, help="each is seen mirrored, too")
     p.add_argument("--held-out", type=int, default=HELD_OUT, help="test images to validate on")
-    p.add_argument("--epochs", type=int, nargs=3, default=[1, 1, 3], help="on the features, on the task, with the tail")
+    p.add_argument("--epochs", type=int, nargs=3, default=[1, 1, 2], help="on the features, on the task, with the tail")
+    p.add_argument("--no-amp", dest="amp", action="store_false", help="where bfloat16 is slow: the tail in single precision")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--replays", type=int, default=100, help="searches of other seeds over the points, once all are known")
     p.add_argument("--threads", type=int, default=2)
@@ -72,9 +74,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     args.out.mkdir(parents=True, exist_ok=True)
     whole = cifar10(TRAIN_BATCHES, data_root())
     held_out = cifar10(("test_batch",), data_root()).head(args.held_out)
-    training = batches(whole.part(0, args.train_samples), 128, "cifar10", args.seed)
+    training = batches(with_mirrored(whole.part(0, args.train_samples)), 128, "cifar10", args.seed)
     measure = CodecTrial(
-        resnet20(),
+        resnet20().to(memory_format=torch.channels_last),
         training,
         batches(held_out, 250, "cifar10"),
         batches(whole.part(len(whole.images) - CHECKED, None), 250, "cifar10"),
@@ -82,6 +84,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         cache=args.out / "cache",
         seed=args.seed,
         progress=show_progress(every_s=60),
+        amp=args.amp,
     )
     base = fc.evaluate(measure.model, batches(held_out, 250, "cifar10"))
     kept = Kept(measure, args.out / "points")
@@ -90,7 +93,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "machine": machine(),
         "settings": {
-            name: getattr(args, name) for name in ("trials", "train_samples", "held_out", "epochs", "seed", "threads")
+            name: getattr(args, name) for name in ("trials", "train_samples", "held_out", "epochs", "amp", "seed", "threads")
         },
         "space": list(SPACE),
         "base": base.to_dict()["metric"],
@@ -113,6 +116,12 @@ def replays(grid: Findings, base: float, args: argparse.Namespace) -> dict[str, 
                 one = search(read_space(SPACE), lambda point, _: dict(known[point_name(point)]), storage=storage, **options)
                 found[title].append([[trial.figures["accuracy"], trial.figures["bytes"]] for trial in one.done()])
     return found
+
+
+def with_mirrored(images: Images) -> Images:
+    """Return images, and behind them the same from right to left: the network remembers those less."""
+    both = np.concatenate([images.images, images.images[:, :, ::-1]])
+    return Images(images.name, both, np.concatenate([images.labels, images.labels]))
 
 
 def phases(features: int, task: int, tail: int) -> tuple[Phase, ...]:
@@ -143,7 +152,7 @@ def study(sampler: str, trials: int, kept: Kept, args: argparse.Namespace) -> Fi
         storage=args.out / "search.journal",
         study=sampler,
         seed=args.seed,
-        about={"samples": args.train_samples, "held_out": args.held_out, "epochs": args.epochs},
+        about={"samples": args.train_samples, "held_out": args.held_out, "epochs": args.epochs, "amp": args.amp},
         progress=show,
     )
 

@@ -55,6 +55,14 @@ def test_it_runs_goes_on_and_measures_a_point_once(tmp_path, monkeypatch, capsys
     assert Findings.from_dict(own).to_dict() == {name: value for name, value in own.items() if name != "seconds"}
 
 
+def test_images_and_each_from_right_to_left():
+    images = embedded().head(3)
+    both = planning_search.with_mirrored(images)
+    assert both.labels.tolist() == 2 * images.labels.tolist()
+    assert (both.images[:3] == images.images).all()
+    assert (both.images[3:, :, 5] == images.images[:, :, -6]).all()
+
+
 def study(*points, seconds=60.0):
     rows = [{"state": "done", "repeats": None, "figures": {"accuracy": a, "bytes": b}} for a, b in points]
     return {"trials": [*rows, {"state": "failed", "repeats": None, "figures": {}}], "seconds": seconds}
