@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from featcodec.bench.measure import called, load_model, table_width
 from featcodec.inputs import to_device
 from featcodec.ops.host import usable_device
 from featcodec.planning import draw_profile, profile, profile_lines
+
+MOST_ELEMENTS = 1 << 28  # of the noise that a model is tried with: a gibibyte
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,4 +67,7 @@ def example(args: argparse.Namespace) -> Any:
         return called(args.example, "--example")
     if not re.fullmatch(r"\d+(x\d+)*", args.input):
         raise ValueError(f"--input is a shape such as 3x224x224, got {args.input!r}")
-    return torch.randn(1, *map(int, args.input.split("x")), generator=torch.Generator().manual_seed(0))
+    shape = [int(size) for size in args.input.split("x")]
+    if not 0 < math.prod(shape) <= MOST_ELEMENTS:
+        raise ValueError(f"--input is a shape of 1..{MOST_ELEMENTS:,} elements, got {args.input}")
+    return torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))

@@ -11,7 +11,8 @@ from featcodec.errors import PlanError
 from featcodec.planning.candidates import Candidate
 from featcodec.planning.cost import UNITS, Parts, check_load, check_objective, cost, parts
 from featcodec.planning.limits import NO_LIMITS, Limits
-from featcodec.planning.links import Link
+from featcodec.planning.links import Link, get_link
+from featcodec.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Choice:
 
 def select(
     candidates: Sequence[Candidate],
-    link: Link,
+    link: Link | Spec,
     *,
     objective: str = "latency",
     max_drop: float | None = None,
@@ -62,6 +63,8 @@ def select(
     ----------
     candidates
         As `candidates_of` gives them.
+    link
+        Or its spec (`get_link`).
     objective
         "latency": T_j = TM_j + 8 D_j / NB + TC_j in ms; "energy": the device's E_j = TM_j PM_j + (8 D_j / NB) PU in mJ. Of
         several that cost the same it is the one with the fewest MACs on the device, then the first.
@@ -75,7 +78,7 @@ def select(
     PlanError
         There are no candidates, or none that keeps the limits; a figure that is needed is not known.
     """
-    limits = Limits(max_drop, min_accuracy, max_share, max_memory_bytes)
+    limits, link = Limits(max_drop, min_accuracy, max_share, max_memory_bytes), get_link(link)
     kept, left_out = limits.feasible(candidates)
     ranking = ranked(kept, link, objective, load)
     best, least = ranking[0]
@@ -111,7 +114,7 @@ class ChoiceMap:
 
 def choice_map(
     candidates: Sequence[Candidate],
-    link: Link,
+    link: Link | Spec,
     *,
     objective: str = "latency",
     rates_bps: Sequence[float] = (),
@@ -122,11 +125,23 @@ def choice_map(
 
     Parameters
     ----------
+    link
+        Or its spec (`get_link`).
     rates_bps
         Unless given 13 rates from a hundredth of the link's to a hundred times it.
+    loads
+        How many times as long as idle the server takes, from 0; at least one.
     limits
         That the candidates must keep.
+
+    Raises
+    ------
+    PlanError
+        There are no loads, a rate or a load is out of its range; else as for `select`.
     """
+    link = get_link(link)
+    if not loads:
+        raise PlanError("a map has a row for each load of the server: there are none")
     rates = tuple(rates_bps) or tuple(link.rate_bps * 10 ** (i / 3 - 2) for i in range(13))
     kept, _ = limits.feasible(candidates)
     best = tuple(tuple(ranked(kept, link.at_rate(rate), objective, load)[0][0] for rate in rates) for load in loads)

@@ -21,12 +21,13 @@ from featcodec.insertion import Insertion, feature_shape, insert
 from featcodec.layers import evaluating
 from featcodec.planning.candidates import Candidate
 from featcodec.planning.cost import latency_ms
-from featcodec.planning.links import Link
+from featcodec.planning.links import Link, get_link
 from featcodec.planning.prune import prune
 from featcodec.planning.pruning import Pruning
 from featcodec.planning.search import Report as Epochs
 from featcodec.planning.space import LAYER, RATE_WEIGHT, SPARSITY, Point, codec_spec, point_name
 from featcodec.registry import fit_spec, get_codec
+from featcodec.spec import Spec
 from featcodec.training import Event, Phase, Progress, bottleneck_only, fit
 from featcodec.training.batches import read
 from featcodec.training.parts import features_at
@@ -59,7 +60,8 @@ class CodecTrial:
     pruning
         How a head is pruned to a point's sparsity, the share of its filters.
     link, slowdown
-        What latency is taken over, by `planning.latency_ms`; the device takes so many times as long as this machine.
+        What latency is taken over (a link or its spec) by `planning.latency_ms`; the device takes so many times as long as this
+        machine.
     keep
         A folder for the trained codecs, a file each by the point's name (this needs the extra `learned`).
     metric, seed, device, progress
@@ -75,7 +77,7 @@ class CodecTrial:
     schedule: Sequence[Phase] = field(default_factory=bottleneck_only)
     cache: Path | None = None
     pruning: Pruning = field(default_factory=lambda: Pruning(filters=0.5))
-    link: Link | None = None
+    link: Link | Spec | None = None
     slowdown: float = 1.0
     keep: Path | None = None
     metric: Metric = top1
@@ -87,6 +89,7 @@ class CodecTrial:
     def __post_init__(self) -> None:
         if not 0 < self.slowdown < math.inf:
             raise PlanError(f"slowdown is a number above 0, got {self.slowdown!r}")
+        self._link = None if self.link is None else get_link(self.link)
         self._where = device_for(self.model, self.device)
         self._backbones: dict[tuple[str, float], tuple[nn.Module, int | None]] = {}
 
@@ -179,7 +182,7 @@ class CodecTrial:
             "encode_ms": stats["encode_ms"] or 0.0,
             "decode_ms": stats["decode_ms"] or 0.0,
         }
-        return figures if self.link is None else {**figures, "latency_ms": self._latency_ms(figures, self.link)}
+        return figures if self._link is None else {**figures, "latency_ms": self._latency_ms(figures, self._link)}
 
     def _latency_ms(self, figures: Mapping[str, float], link: Link) -> float:
         head, encode = (self.slowdown * figures[name] for name in ("head_ms", "encode_ms"))

@@ -45,7 +45,7 @@ def draw_profile(profile: ModelProfile, path: str | Path) -> None:
     share.plot(at, [100 * cut.head_macs / max(1, profile.total_macs) for cut in cuts], color="black", linewidth=1.2)
     share.set(ylabel="line: head's share of MACs, %", ylim=(0, 105))
     lower.legend(loc="upper left", fontsize=8)
-    step = -(-len(cuts) // _MOST_TICKS)
+    step = max(1, -(-len(cuts) // _MOST_TICKS))
     lower.set_xticks(at[::step], [_short(cut.name) for cut in cuts[::step]], rotation=60, ha="right", fontsize=7)
     for axes in (upper, lower):
         axes.grid(alpha=0.25, linewidth=0.5, axis="y")
@@ -66,16 +66,24 @@ def draw_map(found: ChoiceMap, path: str | Path) -> None:
 
     names = found.names()
     cells = np.array([[names.index(cell.name) for cell in row] for row in found.best])
-    colors = [COLORS[i % len(COLORS)] for i in range(len(names))]
+    colors = _colors(len(names))
     figure, axes = plt.subplots(figsize=(7.6, 4.6))
     shown: Any = {"cmap": ListedColormap(colors), "vmin": -0.5, "vmax": len(names) - 0.5, "shading": "nearest"}
     axes.pcolormesh([rate / 1e6 for rate in found.rates_bps], list(found.loads), cells, **shown)
-    axes.set(xscale="log", yscale="log", xlabel="link, Mbit/s", ylabel="server's load: times its time by itself")
+    scale = "log" if min(found.loads) > 0 else "linear"
+    axes.set(xscale="log", yscale=scale, xlabel="link, Mbit/s", ylabel="server's load: times its time by itself")
     axes.plot([found.link.rate_bps / 1e6], [1.0], "k*", markersize=11)
     axes.set_title(f"best by {found.objective}, {found.link.name} (star: this link, an idle server)", fontsize=10)
     handles = [Patch(color=color, label=_short(name, 44)) for name, color in zip(names, colors, strict=True)]
     axes.legend(handles=handles, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
     _save(plt, figure, path)
+
+
+def _colors(count: int) -> list[Any]:
+    """So many different colours."""
+    from matplotlib.colors import hsv_to_rgb
+
+    return list(COLORS[:count]) if count <= len(COLORS) else [tuple(hsv_to_rgb((i / count, 0.8, 0.9))) for i in range(count)]
 
 
 def _short(name: str, most: int = 22) -> str:

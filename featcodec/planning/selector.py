@@ -11,7 +11,8 @@ from featcodec.planning.candidates import LOCAL, Candidate
 from featcodec.planning.choices import ranked
 from featcodec.planning.cost import check_objective, cost, latency_ms
 from featcodec.planning.limits import Limits
-from featcodec.planning.links import Link
+from featcodec.planning.links import Link, get_link
+from featcodec.spec import Spec
 
 
 class Selector:
@@ -77,13 +78,13 @@ class Selector:
         """What was decided last; None before the first decision."""
         return self._current
 
-    def decide(self, link: Link | None, load: float = 1.0) -> Candidate:
+    def decide(self, link: Link | Spec | None, load: float = 1.0) -> Candidate:
         """Return the candidate for the next request.
 
         Parameters
         ----------
         link
-            As it is now (`featcodec.planning.measured`); None where there is none: then all runs on the device.
+            As it is now (`featcodec.planning.measured`), or a spec; None where there is none: then all runs on the device.
         load
             The server's: how many times as long as idle it takes.
 
@@ -96,7 +97,7 @@ class Selector:
             if link is None:
                 self._current, self._better = self._without_link(), 0
             else:
-                self._current = self._decided(link, load)
+                self._current = self._decided(get_link(link), load)
             return self._current
 
     def start_over(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from featcodec.planning.candidates import Candidate
@@ -36,6 +37,8 @@ def profile_lines(profile: ModelProfile, width: int = WIDTH, everything: bool = 
         *columns([*headings, *["device ms"] * has_device], rows, width),
     ]
     hidden = len(profile.cuts) - len(shown)
+    if not shown:
+        lines += ["", f"No cut has at most {profile.max_tensors} tensor(s) crossing; --max-tensors allows more."]
     if hidden:
         lines += ["", f"--all shows {hidden} more cuts, which cost and send the same as one shown."]
     return lines
@@ -112,7 +115,9 @@ def change_text(change: Change) -> str:
 def map_lines(found: ChoiceMap, width: int = WIDTH) -> list[str]:
     """Return a map as lines of at most `width`: a letter for the best at each load and rate, and what the letters are."""
     names = found.names()
-    letters = {name: _LETTERS[i % len(_LETTERS)] for i, name in enumerate(names)}
+    letters = dict(
+        zip(names, _LETTERS if len(names) <= len(_LETTERS) else (a + b for a in _LETTERS for b in _LETTERS), strict=False)
+    )
     rates = [rate(value).removesuffix("bit/s").replace(" ", "") for value in found.rates_bps]
     step = -(-len(rates) // max(1, (width - 8) // 7))
     rows = [
@@ -121,6 +126,12 @@ def map_lines(found: ChoiceMap, width: int = WIDTH) -> list[str]:
     ]
     legend = [line for name in names for line in broken(f"{letters[name]}  {name}", width)]
     return [f"best by {found.objective} at bit/s", *columns(["", *rates[::step]], rows, width), "", *legend]
+
+
+def _letters(count: int) -> list[str]:
+    """So many different letters, or pairs of them and so on where one is not enough."""
+    digits = next(digits for digits in itertools.count(1) if len(_LETTERS) ** digits >= count)
+    return ["".join(letters) for letters in itertools.islice(itertools.product(_LETTERS, repeat=digits), count)]
 
 
 def _shown(choice: Choice, most: int) -> list[tuple[Candidate, float]]:

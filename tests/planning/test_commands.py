@@ -11,14 +11,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from featcodec import cli
 from featcodec.bench import infer, plan, profile
 from featcodec.bench.models import resnet20
-from featcodec.planning import changes, choice_lines, choice_map, map_lines, select
+from featcodec.planning import changes, choice_lines, choice_map, draw_map, map_lines, select
 from featcodec.planning import profile as profile_of
 from featcodec.planning.candidates import Candidate
+from featcodec.planning.choices import ChoiceMap
 from featcodec.planning.links import get_link
+from featcodec.planning.pictures import _colors
 from featcodec.planning.text import broken, columns, count, duration, rate, size
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -179,6 +182,8 @@ def test_a_run_of_nothing_that_was_planned_is_refused(layer, codec, message, tmp
         (["plan", "--samples", "0"], "featcodec plan: --samples must be at least 1, got 0"),
         (["plan", "--layer", "layer9"], "featcodec plan: no layer of CifarResNet matches 'layer9'"),
         (["profile", "--input", "3,32,32"], "featcodec profile: --input is a shape such as 3x224x224, got '3,32,32'"),
+        (["profile", "--input", "3x0x32"], "featcodec profile: --input is a shape of 1..268,435,456 elements, got 3x0x32"),
+        (["profile", "--input", "3x999999x999999"], "featcodec profile: --input is a shape of 1..268,435,456 elements"),
         (["profile", "--input", "4x32x32"], "featcodec profile: CifarResNet cannot be traced"),
         (["profile", "--model", "nonsense"], "featcodec profile: --model is written package.module:function, got 'nonsense'"),
         (["profile", "--max-tensors", "0"], "featcodec profile: max_tensors must be an integer of at least 1, got 0"),
@@ -196,6 +201,36 @@ def test_a_profile_of_a_u_net_from_the_command_line(tmp_path, capsys):
     status, said = run(argv, tmp_path, capsys)
     assert status == 0, said.err
     assert re.search(r"^mid +8.7 k in 3 ", said.out, re.MULTILINE)
+
+
+def averages():
+    return Averages()
+
+
+class Averages(nn.Module):
+    """One operation: there is nothing before it that could be sent."""
+
+    def forward(self, x):
+        return x.mean((2, 3))
+
+
+def test_a_model_without_a_cut_says_so(tmp_path, capsys):
+    status, said = run(["profile", "--model", f"{__name__}:averages", "--calls", "2"], tmp_path, capsys)
+    assert status == 0, said.err
+    assert "No cut has at most 1 tensor(s) crossing; --max-tensors allows more." in said.out.splitlines()
+    assert (tmp_path / "profile.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("count", [3, 11, 53])
+def test_on_a_map_each_has_a_letter_and_a_colour_of_its_own(count, tmp_path):
+    cells = tuple(Candidate(f"way {i}", 10.0, 1.0, 1.0, head_macs=i) for i in range(count))
+    rates = tuple(1e6 * (1 + i) for i in range(count))
+    found = ChoiceMap(get_link("wifi"), "latency", rates, (1.0,), (cells,))
+    legend = [line.split() for line in map_lines(found) if "  way " in line]
+    assert len({letters for letters, *_ in legend}) == len(legend) == count
+    assert len({tuple(color) for color in _colors(count)}) == count
+    draw_map(found, tmp_path / "map.png")
+    assert (tmp_path / "map.png").stat().st_size > 1000
 
 
 def test_tables_of_long_names_fit():

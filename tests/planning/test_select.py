@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featcodec.errors import PlanError
-from featcodec.planning import Link, changes, choice_map, relaxed, select
+from featcodec.errors import ConfigError, PlanError
+from featcodec.planning import Link, Selector, changes, choice_map, get_link, relaxed, select
 from featcodec.planning.choices import ranked
 from featcodec.planning.cost import cost
 from featcodec.planning.limits import Limits
@@ -169,6 +169,19 @@ def test_the_map_has_a_choice_for_every_rate_and_load():
     assert found.names() == ["local", "split"]
     with pytest.raises(PlanError, match="a limit is on the accuracy, which is not known of 'split'"):
         choice_map([split], MBIT, limits=Limits(min_accuracy=0.5))
+    with pytest.raises(PlanError, match="a row for each load of the server: there are none"):
+        choice_map([split], MBIT, loads=())
+
+
+def test_a_link_may_be_given_by_its_spec():
+    split, local = candidate("split", 1000, 1.0, 4.0), candidate("local", 0, 15.0, 0.0, kind="local")
+    assert select([split, local], "1Mbit/s") == select([split, local], get_link("1Mbit/s"))
+    assert choice_map([split, local], "wifi").link == get_link("wifi")
+    assert Selector([split, local]).decide("0.1Mbit/s") is local
+    for wrong, message in (("wify", "no link 'wify'"), (10, "a spec is a string or a mapping")):
+        for ask in (lambda link: select([split, local], link), Selector([split, local]).decide):
+            with pytest.raises(ConfigError, match=message):
+                ask(wrong)
 
 
 def test_more_accuracy_to_lose_is_a_choice_only_where_it_is_cheaper():
