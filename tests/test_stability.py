@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import re
 from pathlib import Path
 
@@ -29,3 +30,13 @@ def test_listed_names_are_those_of_the_code(module):
     for name in names:
         inner, _, attribute = name.rpartition(".")
         assert hasattr(importlib.import_module(f"{module}.{inner}" if inner else module), attribute), name
+
+
+LAZY = [module for module in LISTED if "__getattr__" in vars(importlib.import_module(module))]
+
+
+@pytest.mark.parametrize("module", LAZY)
+def test_no_name_turns_into_a_module_of_the_same_name(module):
+    """Importing a module sets it in its package: a name that is imported when it is first asked for would give way to it."""
+    inner = {found.name for found in pkgutil.iter_modules(importlib.import_module(module).__path__)}
+    assert {name for name in inner & set(LISTED[module]) if f"{module}.{name}" not in LISTED} == set()

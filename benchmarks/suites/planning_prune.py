@@ -25,9 +25,8 @@ from featcodec.bench.models import resnet20
 from featcodec.bench.report import machine
 from featcodec.bench.train import batches
 from featcodec.macs import profile
-from featcodec.planning.prune import prune
+from featcodec.planning import prune, shrink
 from featcodec.planning.pruning import FINAL, ROUND, Pruning
-from featcodec.planning.shrink import shrink
 from featcodec.training import Batches, show_progress
 
 HELD_OUT = 5000

@@ -28,7 +28,7 @@ from featcodec.bench.search_picture import plot
 from featcodec.bench.train import batches
 from featcodec.planning.findings import Findings, Trial
 from featcodec.planning.measuring import CodecTrial
-from featcodec.planning.search import search
+from featcodec.planning.searching import search
 from featcodec.planning.space import Point, point_name, read_space
 from featcodec.training import Phase, show_progress
 

@@ -29,7 +29,7 @@ from featcodec.planning.findings import OBJECTIVES, Findings, Trial
 from featcodec.planning.links import get_link
 from featcodec.planning.measuring import CodecTrial
 from featcodec.planning.pruning import FINAL, Pruning
-from featcodec.planning.search import SAMPLERS, findings, search
+from featcodec.planning.searching import SAMPLERS, read_findings, search
 from featcodec.planning.space import point_name, read_space
 from featcodec.training import Event
 from featcodec.training.phase import SCHEDULES
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     args = parser().parse_args(argv)
     try:
-        found = findings(storage_of(args), args.study) if args.show else run(args)
+        found = read_findings(storage_of(args), args.study) if args.show else run(args)
     except (fc.FeatcodecError, FileNotFoundError, ValueError, ImportError, AttributeError) as e:
         print(f"featcodec search: {e}", file=sys.stderr)
         return 2

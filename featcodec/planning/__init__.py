@@ -14,11 +14,19 @@ if TYPE_CHECKING:
     from featcodec.planning.choices import Change, Choice, ChoiceMap, changes, choice_map, relaxed, select
     from featcodec.planning.cost import energy_mj, latency_ms
     from featcodec.planning.cuts import Cut, ModelProfile
+    from featcodec.planning.findings import Findings, Trial
     from featcodec.planning.limits import Limits
     from featcodec.planning.links import Link, get_link, measured, shannon
+    from featcodec.planning.masks import Masks
+    from featcodec.planning.measuring import CodecTrial
     from featcodec.planning.pictures import draw_map, draw_profile
     from featcodec.planning.profiling import macs, profile, read_profile
+    from featcodec.planning.pruned import Pruned, prune
+    from featcodec.planning.pruning import Pruning
+    from featcodec.planning.searching import read_findings, search
     from featcodec.planning.selector import Selector, load_of
+    from featcodec.planning.shrinking import shrink
+    from featcodec.planning.space import Space, read_space
     from featcodec.planning.tables import choice_lines, map_lines, profile_lines
 
 # Where each name lives.
@@ -28,11 +36,19 @@ _HOMES = {
     "choices": ("Change", "Choice", "ChoiceMap", "changes", "choice_map", "relaxed", "select"),
     "cost": ("energy_mj", "latency_ms"),
     "cuts": ("Cut", "ModelProfile"),
+    "findings": ("Findings", "Trial"),
     "limits": ("Limits",),
     "links": ("Link", "get_link", "measured", "shannon"),
+    "masks": ("Masks",),
+    "measuring": ("CodecTrial",),
     "pictures": ("draw_map", "draw_profile"),
     "profiling": ("macs", "profile", "read_profile"),
+    "pruned": ("Pruned", "prune"),
+    "pruning": ("Pruning",),
+    "searching": ("read_findings", "search"),
     "selector": ("Selector", "load_of"),
+    "shrinking": ("shrink",),
+    "space": ("Space", "read_space"),
     "tables": ("choice_lines", "map_lines", "profile_lines"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -43,11 +59,18 @@ __all__ = [
     "Change",
     "Choice",
     "ChoiceMap",
+    "CodecTrial",
     "Cut",
+    "Findings",
     "Limits",
     "Link",
+    "Masks",
     "ModelProfile",
+    "Pruned",
+    "Pruning",
     "Selector",
+    "Space",
+    "Trial",
     "advise",
     "candidates_of",
     "changes",
@@ -64,10 +87,15 @@ __all__ = [
     "measured",
     "profile",
     "profile_lines",
+    "prune",
+    "read_findings",
     "read_profile",
+    "read_space",
     "relaxed",
+    "search",
     "select",
     "shannon",
+    "shrink",
 ]
 
 

@@ -22,9 +22,9 @@ from featcodec.layers import evaluating
 from featcodec.planning.candidates import Candidate
 from featcodec.planning.cost import latency_ms
 from featcodec.planning.links import Link, get_link
-from featcodec.planning.prune import prune
+from featcodec.planning.pruned import prune
 from featcodec.planning.pruning import Pruning
-from featcodec.planning.search import Report as Epochs
+from featcodec.planning.searching import Report as Epochs
 from featcodec.planning.space import LAYER, RATE_WEIGHT, SPARSITY, Point, codec_spec, point_name
 from featcodec.registry import fit_spec, get_codec
 from featcodec.spec import Spec

@@ -12,11 +12,11 @@ from torch import nn
 
 import featcodec as fc
 from featcodec.macs import profile
+from featcodec.planning import shrink
 from featcodec.planning.channel_rules import channel_graph
 from featcodec.planning.importance import for_macs, in_each, l2_norms, over_all, smallest
 from featcodec.planning.masks import Masks, apply, flow, masked, network_of
 from featcodec.planning.pruning import ramp
-from featcodec.planning.shrink import shrink
 from tests.planning.networks import NETWORKS, Counting, Grouped, Plain, Residual, conv, ready
 
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))

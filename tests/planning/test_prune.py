@@ -10,12 +10,11 @@ import pytest
 import torch
 
 import featcodec as fc
+from featcodec.planning import prune, shrink
 from featcodec.planning.channel_rules import channel_graph
 from featcodec.planning.importance import taylor
 from featcodec.planning.masks import flow
-from featcodec.planning.prune import prune
 from featcodec.planning.pruning import ROUND, Pruning
-from featcodec.planning.shrink import shrink
 from featcodec.training import Batches, fit
 from tests.planning.networks import Residual, ready
 from tests.training.net import toy

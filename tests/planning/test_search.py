@@ -13,7 +13,7 @@ import pytest
 import featcodec as fc
 from featcodec.planning import study as study_module
 from featcodec.planning.findings import Findings, StoppedError, Trial
-from featcodec.planning.search import findings, search
+from featcodec.planning.searching import read_findings, search
 from featcodec.planning.space import Choices, Range, Space, codec_spec, point_name, read_space
 
 GRID = ["layer=layer2", "codec=dsc", "reduced=2,4,8", "stride=1,2", "step=.5,1,2,4"]
@@ -164,8 +164,8 @@ def test_what_a_dead_worker_had_begun_is_tried_again(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, timeout=120)
     assert done.returncode == 9, done.stderr
-    assert [trial.state for trial in findings(tmp_path / "s.journal", "search").trials] == ["done", "done", "running"]
-    begun = findings(tmp_path / "s.journal", "search").trials[2].point
+    assert [trial.state for trial in read_findings(tmp_path / "s.journal", "search").trials] == ["done", "done", "running"]
+    begun = read_findings(tmp_path / "s.journal", "search").trials[2].point
     tried = []
     found = run(tmp_path, lambda point, report: tried.append(point) or known(point))
     assert tried[0] == begun
@@ -183,7 +183,7 @@ def test_two_workers_share_a_study(tmp_path):
     for worker in workers:
         _, errors = worker.communicate(timeout=120)
         assert worker.returncode == 0, errors
-    found = findings(tmp_path / "s.journal", "search")
+    found = read_findings(tmp_path / "s.journal", "search")
     points = [json.dumps(trial.point) for trial in found.done()]
     assert len(set(points)) == len(points)
     assert 12 <= len(points) <= 13, "the last two may have begun at once"
@@ -260,7 +260,7 @@ def test_a_database_is_a_storage_too(tmp_path):
     run(tmp_path, storage=url, trials=3)
     found = run(tmp_path, storage=url)
     assert len(found.done()) == 6
-    assert findings(url, "search").to_dict() == found.to_dict()
+    assert read_findings(url, "search").to_dict() == found.to_dict()
 
 
 def test_a_study_of_something_else_is_refused(tmp_path):
@@ -325,11 +325,11 @@ def test_a_line_that_was_never_finished_is_mended(tmp_path):
 
 def test_findings_of_no_study(tmp_path):
     with pytest.raises(fc.ConfigError, match="no such file"):
-        findings(tmp_path / "none", "search")
+        read_findings(tmp_path / "none", "search")
     assert not (tmp_path / "none").exists()
     run(tmp_path, trials=1)
     with pytest.raises(fc.ConfigError, match="cannot be used"):
-        findings(tmp_path / "s.journal", "other")
+        read_findings(tmp_path / "s.journal", "other")
 
 
 @pytest.mark.parametrize(
@@ -354,11 +354,11 @@ def test_without_optuna_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "featcodec.planning.study")
     with pytest.raises(fc.MissingDependencyError, match=r"pip install 'featcodec\[search\]'"):
-        findings("x", "y")
+        read_findings("x", "y")
 
 
 def test_planning_does_not_need_optuna_to_be_imported():
-    code = "import sys; sys.modules['optuna'] = None; import featcodec.planning.search, featcodec.planning.findings"
+    code = "import sys; sys.modules['optuna'] = None; import featcodec.planning.searching, featcodec.planning.findings"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env={**os.environ})
     assert done.returncode == 0, done.stderr
 

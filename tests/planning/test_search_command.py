@@ -12,8 +12,8 @@ import torch
 import featcodec as fc
 from featcodec.bench.data import embedded
 from featcodec.cli import main
+from featcodec.planning import prune
 from featcodec.planning.measuring import CodecTrial
-from featcodec.planning.prune import prune
 from featcodec.planning.pruning import ROUND, Pruning
 from featcodec.training import Batches, bottleneck_only
 from tests.planning.networks import Residual as Net

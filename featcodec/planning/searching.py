@@ -94,7 +94,7 @@ def search(
     return _run(space, measure, found, trials, limits, progress)
 
 
-def findings(storage: str | Path, study: str) -> Findings:
+def read_findings(storage: str | Path, study: str) -> Findings:
     """Return what a study has found so far; ConfigError where there is none of that name."""
     result: Findings = _optuna().read_findings(storage, study)
     return result
