@@ -26,7 +26,7 @@ import featcodec as fc
 from featcodec.bench.data import Images, load
 from featcodec.bench.frames import NORMALIZATIONS
 from featcodec.bench.models import resnet20
-from featcodec.bench.options import Collect
+from featcodec.bench.options import Collect, check_out
 from featcodec.bench.pictures import plot
 from featcodec.bench.pretrained import Trained, trained_codecs
 from featcodec.bench.report import machine
@@ -63,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     args = parser().parse_args(argv)
     try:
+        check_out(args.out)
         result = run(args)
     except (fc.FeatcodecError, FileNotFoundError, ValueError, ImportError, AttributeError) as e:
         print(f"featcodec bench: {e}", file=sys.stderr)

@@ -30,7 +30,7 @@ from featcodec.bench.measure import (
     progress_bar,
     table_width,
 )
-from featcodec.bench.options import Collect
+from featcodec.bench.options import Collect, check_out
 from featcodec.bench.plan_measured import Run, compared, lines, link_of_runs, read_run
 from featcodec.bench.report import machine
 from featcodec.bench.tables import row_name
@@ -53,6 +53,8 @@ from featcodec.planning import (
     relaxed,
     select,
 )
+from featcodec.planning.candidates import check_slowdown
+from featcodec.planning.cost import cost
 from featcodec.planning.links import milliseconds
 from featcodec.planning.text import broken, duration
 
@@ -70,12 +72,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     args = parser().parse_args(argv)
     try:
+        check_out(args.out)
         runs = [read_run(path) for path in args.measured]
-        link = link_of(args, runs)
+        link, kept = link_of(args, runs), limits(args)
+        check(args, link)
         model = load_model(args.model).eval()
         found = candidates(args, model, load(args.data, args.image_size))
-        choice = select(found, link, objective=args.objective, load=args.load, **limits(args))
-        cells = choice_map(found, link, objective=args.objective, limits=Limits(**limits(args)))
+        choice = select(found, link, objective=args.objective, load=args.load, **dataclasses.asdict(kept))
+        cells = choice_map(found, link, objective=args.objective, limits=kept)
         beside = compared(runs, found, link, args.load)
         write(args, found, choice, cells, beside)
     except (fc.FeatcodecError, OSError, ValueError, ImportError, AttributeError, KeyError) as e:
@@ -96,8 +100,7 @@ def write(
     """Write the answer as JSON, and the map, finer than the printed one, as a picture."""
     rates = [choice.link.rate_bps * 10 ** (i / 15 - 2) for i in range(61)]
     loads = [2 ** (i / 4) for i in range(21)]
-    kept = Limits(**limits(args))
-    drawn = choice_map(found, choice.link, objective=choice.objective, rates_bps=rates, loads=loads, limits=kept)
+    drawn = choice_map(found, choice.link, objective=choice.objective, rates_bps=rates, loads=loads, limits=limits(args))
     result = {"machine": machine(), "link": dataclasses.asdict(choice.link), **answer(choice), "map": cells.to_dict()}
     result |= {"measured": beside} if beside else {}
     args.out.mkdir(parents=True, exist_ok=True)
@@ -139,10 +142,21 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def limits(args: argparse.Namespace) -> dict[str, float | None]:
-    """Return the limits of `select` that the options name."""
+def limits(args: argparse.Namespace) -> Limits:
+    """Return the limits that the options name."""
     memory = None if args.max_memory is None else 1e6 * args.max_memory
-    return {"max_drop": args.max_drop, "max_share": args.max_share, "max_memory_bytes": memory}
+    return Limits(max_drop=args.max_drop, max_share=args.max_share, max_memory_bytes=memory)
+
+
+def check(args: argparse.Namespace, link: Link) -> None:
+    """Raise what would be raised once everything is measured: of the load, a power that is not known, the codecs."""
+    cost(Candidate("every split", 1.0, 1.0, 1.0, device_mw=args.device_mw), link, args.objective, args.load)
+    if args.slowdown is not None:
+        check_slowdown(args.slowdown)
+    if args.rows is None and args.samples < 1:
+        raise ValueError(f"--samples must be at least 1, got {args.samples}")
+    for spec in args.codec or ():
+        fc.get_codec(spec)
 
 
 def link_of(args: argparse.Namespace, runs: Sequence[Run] = ()) -> Link:
@@ -176,8 +190,6 @@ def measured(
     args: argparse.Namespace, model: nn.Module, images: Images, normalization: str, found: ModelProfile
 ) -> dict[str, Any]:
     """Evaluate every codec at every layer; its times are those of one image at a time, as requests come."""
-    if args.samples < 1:
-        raise ValueError(f"--samples must be at least 1, got {args.samples}")
     named = args.layer or (DEFAULT_LAYERS if args.model in (None, "embedded") else narrow_layers(found))
     layers = [find_layer(model, layer)[0] for layer in named]
     shown, others = images.head(args.samples), images.part(args.samples, args.samples + CALIBRATION_IMAGES)
@@ -256,7 +268,7 @@ def accuracy_lines(found: Sequence[Candidate], choice: Choice, args: argparse.Na
     """Return what more lost accuracy would buy, as lines."""
     if args.max_drop is None:
         return []
-    other = relaxed(found, choice, LESS_ACCURACY, Limits(**limits(args)))
+    other = relaxed(found, choice, LESS_ACCURACY, limits(args))
     if other is None:
         return [f"  {LESS_ACCURACY:g} point of accuracy more to lose would change nothing"]
     saved = f"{duration(choice.cost - other.cost)} {choice.unit} less"

@@ -14,6 +14,7 @@ import torch
 
 import featcodec as fc
 from featcodec.bench.measure import called, load_model, table_width
+from featcodec.bench.options import check_out
 from featcodec.inputs import to_device
 from featcodec.ops.host import usable_device
 from featcodec.planning import draw_profile, profile, profile_lines
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     args = parser().parse_args(argv)
     try:
+        check_out(args.out)
         device = usable_device(args.device)
         found = profile(
             load_model(args.model).to(device),

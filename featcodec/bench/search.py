@@ -21,7 +21,7 @@ import featcodec as fc
 from featcodec.bench.data import Images, embedded
 from featcodec.bench.frames import NORMALIZATIONS
 from featcodec.bench.measure import load_model, table_width
-from featcodec.bench.options import Collect
+from featcodec.bench.options import Collect, check_out
 from featcodec.bench.search_picture import plot
 from featcodec.bench.train import batches, datasets, make_schedule
 from featcodec.ops.host import usable_device
@@ -109,6 +109,7 @@ def run(args: argparse.Namespace) -> Findings:
     """Try points until the study has its trials; return what it has found."""
     if args.model is not None and args.space is None:
         raise ValueError("a model of your own needs --space layer=a,b codec=dsc,huffman ...: its layers are not known")
+    check_out(args.out)
     space = read_space(args.space or DEFAULT_SPACE)
     if args.threads:
         torch.set_num_threads(args.threads)

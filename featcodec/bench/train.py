@@ -20,8 +20,9 @@ import featcodec as fc
 from featcodec.bench.data import CIFAR10_FOLDER, TRAIN_BATCHES, Images, cifar10, data_root, load
 from featcodec.bench.frames import NORMALIZATIONS
 from featcodec.bench.measure import load_model
-from featcodec.bench.options import Collect
+from featcodec.bench.options import Collect, check_out
 from featcodec.bench.report import machine
+from featcodec.channel import get_channel
 from featcodec.insertion import feature_shape
 from featcodec.ops.host import usable_device
 from featcodec.spec import format_spec, read_value
@@ -116,6 +117,9 @@ def run(args: argparse.Namespace, command: str) -> dict[str, Any]:
     if args.threads:
         torch.set_num_threads(args.threads)
         fc.set_num_threads(args.threads)
+    check_out(args.out)
+    for channel in args.over:
+        get_channel(channel)
     device = usable_device(args.device)
     model = load_model(args.model).eval().to(device)
     training, held_out, test = datasets(args)

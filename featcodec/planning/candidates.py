@@ -131,8 +131,7 @@ def candidates_of(
     """
     if slowdown is None:
         slowdown = (None if profile is None else profile.slowdown()) or 1.0
-    if not 0 < slowdown < math.inf:
-        raise PlanError(f"slowdown is a number above 0, got {slowdown!r}")
+    check_slowdown(slowdown)
     found = [row for row in map(_row, rows) if not (row.get("stats") or {}).get("real_symbols_per_sample")]
     if not found:
         raise PlanError("there are no rows: evaluate a codec that sends bytes at a layer at least")
@@ -157,6 +156,12 @@ def candidates_of(
         **shared,
     )
     return _unlike([local, picture, *(_candidate(row, profile, slowdown, device_mw) for row in found)])
+
+
+def check_slowdown(slowdown: float) -> None:
+    """Raise PlanError where a slowdown is no number above 0."""
+    if not 0 < slowdown < math.inf:
+        raise PlanError(f"slowdown is a number above 0, got {slowdown!r}")
 
 
 def _candidate(row: Row, profile: ModelProfile | None, slowdown: float, device_mw: float | None) -> Candidate:

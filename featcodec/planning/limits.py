@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,12 +24,23 @@ class Limits:
         Of the multiply-accumulates that may be the device's, in [0, 1].
     max_memory_bytes
         That the device has.
+
+    Raises
+    ------
+    PlanError
+        One is no number, or out of its range.
     """
 
     max_drop: float | None = None
     min_accuracy: float | None = None
     max_share: float | None = None
     max_memory_bytes: float | None = None
+
+    def __post_init__(self) -> None:
+        _check("max_drop", "a number of points from 0", self.max_drop, 0.0)
+        _check("min_accuracy", "a number", self.min_accuracy, -math.inf)
+        _check("max_share", "a share of the network, 0..1", self.max_share, 0.0, 1.0)
+        _check("max_memory_bytes", "a number of bytes from 0", self.max_memory_bytes, 0.0)
 
     def feasible(self, candidates: Sequence[Candidate]) -> tuple[list[Candidate], dict[str, str]]:
         """Return the candidates that keep the limits, and by the others' names why not.
@@ -55,8 +67,6 @@ class Limits:
         """Return the least accuracy that is allowed; None where none is asked for."""
         floors = [] if self.min_accuracy is None else [self.min_accuracy]
         if self.max_drop is not None:
-            if not self.max_drop >= 0:
-                raise PlanError(f"max_drop is a number of points from 0, got {self.max_drop!r}")
             whole = [c.accuracy for c in candidates if c.kind == LOCAL and c.accuracy is not None]
             if not whole:
                 raise PlanError("max_drop is counted from the accuracy of the model all on the device: no candidate says that")
@@ -90,6 +100,12 @@ class Limits:
         return (
             f"no candidate has an accuracy of {floor:.4g}: the nearest{among} is {nearest.name!r} with {nearest.accuracy:.4g}"
         )
+
+
+def _check(name: str, wanted: str, value: float | None, least: float, most: float = math.inf) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is not None and not (is_number and least <= value <= most):
+        raise PlanError(f"{name} is {wanted}, got {value!r}")
 
 
 def _known(value: float | None, candidate: Candidate, what: str) -> float:

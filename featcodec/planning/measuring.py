@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featcodec.errors import ConfigError, PlanError
+from featcodec.errors import ConfigError
 from featcodec.evaluation import Metric, Report, evaluate, top1
 from featcodec.inputs import device_for, head_of, to_device
 from featcodec.insertion import Insertion, feature_shape, insert
 from featcodec.layers import evaluating
-from featcodec.planning.candidates import Candidate
+from featcodec.planning.candidates import Candidate, check_slowdown
 from featcodec.planning.cost import latency_ms
 from featcodec.planning.links import Link, get_link
 from featcodec.planning.pruned import prune
@@ -87,8 +86,7 @@ class CodecTrial:
     amp: bool | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.slowdown < math.inf:
-            raise PlanError(f"slowdown is a number above 0, got {self.slowdown!r}")
+        check_slowdown(self.slowdown)
         self._link = None if self.link is None else get_link(self.link)
         self._where = device_for(self.model, self.device)
         self._backbones: dict[tuple[str, float], tuple[nn.Module, int | None]] = {}

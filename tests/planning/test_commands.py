@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from featcodec import cli
-from featcodec.bench import infer, plan, profile
+from featcodec.bench import infer, measure, plan, profile, search, train
 from featcodec.bench.models import resnet20
 from featcodec.planning import changes, choice_lines, choice_map, draw_map, map_lines, select
 from featcodec.planning import profile as profile_of
@@ -179,7 +179,6 @@ def test_a_run_of_nothing_that_was_planned_is_refused(layer, codec, message, tmp
         (["plan", "--link", "6g"], "featcodec plan: no link '6g'"),
         (["plan", "--rtt", "soon"], "featcodec plan: a duration is written 5ms"),
         (["plan", "--rows", "/no/such.json"], "featcodec plan: [Errno 2] No such file"),
-        (["plan", "--samples", "0"], "featcodec plan: --samples must be at least 1, got 0"),
         (["plan", "--layer", "layer9"], "featcodec plan: no layer of CifarResNet matches 'layer9'"),
         (["profile", "--input", "3,32,32"], "featcodec profile: --input is a shape such as 3x224x224, got '3,32,32'"),
         (["profile", "--input", "3x0x32"], "featcodec profile: --input is a shape of 1..268,435,456 elements, got 3x0x32"),
@@ -201,6 +200,46 @@ def test_a_profile_of_a_u_net_from_the_command_line(tmp_path, capsys):
     status, said = run(argv, tmp_path, capsys)
     assert status == 0, said.err
     assert re.search(r"^mid +8.7 k in 3 ", said.out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--max-drop", "nan"], "max_drop is a number of points from 0, got nan"),
+        (["--max-share", "2"], "max_share is a share of the network, 0..1, got 2.0"),
+        (["--max-memory", "-1"], "max_memory_bytes is a number of bytes from 0, got -1000000.0"),
+        (["--load", "nan"], "a server's load is a number from 0"),
+        (["--slowdown", "0"], "slowdown is a number above 0, got 0.0"),
+        (["--objective", "energy"], "energy needs the device's power while it computes: 'every split' has no device_mw"),
+        (["--objective", "energy", "--device-mw", "5", "--link", "1Mbit/s"], "energy needs the power of sending"),
+        (["--codec", "raw", "huffmann"], "no codec 'huffmann'"),
+        (["--samples", "0"], "--samples must be at least 1, got 0"),
+    ],
+)
+def test_a_plan_says_what_is_wrong_before_it_measures(options, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(plan, "load_model", lambda name: pytest.fail("a model was loaded"))
+    status, said = run(["plan", *options], tmp_path / "out", capsys)
+    assert (status, said.out) == (2, "")
+    assert said.err.startswith(f"featcodec plan: {message}")
+
+
+def test_a_training_says_of_a_channel_what_is_wrong_before_it_trains(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, "load_model", lambda name: pytest.fail("a model was loaded"))
+    status, said = run(["train", "--over", "bec:p=0.1", "bec:p=2"], tmp_path, capsys)
+    assert (status, said.out) == (2, "")
+    assert said.err.startswith("featcodec train: ")
+
+
+@pytest.mark.parametrize("command", ["bench", "plan", "profile", "search", "train"])
+def test_a_folder_that_cannot_be_written_to_is_said_before_the_work(command, tmp_path, capsys, monkeypatch):
+    for module in (measure, plan, profile, search, train):
+        monkeypatch.setattr(module, "load_model", lambda name: pytest.fail("a model was loaded"))
+    (tmp_path / "file").write_text("")
+    for out, message in ((tmp_path / "file" / "out", "is a file"), (tmp_path / ("x" * 300), "File name too long")):
+        status, said = run([command], out, capsys)
+        assert (status, said.out) == (2, "")
+        assert said.err.startswith(f"featcodec {command}: --out {out} cannot be a folder: ")
+        assert said.err.endswith(f"{message}\n")
 
 
 def averages():

@@ -118,6 +118,7 @@ BAD = [
     (["--set", "epoch=1"], "unexpected keyword argument"),
     (["--weight", "rates=1"], "weighs rates, which is no loss"),
     (["--train-samples", "1000"], "--train-samples must be 1..44"),
+    (["--over", "bec:p=0.1", "bek:p=0.1"], "did you mean bec"),
     (["--data", "nothing"], "no data at"),
     (["--config", "none.json"], "No such file"),
     (["--config", "bad.json"], "is no JSON"),
