@@ -19,7 +19,7 @@ from featcodec.codec import Codec
 from featcodec.errors import FeatureError, LayerError
 from featcodec.inputs import batch_size, call, head_of, map_inputs, to_device, unpack
 from featcodec.insertion import Insertion, insert
-from featcodec.layers import evaluating, find_layer
+from featcodec.layers import check_model, evaluating, find_layer
 from featcodec.macs import Profile, profile
 from featcodec.ops.clock import now
 from featcodec.ops.eager import eager
@@ -247,8 +247,9 @@ def evaluate(
     FeatureError
         The loader gives no samples.
     LayerError
-        No such layer, or nothing went through the codec when the model ran on a batch.
+        The model is none, no such layer, or nothing went through the codec when the model ran on a batch.
     """
+    check_model(model)
     if (layer is None) != (codec is None):
         raise ValueError("give layer and codec together, or neither for the model alone")
     built = get_codec(codec) if codec is not None and not isinstance(codec, Codec) else codec

@@ -11,6 +11,12 @@ from torch import Tensor, nn
 from featcodec.errors import LayerError
 
 
+def check_model(model: nn.Module) -> None:
+    """Raise LayerError where a model is none."""
+    if not isinstance(model, nn.Module):
+        raise LayerError(f"the model is a torch.nn.Module, got {type(model).__name__}")
+
+
 def find_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:
     """Return the dotted name and the module of one layer.
 
@@ -25,10 +31,9 @@ def find_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module
     Raises
     ------
     LayerError
-        Nothing matches (near names are given) or several do (they are named).
+        The model is none; nothing matches (near names are given) or several do (they are named).
     """
-    if not isinstance(model, nn.Module):
-        raise LayerError(f"the model is a torch.nn.Module, got {type(model).__name__}")
+    check_model(model)
     modules = dict(model.named_modules(remove_duplicate=False))
     if isinstance(layer, nn.Module):
         matches = [name for name, module in modules.items() if module is layer]

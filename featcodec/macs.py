@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from featcodec.inputs import batch_size, call, tensors
+from featcodec.layers import check_model
 from featcodec.operators import has_nested, may_be_product, operator_macs, operator_name
 
 KINDS = ("all", "conv")
@@ -82,9 +83,12 @@ def profile(model: nn.Module, example: Any, samples: int | None = None, *, kinds
 
     Raises
     ------
+    LayerError
+        The model is none.
     ValueError
         The batch is empty, or its work cannot be split evenly among its samples; there are no such kinds.
     """
+    check_model(model)
     samples = batch_size(example) if samples is None else samples
     if samples == 0:
         raise ValueError("a profile needs at least one sample, got an empty batch")

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import featcodec as fc
+from featcodec import macs, planning, training
 from featcodec.inputs import batch_size, call, pixels
 from featcodec.insertion import feature_shape
 from featcodec.outputs import Wanted, leaves, same
@@ -177,3 +178,24 @@ def test_shapes_by_example(name):
         model, case.layer, case.inputs, Wanted.of(case.options.get("tensors")), case.options.get("batch_axis", 0)
     )
     assert math.prod(shape) > 0
+
+
+ROWS = [(torch.zeros(2, 4), torch.zeros(2, dtype=torch.int64))]
+TAKES_A_MODEL = {
+    "insert": lambda model: fc.insert(model, "0", "raw"),
+    "insertion_at": lambda model: fc.insertion_at(model, "0"),
+    "split": lambda model: fc.split(model, "0", ROWS[0][0]),
+    "export": lambda model: fc.export(model, "0", ROWS[0][0]),
+    "evaluate": lambda model: fc.evaluate(model, ROWS),
+    "macs": lambda model: macs.profile(model, ROWS[0][0]),
+    "profile": lambda model: planning.profile(model, ROWS[0][0]),
+    "prune": lambda model: planning.prune(model, "0", ROWS, planning.Pruning(filters=0.5)),
+    "fit": lambda model: training.fit(model, None, ROWS, training.bottleneck_only(1)),
+}
+
+
+@pytest.mark.parametrize("name", TAKES_A_MODEL)
+@pytest.mark.parametrize("wrong", ["resnet20", None, nn.Linear], ids=["name", "none", "class"])
+def test_what_is_no_model_is_said(name, wrong):
+    with pytest.raises(fc.LayerError, match=f"the model is a torch.nn.Module, got {type(wrong).__name__}"):
+        TAKES_A_MODEL[name](wrong)

@@ -50,7 +50,7 @@ ORDER = {
     "layouts": {"errors"},
     "core": {"_core"},
     "channel": {"fec"},
-    "macs": {"inputs", "operators"},
+    "macs": {"inputs", "layers", "operators"},
 }
 # Arrows that are allowed between the files of a room; other rooms hold no circle, and that is all.
 WITHIN = {

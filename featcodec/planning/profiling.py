@@ -18,6 +18,7 @@ from featcodec._version import __version__
 from featcodec.codec import Codec
 from featcodec.errors import PlanError
 from featcodec.inputs import batch_size, head_of, map_inputs
+from featcodec.layers import check_model
 from featcodec.machine import cpu_name
 from featcodec.ops.host import device_name
 from featcodec.parts.graph import Node
@@ -72,6 +73,7 @@ def profile(
     PlanError
         A device's file is no such file, or of another model; `max_tensors` or `calls` is below 1.
     """
+    check_model(model)
     for name, value in (("max_tensors", max_tensors), ("calls", calls)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise PlanError(f"{name} must be an integer of at least 1, got {value!r}")

@@ -18,6 +18,7 @@ from featcodec.errors import ConfigError, FeatureError
 from featcodec.evaluation import Metric, top1
 from featcodec.inputs import device_for, head_of, to_device
 from featcodec.insertion import insert
+from featcodec.layers import check_model
 from featcodec.planning.channel_rules import channel_graph
 from featcodec.planning.channels import ChannelGraph
 from featcodec.planning.importance import element_magnitudes, for_macs, in_each, l2_norms, over_all, smallest, taylor
@@ -97,6 +98,7 @@ def prune(
     ConfigError
         As much cannot be pruned; the head has no convolution; the checkpoint is of another run.
     """
+    check_model(model)
     where = device_for(model, device)
     model.to(where)
     options = {"task": task, "validation": validation, "metric": metric, "seed": seed, "device": where, "progress": progress}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from featcodec.errors import LayerError
 from featcodec.inputs import call, device_for, to_device
-from featcodec.layers import evaluating, find_layer
+from featcodec.layers import check_model, evaluating, find_layer
 from featcodec.outputs import leaves
 from featcodec.planning.channels import ChannelGraph
 from featcodec.planning.masks import ELEMENTS, Masks, apply, flow
@@ -42,6 +42,7 @@ def shrink(model: nn.Module, graph: ChannelGraph, masks: Masks, example: Any) ->
     LayerError
         The smaller model gives something else: its code counts on sizes that have changed.
     """
+    check_model(model)
     small, example = copy.deepcopy(model), to_device(example, device_for(model, None))
     found = flow(graph, masks.check(graph).filters)
     apply(small, graph, masks)

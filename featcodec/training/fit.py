@@ -18,7 +18,7 @@ from featcodec.errors import ConfigError, FeatureError
 from featcodec.evaluation import Metric, Scorer, by_name, check_crossed, top1
 from featcodec.inputs import device_for, head_of, to_device
 from featcodec.insertion import Insertion
-from featcodec.layers import evaluating
+from featcodec.layers import check_model, evaluating
 from featcodec.stats import Stats
 from featcodec.training.batches import Batches, read
 from featcodec.training.cache import cache_features
@@ -107,6 +107,7 @@ def fit(
         The metric is none (`evaluate`).
     """
     phases = check_schedule(schedule)
+    check_model(model)
     where = device_for(model, device)
     model.to(where)
     with _seeded(seed, where):
