@@ -6,13 +6,12 @@ gets along, nor a codec before.
 
 from __future__ import annotations
 
-import importlib as _importlib
 import warnings as _warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from featcodec._core import isa_problem as _isa_problem
 from featcodec._version import __version__
-from featcodec.errors import MissingDependencyError as _MissingDependencyError
+from featcodec.lazy import importer as _importer
 
 if TYPE_CHECKING:
     from featcodec import channel
@@ -70,7 +69,7 @@ _HOMES = {
     "featcodec.splitting": ("split",),
     "featcodec.transmission": ("Transmission",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names} | {"channel": "featcodec.channel"}
 
 __all__ = [
     "BitstreamError",
@@ -117,22 +116,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name != "channel" and name not in _HOME_OF:
-        raise AttributeError(f"module 'featcodec' has no attribute {name!r}")
-    try:
-        home = _importlib.import_module(_HOME_OF.get(name, "featcodec.channel"))
-    except ModuleNotFoundError as e:
-        if e.name != "torch":
-            raise
-        line = "pip install 'featcodec[torch]'"
-        raise _MissingDependencyError(f"featcodec.{name} needs torch, which is not installed: {line}") from e
-    value = globals()[name] = home if name == "channel" else getattr(home, name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = _importer(__name__, _HOME_OF, {"torch": "torch"})
 
 
 if (_problem := _isa_problem()) is not None:

@@ -16,7 +16,7 @@ ROOT = Path(featcodec.__file__).parent
 
 # From the ground up. A room imports rooms of the floors below its own, and of its own floor only where ORDER says so.
 FLOORS = (
-    ("_core", "_version", "errors", "spec", "core", "machine", "sizes", "conditions", "layouts"),
+    ("_core", "_version", "errors", "spec", "lazy", "core", "machine", "sizes", "conditions", "layouts"),
     ("table",),
     ("ops",),
     ("payloads", "bitstream", "message", "outline", "session"),
@@ -45,6 +45,7 @@ ORDER = {
     "session": {"bitstream", "message"},
     "payloads": {"bitstream"},
     "spec": {"errors"},
+    "lazy": {"errors"},
     "sizes": {"errors"},
     "conditions": {"errors", "sizes"},
     "layouts": {"errors"},

@@ -239,11 +239,13 @@ def test_the_command_line_says_so_too():
     assert done.stderr.strip() == "featcodec.list_codecs needs torch, which is not installed: pip install 'featcodec[torch]'"
 
 
-@pytest.mark.parametrize("name", ["get_codec", "channel", "Codec"])
+@pytest.mark.parametrize(
+    "name", ["get_codec", "channel", "Codec", "runtime.Server", "planning.profile", "planning.prune", "planning.search"]
+)
 def test_without_torch_what_needs_it_says_how_to_install_it(name):
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "import featcodec as fc\n"
+        "import featcodec as fc, featcodec.planning, featcodec.runtime\n"
         "fc.Packet, fc.PayloadKind, fc.core_info, fc.BitstreamError\n"
         "try:\n"
         f"    fc.{name}\n"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,13 @@ def test_listed_names_are_those_of_the_code(module):
 
 
 LAZY = [module for module in LISTED if "__getattr__" in vars(importlib.import_module(module))]
+
+
+@pytest.mark.parametrize("module", LAZY)
+def test_names_that_are_not_imported_yet_are_shown(module):
+    code = f"import {module} as m; print(*(name for name in m.__all__ if name not in dir(m)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
 
 
 @pytest.mark.parametrize("module", LAZY)

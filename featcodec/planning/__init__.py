@@ -5,8 +5,9 @@ Names are imported when they are first asked for: a device without torch decides
 
 from __future__ import annotations
 
-import importlib as _importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from featcodec.lazy import importer as _importer
 
 if TYPE_CHECKING:
     from featcodec.planning.advice import Advice, advise
@@ -51,7 +52,7 @@ _HOMES = {
     "space": ("Space", "read_space"),
     "tables": ("choice_lines", "map_lines", "profile_lines"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOME_OF = {name: f"featcodec.planning.{home}" for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Advice",
@@ -99,12 +100,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'featcodec.planning' has no attribute {name!r}")
-    value = globals()[name] = getattr(_importlib.import_module(f"featcodec.planning.{_HOME_OF[name]}"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = _importer(__name__, _HOME_OF, {"torch": "torch"})

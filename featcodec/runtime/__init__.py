@@ -5,10 +5,9 @@ Every name is imported when it is first asked for; what it needs beside torch, `
 
 from __future__ import annotations
 
-import importlib as _importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from featcodec.errors import MissingDependencyError as _MissingDependencyError
+from featcodec.lazy import importer as _importer
 
 if TYPE_CHECKING:
     from featcodec.runtime.client import Client
@@ -36,7 +35,6 @@ _HOMES = {
     "Tls": "featcodec.runtime.security",
     "measure_candidates": "featcodec.runtime.measuring",
 }
-_EXTRAS = {"torch": "torch"}  # what is not in the extra "runtime"
 
 __all__ = [
     "Client",
@@ -53,15 +51,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'featcodec.runtime' has no attribute {name!r}")
-    try:
-        home = _importlib.import_module(_HOMES[name])
-    except ModuleNotFoundError as e:
-        if e.name is None or e.name.startswith("featcodec"):
-            raise
-        line = f"pip install 'featcodec[{_EXTRAS.get(e.name, 'runtime')}]'"
-        raise _MissingDependencyError(f"featcodec.runtime.{name} needs {e.name}, which is not installed: {line}") from e
-    value = globals()[name] = getattr(home, name)
-    return value
+__getattr__, __dir__ = _importer(__name__, _HOMES, {"torch": "torch"}, "runtime")
