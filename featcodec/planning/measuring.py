@@ -149,8 +149,8 @@ class CodecTrial:
         weight = {"rate": float(point[RATE_WEIGHT])} if RATE_WEIGHT in point else {}
         schedule = [dataclasses.replace(phase, losses={**phase.losses, **weight}) for phase in self.schedule]
         checking = self.validation if self.checking is None else self.checking
-        options: dict[str, Any] = {"metric": self.metric, "cache": self.cache, "seed": self.seed, "device": self._where}
-        options["amp"] = self.amp
+        options: dict[str, Any] = {name: getattr(self, name) for name in ("metric", "cache", "seed", "amp")}
+        options["device"] = self._where
         fit(model, cut, self.training, schedule, validation=checking, progress=watch, **options)
 
     def _calibrate(self, model: nn.Module, cut: Insertion) -> None:

@@ -115,9 +115,7 @@ def change_text(change: Change) -> str:
 def map_lines(found: ChoiceMap, width: int = WIDTH) -> list[str]:
     """Return a map as lines of at most `width`: a letter for the best at each load and rate, and what the letters are."""
     names = found.names()
-    letters = dict(
-        zip(names, _LETTERS if len(names) <= len(_LETTERS) else (a + b for a in _LETTERS for b in _LETTERS), strict=False)
-    )
+    letters = dict(zip(names, _letters(len(names)), strict=True))
     rates = [rate(value).removesuffix("bit/s").replace(" ", "") for value in found.rates_bps]
     step = -(-len(rates) // max(1, (width - 8) // 7))
     rows = [
