@@ -54,7 +54,7 @@ def main() -> None:
     model, images = resnet20(), embedded()
     pictures = [x for x, _ in images.head(60).batches(1, "cifar10")]
     head, tail = fc.split(model, LAYER, pictures[0])
-    codec = fc.calibrate(model, LAYER, "transform", images.part(200, 400).batches(50, "cifar10"), report=None)
+    codec = fc.calibrate(model, LAYER, "transform", images.part(200, 260).batches(30, "cifar10"), report=None)
     settings = {name: partial(codec.set_quality, quality) for name, quality in QUALITIES.items()}
     accuracy = {"all on the device": accuracy_of(model, images)}
     for name, choose in settings.items():
