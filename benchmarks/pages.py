@@ -134,9 +134,8 @@ else.
 _SEARCH = """
 Twelve trials that TPE draws from 24 points of `dsc` at `layer2` of ResNet-20, and twelve at random, beside all of them
 (`make bench-search`). A point is trained from cached features, in the end together with the tail, and measured once, whichever
-studies try it. Training images are seen mirrored, too, for the network knows their answers less by heart; outside the codec all
-is trained in bfloat16. Points are validated on test images: the network was trained on all training images, and forgets some of
-what it knows of them with any change.
+studies try it. Training images are seen mirrored, too, for the network knows their answers less by heart. Points are validated
+on test images: the network was trained on all training images, and forgets some of what it knows of them with any change.
 """
 
 _REPLAYS = """
@@ -310,10 +309,11 @@ def _search_parts(result: Result) -> list[str]:
     settings, machine = found["settings"], found["machine"]
     best = max(trial["figures"]["accuracy"] for trial in found["studies"]["grid"]["trials"] if trial["state"] == "done")
     how = (
-        f"{settings['train_samples']:,} training images, and each mirrored; {settings['held_out']:,} test images to validate "
-        f"on, where the network without a codec has {100 * found['base']:.2f} %; {settings['threads']} threads of "
-        f"{machine['cpu']}, commit {machine['commit']}. *minutes* are those that measuring the study's points took. The most "
-        f"accurate point loses {100 * (found['base'] - best):.2f} points."
+        f"{settings['train_samples']:,} training images, and each mirrored; outside the codec training is in "
+        f"{'bfloat16' if settings['amp'] else 'float32'}; {settings['held_out']:,} test images to validate on, where the "
+        f"network without a codec has {100 * found['base']:.2f} %; {settings['threads']} threads of {machine['cpu']}, commit "
+        f"{machine['commit']}. *minutes* are those that measuring the study's points took. The most accurate point loses "
+        f"{100 * (found['base'] - best):.2f} points."
     )
     return [
         "## Search",

@@ -21,6 +21,13 @@ def importer(
         The module that each name lives in.
     extras, otherwise
         The extra that brings a package which is missing, by its name, and that of all others; "": their errors stay.
+
+    Raises
+    ------
+    AttributeError
+        By ``__getattr__``: there is no such name.
+    MissingDependencyError
+        By ``__getattr__``: the name's module needs a package that is not installed; the extra that brings it is named.
     """
 
     def get(name: str) -> Any:

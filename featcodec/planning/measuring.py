@@ -87,7 +87,7 @@ class CodecTrial:
 
     def __post_init__(self) -> None:
         check_slowdown(self.slowdown)
-        self._link = None if self.link is None else get_link(self.link)
+        self.link = None if self.link is None else get_link(self.link)
         self._where = device_for(self.model, self.device)
         self._backbones: dict[tuple[str, float], tuple[nn.Module, int | None]] = {}
 
@@ -180,7 +180,7 @@ class CodecTrial:
             "encode_ms": stats["encode_ms"] or 0.0,
             "decode_ms": stats["decode_ms"] or 0.0,
         }
-        return figures if self._link is None else {**figures, "latency_ms": self._latency_ms(figures, self._link)}
+        return figures if self.link is None else {**figures, "latency_ms": self._latency_ms(figures, get_link(self.link))}
 
     def _latency_ms(self, figures: Mapping[str, float], link: Link) -> float:
         head, encode = (self.slowdown * figures[name] for name in ("head_ms", "encode_ms"))

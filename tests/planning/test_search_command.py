@@ -12,7 +12,7 @@ import torch
 import featcodec as fc
 from featcodec.bench.data import embedded
 from featcodec.cli import main
-from featcodec.planning import prune
+from featcodec.planning import get_link, prune
 from featcodec.planning.measuring import CodecTrial
 from featcodec.planning.pruning import ROUND, Pruning
 from featcodec.training import Batches, bottleneck_only
@@ -123,6 +123,18 @@ def test_a_trial_measures_what_evaluate_does():
     light = measure({**point, "rate_weight": 0.0}, lambda *args: None)
     assert light["bytes"] > first["bytes"]
     assert all(torch.equal(value, before[name]) for name, value in measure.model.state_dict().items())
+
+
+def test_latency_is_taken_over_the_link_that_is_set_when_a_point_is_measured():
+    measure, point = trial(link="0.0001Mbit/s"), {"layer": "cut", "codec": "huffman", "bits": 3}
+    assert measure.link == get_link("0.0001Mbit/s")
+    slow = measure(point, lambda *args: None)["latency_ms"]
+    measure.link = "1000Mbit/s"
+    assert measure(point, lambda *args: None)["latency_ms"] < slow
+    measure.link = None
+    assert "latency_ms" not in measure(point, lambda *args: None)
+    with pytest.raises(fc.ConfigError, match="no link 'wify'"):
+        trial(link="wify")
 
 
 @pytest.mark.parametrize("amp", [True, None])
